@@ -1,0 +1,1 @@
+"""What is trained and how it is judged: wave data, networks, optimizers, convergence and the trainers."""

@@ -1,0 +1,28 @@
+"""Which devices to train on, from what a person asks for."""
+
+import os
+import re
+
+
+def devices(asked: str) -> list[str]:
+    """The device of each worker: `auto` is every GPU, or the CPU once per core; ValueError for what is not there."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", asked):
+        raise ValueError(f"`device` must be auto, cpu, cuda or cuda:N, got {asked!r}")
+    if asked == "cpu":
+        return ["cpu"] * _cores()
+    import torch
+
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if asked == "auto":
+        return [f"cuda:{i}" for i in range(gpus)] or ["cpu"] * _cores()
+    if not gpus:
+        raise ValueError(f"`device` is {asked!r}, but PyTorch sees no CUDA GPU here; use cpu or auto")
+    if asked == "cuda":
+        return [f"cuda:{i}" for i in range(gpus)]
+    if int(asked.removeprefix("cuda:")) >= gpus:
+        raise ValueError(f"`device` is {asked!r}, but the GPUs here are cuda:0 to cuda:{gpus - 1}")
+    return [asked]
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,27 @@
+"""The one interface between the worker and whatever trains: admit while there is room, advance by a burst, take outcomes."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from objectives.convergence import Outcome, Progress, Trial
+
+
+class Trainer(Protocol):
+    """Trains one trial or many on one device. A trial's numbers do not depend on what else is admitted."""
+
+    @property
+    def room(self) -> int:
+        """How many more trials can be admitted now."""
+
+    @property
+    def running(self) -> Sequence[Progress]:
+        """The admitted trials; their caps may be lowered between bursts."""
+
+    def admit(self, trial: Trial) -> None:
+        """Take a trial; ValueError if there is no room."""
+
+    def advance(self, epochs: int) -> list[tuple[Trial, Outcome]]:
+        """Train every running trial by up to `epochs` epochs; hand back, and forget, those that ended."""
+
+    def release(self) -> list[Trial]:
+        """Forget every running trial without an outcome."""

@@ -1,0 +1,105 @@
+"""The local engine: one worker process per device on this machine, watched until the study is over.
+
+Workers are plain processes of the `worker` command; the storage URL reaches them in the environment, where `ps` does not
+show it. They get no terminal signals of their own: one Ctrl-C drains them, a second makes them leave.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import IO, Any
+
+from search import query
+from storage.ledger import Ledger, StudyRecord
+
+LOOK_SECONDS = 0.25  # between two looks at the study
+RESTARTS = 5  # of workers that died, before the study is given up
+
+
+class EngineError(Exception):
+    """The workers cannot do their work: the last thing that one of them said."""
+
+
+@dataclass
+class _Worker:
+    device: str
+    process: subprocess.Popen[bytes]
+    said: IO[bytes]
+
+    @property
+    def last_words(self) -> str:
+        self.said.seek(0)
+        lines = self.said.read().decode(errors="replace").strip().splitlines()
+        return lines[-1].removeprefix("error: ") if lines else f"exit status {self.process.returncode}"
+
+
+class LocalEngine:
+    """Worker processes for one study."""
+
+    def __init__(self, ledger: Ledger, study: StudyRecord, url: str, devices: Sequence[str]) -> None:
+        self._ledger, self._study, self._url = ledger, study, url
+        self._workers = [self._start(device) for device in devices]
+        self._restarts = 0
+        self._asked_to_leave = 0
+
+    def run(self, show: Callable[[dict[str, Any], str], None]) -> bool:
+        """Watch until every worker has left; False if they were told to leave. EngineError if they keep dying."""
+        with self._signals():
+            while self._workers:
+                for worker in [w for w in self._workers if w.process.poll() is not None]:
+                    self._bury(worker)
+                note = "finishing what runs; Ctrl-C again to leave at once" if self._asked_to_leave else ""
+                show(query.status(self._ledger, self._study), note)
+                time.sleep(LOOK_SECONDS)
+        return not self._asked_to_leave
+
+    def _start(self, device: str) -> _Worker:
+        command = [sys.executable, "-m", "search.cli", "worker", "--study", self._study.name, "--device", device]
+        environment = os.environ | {
+            "FEWEST_STORAGE": self._url,
+            "FEWEST_PARENT": str(os.getpid()),
+            "OMP_NUM_THREADS": "1",
+        }
+        said = tempfile.TemporaryFile()
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True
+        )
+        return _Worker(device, process, said)
+
+    def _bury(self, worker: _Worker) -> None:
+        self._workers.remove(worker)
+        if worker.process.returncode in (0, 130):
+            return
+        self._ledger.bury(f"{socket.gethostname()}:{worker.process.pid}")
+        if self._asked_to_leave:
+            return
+        self._restarts += 1
+        if worker.process.returncode == 2 or self._restarts > RESTARTS:
+            self._tell(signal.SIGINT)
+            raise EngineError(f"workers keep failing: {worker.last_words}")
+        self._workers.append(self._start(worker.device))
+
+    def _tell(self, number: signal.Signals) -> None:
+        for worker in self._workers:
+            worker.process.send_signal(number)
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        def handle(number: int, frame: FrameType | None) -> None:
+            self._asked_to_leave += 1
+            self._tell(signal.SIGINT if self._asked_to_leave < 3 else signal.SIGKILL)
+
+        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -1,0 +1,98 @@
+"""What people type for parameters, dimensions and class counts, as values; SpecError says what is wrong with it."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from objectives.configuration import CHOICES, REAL, WHOLE, Configuration, check, unknown
+from search.space import Choices, Range, defaults
+from search.spec import SpecError
+
+PARAMETERS = ("classes", *defaults(2))
+
+
+def class_counts(text: str) -> Range | Choices:
+    """`256`, `16,64,256`, or a range `16..1024` on a log scale."""
+    if ".." in text:
+        low, _, high = text.partition("..")
+        return _range("classes", low, high)
+    return Choices(values=tuple(value("classes", part) for part in text.split(",")))
+
+
+def dimensions(fix: Iterable[str], ranges: Iterable[str], choices: Iterable[str]) -> dict[str, Range | Choices]:
+    """The dimensions of `--fix name=value`, `--range name=low:high` and `--choices name=a,b`."""
+    found: dict[str, Range | Choices] = {}
+    for option, texts in (("--fix", fix), ("--range", ranges), ("--choices", choices)):
+        for text in texts:
+            name, given = _pair(option, text)
+            if name == "classes":
+                raise SpecError(f"`{option} {text}`: class counts are set with `--classes`")
+            if name in found:
+                raise SpecError(f"`{option} {text}`: `{name}` is given twice")
+            if option == "--fix":
+                found[name] = Choices(values=(value(name, given),))
+            elif option == "--choices":
+                found[name] = Choices(values=tuple(value(name, part) for part in given.split(",")))
+            else:
+                low, colon, high = given.partition(":")
+                if not colon or name in CHOICES:
+                    what = "is a number's, not of choices" if name in CHOICES else f"reads {name}=LOW:HIGH"
+                    raise SpecError(f"`--range {text}`: a range {what}")
+                found[name] = _range(name, low, high)
+    return found
+
+
+def configuration(classes: str | None, config: Path | None, settings: Iterable[str]) -> Configuration:
+    """The one configuration of a JSON file or of `name=value` settings."""
+    params: dict[str, Any] = {} if config is None else _read(config)
+    for text in settings:
+        name, given = _pair("--set", text)
+        params[name] = value(name, given)
+    if params.get("width_2") is not None:
+        params.setdefault("hidden_layers", 2)
+    if classes is not None and params.setdefault("classes", value("classes", classes)) != value("classes", classes):
+        raise SpecError(f"`--classes {classes}` contradicts `classes` {params['classes']} of the configuration")
+    try:
+        return Configuration.of(params)
+    except ValueError as error:
+        raise SpecError(f"{config}: {error}" if config else str(error)) from None
+
+
+def value(name: str, text: str) -> Any:
+    """The value of a parameter from its text."""
+    try:
+        found = int(text) if name in WHOLE else float(text) if name in REAL else text.strip()
+    except ValueError:
+        found = text
+    try:
+        check(name, found)
+    except ValueError as error:
+        raise SpecError(str(error)) from None
+    return found
+
+
+def _range(name: str, low: str, high: str) -> Range:
+    log = name != "hidden_layers"
+    return Range(low=value(name, low), high=value(name, high), log=log, whole=name in WHOLE)
+
+
+def _pair(option: str, text: str) -> tuple[str, str]:
+    name, equals, given = text.partition("=")
+    if not equals or not given:
+        raise SpecError(f"`{option} {text}` must read {option} NAME=VALUE")
+    if name not in PARAMETERS:
+        raise SpecError(f"`{option} {text}`: {unknown('parameter', name, PARAMETERS)}")
+    return name, given
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        params = json.loads(path.read_text())
+    except OSError as error:
+        raise SpecError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise SpecError(f"{path} is not JSON: {error}") from None
+    if not isinstance(params, dict):
+        raise SpecError(f'{path} must hold one JSON object of parameters, such as {{"width": 64, …}}')
+    return params

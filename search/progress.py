@@ -1,0 +1,96 @@
+"""Live progress of a study on stderr: a bar and the incumbent on a terminal, plain lines elsewhere."""
+
+import time
+from collections import deque
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from objectives.configuration import Configuration
+
+LINE_SECONDS = 10.0  # between two plain lines when nothing better is found
+RATE_SECONDS = 10.0  # over which rates are averaged
+
+
+class Progress:
+    """Shows one study's status as it changes."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, transient=True, refresh_per_second=4) if console.is_terminal else None
+        self._seen: deque[tuple[float, int, int]] = deque()  # time, finished trials, epochs
+        self._line_at = 0.0
+        self._incumbent: int | None = None
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def show(self, status: dict[str, Any], note: str = "") -> None:
+        """Take note of a status, and show it where it is time to."""
+        finished = status["done"] + status["failed"]
+        clock = time.monotonic()
+        self._seen.append((clock, finished, status["epochs_trained"]))
+        while clock - self._seen[0][0] > RATE_SECONDS:
+            self._seen.popleft()
+        lines = [_counts(status), *self._rates(status, finished), _incumbent(status), *([note] if note else [])]
+        if self._live:
+            bar = Table.grid(padding=(0, 1))
+            bar.add_row(ProgressBar(total=max(status["budget"], 1), completed=finished, width=40), lines[0])
+            self._live.update(
+                Group(bar, *(Text(line, overflow="ellipsis", no_wrap=True) for line in lines[1:] if line))
+            )
+            return
+        incumbent = status["incumbent"] and status["incumbent"]["epochs"]
+        if incumbent != self._incumbent or note or clock - self._line_at > LINE_SECONDS:
+            self._line_at, self._incumbent = clock, incumbent
+            self._console.print(Text(" · ".join(line for line in lines if line)), soft_wrap=True)
+
+    def _rates(self, status: dict[str, Any], finished: int) -> list[str]:
+        (then, before, epochs), (now, _, latest) = self._seen[0], self._seen[-1]
+        if now - then < 1 or finished == before:
+            return []
+        rate = (finished - before) / (now - then)
+        left = (status["budget"] - finished) / rate
+        return [f"{(latest - epochs) / (now - then):.0f} epochs/s · about {_duration(left)} left"] if left > 0 else []
+
+
+def _counts(status: dict[str, Any]) -> str:
+    finished = status["done"] + status["failed"]
+    failed = f", {status['failed']} failed" if status["failed"] else ""
+    again = f" · confirming: {status['replicates']} replicates" if finished >= status["budget"] else ""
+    return f"{finished} of {status['budget']} trials: {status['converged']} converged, {status['missed']} missed{failed}{again}"
+
+
+def _incumbent(status: dict[str, Any]) -> str:
+    found = status["incumbent"]
+    if not found:
+        return "nothing has converged yet"
+    return f"fewest {epochs(found['epochs'])}: {Configuration.of(found['params']).in_words()}"
+
+
+def epochs(n: int) -> str:
+    """`1 epoch`, `2 epochs`."""
+    return f"{n} epoch{'' if n == 1 else 's'}"
+
+
+def _duration(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 90
+        else f"{seconds / 60:.0f} min"
+        if seconds < 5400
+        else f"{seconds / 3600:.1f} h"
+    )

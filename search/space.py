@@ -1,0 +1,96 @@
+"""The search space: parameters and their conditions, as Optuna distributions, and the page's two models in it.
+
+A dimension is a range (of whole or real numbers, on a log scale or not) or a tuple of choices; one choice fixes the parameter.
+The only condition: `width_2` exists where `hidden_layers` is 2.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from objectives.configuration import CHOICES, Configuration, unknown
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import BaseTrial
+
+
+class Range(BaseModel):
+    """All numbers from `low` to `high`, both included."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["range"] = "range"
+    low: float
+    high: float
+    log: bool
+    whole: bool
+
+
+class Choices(BaseModel):
+    """One of `values`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["choices"] = "choices"
+    values: tuple[str | int | float, ...]
+
+
+Dimension = Annotated[Range | Choices, Field(discriminator="kind")]
+
+
+def defaults(most_classes: int) -> dict[str, Range | Choices]:
+    """The default space but for `classes`; both of the page's models lie in it."""
+    return {
+        "hidden_layers": Range(low=1, high=2, log=False, whole=True),
+        "width": Range(low=16, high=max(1024, 8 * most_classes), log=True, whole=True),
+        "width_2": Range(low=16, high=max(1024, 2 * most_classes), log=True, whole=True),
+        "lr": Range(low=1e-4, high=1, log=True, whole=False),
+        "first_lr_ratio": Range(low=1e-5, high=1, log=True, whole=False),
+        "gain": Range(low=1, high=1000, log=True, whole=False),
+        **{name: Choices(values=values) for name, values in CHOICES.items()},
+    }
+
+
+def suggest(space: Mapping[str, Range | Choices], trial: "BaseTrial") -> dict[str, Any]:
+    """Draw every parameter of one configuration from an Optuna trial."""
+    params: dict[str, Any] = {}
+    for name, dimension in space.items():
+        if name == "width_2" and params["hidden_layers"] == 1:
+            continue
+        if isinstance(dimension, Choices):
+            params[name] = trial.suggest_categorical(name, dimension.values)
+        elif dimension.whole:
+            params[name] = trial.suggest_int(name, int(dimension.low), int(dimension.high), log=dimension.log)
+        else:
+            params[name] = trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log)
+    return params
+
+
+def distributions(space: Mapping[str, Range | Choices], params: Mapping[str, Any]) -> "dict[str, BaseDistribution]":
+    """The Optuna distributions that `suggest` draws the parameters of one configuration from."""
+    from optuna.trial import FixedTrial
+
+    fixed = FixedTrial(dict(params))
+    suggest(space, fixed)
+    return fixed.distributions
+
+
+def preset(name: str, classes: int) -> Configuration:
+    """One of the page's two models: what its asker could not train (`question`), and the simpler one of its answer."""
+    if name == "question":
+        return Configuration(
+            classes=classes,
+            hidden_layers=2,
+            width=classes,
+            width_2=2 * classes,
+            activation="sigmoid",
+            optimizer="rmsprop",
+            lr=1e-3,
+        )
+    if name == "answer":
+        return Configuration(
+            classes=classes, width=8 * classes, activation="sigmoid", optimizer="adam", lr=1e-3, scaling="fixed"
+        )
+    raise ValueError(unknown("preset", name, ("question", "answer")))

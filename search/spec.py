@@ -1,0 +1,135 @@
+"""StudySpec: everything that describes a study, kept in the store as JSON, so that a worker needs only the storage URL."""
+
+import hashlib
+import math
+from typing import Any, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from objectives.configuration import WHOLE, check, unknown
+from search.space import Choices, Dimension, Range, defaults
+
+Sampler = Literal["tpe", "random", "gp", "qmc", "cmaes"]
+DEFAULT_CLASSES = 256
+
+
+class SpecError(ValueError):
+    """A spec, or an option that makes one, is wrong: which, why, and what it may be."""
+
+
+class StudySpec(BaseModel):
+    """A study: its data, its space, what counts as converged, and how it searches. SpecError names a wrong field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True)
+
+    #: Inputs of a sample.
+    inputs: int = 225
+    #: Standard deviation of the noise on each input.
+    sigma: float = 1e-4
+    #: Accuracy that counts as having learned.
+    target: float = 0.99
+    #: Evaluations in a row that must reach it.
+    hold: int = 3
+    #: Most epochs of any trial.
+    max_epochs: int = 300
+    sampler: Sampler = "tpe"
+    #: Seed of the sampler, the initial weights and the data.
+    seed: int = 0
+    #: Dimension of each parameter by name, `classes` first.
+    space: dict[str, Dimension]
+
+    @model_validator(mode="after")
+    def _validate(self) -> Self:
+        _require(1 <= self.inputs <= 1 << 20, "inputs", "from 1 to 1048576", self.inputs)
+        _require(0 <= self.sigma < math.inf, "sigma", "a number, 0 or more", self.sigma)
+        _require(0 < self.target <= 1, "target", "in (0, 1]", self.target)
+        _require(1 <= self.hold <= 1000, "hold", "from 1 to 1000", self.hold)
+        _require(1 <= self.max_epochs <= 10_000_000, "max-epochs", "from 1 to 10000000", self.max_epochs)
+        _require(0 <= self.seed < 1 << 63, "seed", "from 0 to 2^63 − 1", self.seed)
+        for name, dimension in self.space.items():
+            _check_dimension(name, dimension)
+        return self
+
+    @classmethod
+    def of(
+        cls, classes: Range | Choices | None = None, dimensions: dict[str, Range | Choices] | None = None, **fields: Any
+    ) -> "StudySpec":
+        """A spec over the default space with some dimensions replaced; SpecError names what is wrong."""
+        classes = classes or Choices(values=(DEFAULT_CLASSES,))
+        _check_dimension("classes", classes)
+        most = int(classes.high if isinstance(classes, Range) else max(classes.values))
+        space: dict[str, Range | Choices] = {"classes": classes, **defaults(most)}
+        for name, dimension in (dimensions or {}).items():
+            if name not in space:
+                raise SpecError(unknown("parameter", name, space))
+            space[name] = dimension
+        return validated({"space": space, **fields})
+
+    @property
+    def several_class_counts(self) -> bool:
+        """Whether the class count is searched too: then most classes is a second direction."""
+        classes = self.space["classes"]
+        return isinstance(classes, Range) or len(classes.values) > 1
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """Optuna's directions: fewest epochs, and most classes if they are searched."""
+        return ("MINIMIZE", "MAXIMIZE") if self.several_class_counts else ("MINIMIZE",)
+
+    def difference(self, other: "StudySpec") -> str | None:
+        """The first field in which two specs differ and both values, in words; None if they are equal."""
+        mine, theirs = ({**spec.model_dump(exclude={"space"}), **spec.space} for spec in (self, other))
+        for name in mine:
+            if mine[name] != theirs[name]:
+                return f"`{name}` {_in_words(mine[name])}, not {_in_words(theirs[name])}"
+        return None
+
+
+def validated(fields: dict[str, Any]) -> StudySpec:
+    """The spec with these fields; SpecError in one line if one is wrong."""
+    try:
+        return StudySpec.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        message = first["msg"].removeprefix("Value error, ")
+        raise SpecError(f"`{where}`: {message}" if where else message) from None
+
+
+def derive(seed: int, *purpose: object) -> int:
+    """A seed of 63 bits for one purpose, from the study's seed and the purpose's name."""
+    digest = hashlib.blake2b(repr((seed, *purpose)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def _require(holds: bool, name: str, must: str, got: Any) -> None:
+    if not holds:
+        raise SpecError(f"`{name}` must be {must}, got {got}")
+
+
+def _check_dimension(name: str, dimension: Range | Choices) -> None:
+    """Every value that the dimension allows is one that a configuration accepts."""
+    try:
+        if isinstance(dimension, Choices):
+            if not dimension.values or len(set(dimension.values)) < len(dimension.values):
+                raise ValueError(f"`{name}` needs one or more different choices")
+            for value in dimension.values:
+                check(name, value)
+            return
+        if not dimension.low <= dimension.high:
+            raise ValueError(f"the range of `{name}` is empty: {dimension.low:g} to {dimension.high:g}")
+        for end in (dimension.low, dimension.high):
+            check(name, int(end) if name in WHOLE and end == int(end) else end)
+        if dimension.log and dimension.low <= 0:
+            raise ValueError(f"the range of `{name}` is on a log scale and must begin above 0, got {dimension.low:g}")
+    except ValueError as error:
+        raise SpecError(str(error)) from None
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, Choices):
+        return ",".join(map(str, value.values))
+    return f"{value.low:g}:{value.high:g}" if isinstance(value, Range) else str(value)
+
+
+SAMPLERS: tuple[str, ...] = get_args(Sampler)

@@ -1,0 +1,189 @@
+"""One worker's ask and tell: the only caller of an Optuna sampler.
+
+The sampler works on a mirror of the study in memory, which fetches only what was told since it last looked; the trial that it
+proposes is then stored whole in one transaction. When every trial has an outcome, the same ask hands out what is still
+needed to name a winner: replicates of the best trials, and one run of the question's model as a reference.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import optuna
+from optuna.distributions import distribution_to_json
+from optuna.study import StudyDirection
+from optuna.trial import TrialState, create_trial
+
+from objectives.configuration import Configuration
+from objectives.convergence import Outcome, Progress, Trial
+from search import scoring, space
+from search.scoring import Evidence, score
+from search.spec import StudySpec, derive
+from search.stopping import Stopping, rung_gaps
+from storage.ledger import Ledger, NewRun, Run, StudyRecord, pack
+from storage.schema import RunState
+
+
+class Study:
+    """A study as one worker sees it."""
+
+    def __init__(self, ledger: Ledger, record: StudyRecord, worker_id: int) -> None:
+        self.spec = StudySpec.model_validate_json(record.spec)
+        self._ledger, self._id, self._worker_id = ledger, record.study_id, worker_id
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._mirror = optuna.create_study(
+            directions=[StudyDirection[direction] for direction in self.spec.directions],
+            sampler=sampler(self.spec.sampler, derive(self.spec.seed, "sampler", worker_id) % (1 << 32)),
+        )
+        self._numbers: dict[int, int] = {}  # the mirror's trial number by the study's
+        self._told = 0
+        self._stopping = Stopping(self.spec.max_epochs)
+        self._candidates: dict[int, dict[int, Evidence]] = defaultdict(dict)  # by classes and trial
+        self._params: dict[int, dict[str, Any]] = {}  # of those candidates, by trial
+
+    def ask(self) -> Run | None:
+        """The next run to train: one that waits, else a new trial, else what the answer still needs. None for nothing now."""
+        run = self._ledger.take(self._id, self._worker_id)
+        if run:
+            return run
+        self.look()
+        if self._ledger.asking(self._id):
+            return self._propose()
+        if not self._ledger.stopping(self._id) and not self._ledger.unfinished(self._id):
+            self.look()
+            self._ledger.add(self._id, self._due())
+            return self._ledger.take(self._id, self._worker_id)
+        return None
+
+    @property
+    def over(self) -> bool:
+        """Nothing is left to do in this study, by this worker or any other."""
+        return not self._ledger.unfinished(self._id) and not self._ledger.asking(self._id)
+
+    @property
+    def stopping(self) -> bool:
+        """Somebody has asked for the study to stop."""
+        return self._ledger.stopping(self._id)
+
+    def trial(self, run: Run) -> Trial:
+        """What the trainer is to do for a run."""
+        configuration = Configuration.of(run.params)
+        cap = self._stopping.cap(configuration.classes) if run.cap is None else run.cap
+        return Trial(run.run_id, configuration, run.seed, run.data_seed, cap)
+
+    def judge(self, run: Run, progress: Progress) -> None:
+        """Lower the cap of a running trial to what it still deserves; replicates and references keep theirs."""
+        if run.cap is None and run.trial is not None:
+            self._stopping.judge(run.trial, progress)
+
+    def tell(self, run: Run, trial: Trial, outcome: Outcome) -> bool:
+        """Record an outcome; False if the lease on the run was lost in the meantime."""
+        spec = self.spec
+        rungs = rung_gaps(trial, outcome, spec.target, spec.hold)
+        kept = {name: value for name, value in asdict(outcome).items() if name != "curve"}
+        shown = ("converged", "epochs", "cap", "gap", "accuracy", "loss", "end")
+        kept["converged"] = outcome.converged
+        values = [score(outcome.converged, outcome.epochs, outcome.gap, spec.max_epochs)]
+        if spec.several_class_counts:
+            values.append(trial.configuration.classes)
+        return self._ledger.finish(
+            run,
+            kept | {"stream_offset": trial.stream_offset, "rungs": json.dumps(rungs)},
+            values,
+            pack(outcome.curve.epochs, outcome.curve.accuracy, outcome.curve.loss),
+            {name: kept[name] for name in shown},
+        )
+
+    def look(self) -> None:
+        """Learn what every worker has told since the last look, and what others are running."""
+        for row in self._ledger.changes(self._id, self._told):
+            self._told = row.told
+            if row.state == RunState.DONE and row.trial is not None:
+                self._learn(row)
+            if row.trial is not None and not row.replicate:
+                self._reflect(row)
+        if self.spec.sampler in ("tpe", "gp"):  # the samplers that keep away from what is running
+            for row in self._ledger.running(self._id):
+                if row.replicate == 0 and row.trial is not None and row.trial not in self._numbers:
+                    self._reflect(row)
+
+    def _learn(self, row: Any) -> None:
+        found = self._candidates[row.classes]
+        if row.replicate == 0:
+            self._stopping.learn(row.classes, row.converged, row.epochs, json.loads(row.rungs))
+            if row.converged:
+                found[row.trial] = Evidence(row.trial, row.epochs)
+                self._params[row.trial] = json.loads(row.params)
+        else:
+            before = found[row.trial]
+            value = score(row.converged, row.epochs, row.gap, self.spec.max_epochs)
+            found[row.trial] = Evidence(
+                row.trial, before.epochs, (*before.scores, value), before.converged + row.converged
+            )
+
+    def _reflect(self, row: Any) -> None:
+        """Bring one trial of the mirror up to date."""
+        if row.trial not in self._numbers:
+            params = json.loads(row.params)
+            running = create_trial(
+                state=TrialState.RUNNING,
+                params=params,
+                distributions=space.distributions(self.spec.space, params),
+            )
+            self._numbers[row.trial] = len(self._mirror.get_trials(deepcopy=False))
+            self._mirror.add_trial(running)
+        number = self._numbers[row.trial]
+        if row.state == RunState.FAILED:
+            self._mirror.tell(number, state=TrialState.FAIL)
+        elif row.state == RunState.DONE:
+            values = [score(row.converged, row.epochs, row.gap, self.spec.max_epochs)]
+            self._mirror.tell(number, [*values, row.classes] if self.spec.several_class_counts else values)
+
+    def _propose(self) -> Run | None:
+        trial = self._mirror.ask()
+        params = space.suggest(self.spec.space, trial)
+        stored = {
+            name: (distribution.to_internal_repr(params[name]), distribution_to_json(distribution))
+            for name, distribution in trial.distributions.items()
+        }
+        seed, data_seed = self.spec.seed, derive(self.spec.seed, "data")
+        run = self._ledger.create(self._id, self._worker_id, params, data_seed, partial(derive, seed, "trial"), stored)
+        if run is None or run.trial is None:  # the last slot of the budget went to another worker
+            self._mirror.tell(trial.number, state=TrialState.FAIL)
+            return None
+        self._numbers[run.trial] = trial.number
+        return run
+
+    def _due(self) -> Sequence[NewRun]:
+        due = [
+            self._new_run(f"{candidate.trial}#{k}", candidate.trial, k, self._params[candidate.trial], candidate.epochs)
+            for candidates in self._candidates.values()
+            for candidate, k in scoring.due(candidates.values())
+        ]
+        if not self.spec.several_class_counts:
+            (classes,) = self.spec.space["classes"].values  # type: ignore[union-attr]
+            question = space.preset("question", int(classes)).params
+            due.append(self._new_run(f"question@{classes}", None, 0, question, self.spec.max_epochs))
+        return due
+
+    def _new_run(self, name: str, trial: int | None, replicate: int, params: dict[str, Any], epochs: int) -> NewRun:
+        seed, data_seed = (derive(self.spec.seed, what, name) for what in ("trial", "data"))
+        return NewRun(name, trial, replicate, params, seed, data_seed, self._stopping.room(epochs))
+
+
+def sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
+    """The Optuna sampler of that name, seeded."""
+    samplers = optuna.samplers
+    if name == "tpe":
+        # Grouped, so that the conditional width of a second layer does not split the joint model of the others.
+        return samplers.TPESampler(seed=seed, multivariate=True, group=True, warn_independent_sampling=False)
+    if name == "gp":
+        return samplers.GPSampler(seed=seed, warn_independent_sampling=False)
+    if name == "qmc":
+        return samplers.QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False)
+    if name == "cmaes":
+        return samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
+    return samplers.RandomSampler(seed=seed)

@@ -1,0 +1,133 @@
+"""A worker: one process on one device that asks, trains and tells until the study has no more to do.
+
+One signal drains it: it takes no new trial and finishes what it runs. A second one makes it leave at once; what
+it ran is released for others. Killed outright, it loses its lease and the same trials are tried again.
+"""
+
+import os
+import platform
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from objectives.solo import Solo
+from objectives.trainer import Trainer
+from objectives.waves import Waves
+from search.stopping import burst
+from search.study import Study
+from storage.engine import StorageError
+from storage.ledger import LEASE_SECONDS, Ledger, Run, StudyRecord
+
+POLL_SECONDS = 0.2  # between two questions whether there is something to do again
+
+
+class Left(Exception):
+    """The worker was told twice to leave; what it was running has been released."""
+
+
+class Worker:
+    """Serves one study on one device until the study is over or stopped, the worker is drained, or its parent is gone."""
+
+    def __init__(self, ledger: Ledger, record: StudyRecord, device: str, parent: int | None = None) -> None:
+        torch.set_num_threads(1)  # several threads in each of several workers make all of them slower
+        self._ledger, self._parent = ledger, parent
+        self._worker_id = ledger.register(f"{socket.gethostname()}:{os.getpid()}", device, software())
+        self._study = Study(ledger, record, self._worker_id)
+        spec = self._study.spec
+        self._trainer: Trainer = Solo(Waves(spec.inputs, spec.sigma), spec.target, spec.hold, device)
+        self._held: dict[int, Run] = {}
+        self._draining = False
+
+    def work(self) -> None:
+        """Ask, train and tell until nothing is left; Left after a second signal."""
+        try:
+            with self._signals(), self._lease():
+                while self._step():
+                    pass
+        finally:
+            self._ledger.retire(self._worker_id)
+
+    def _step(self) -> bool:
+        self._draining |= self._parent not in (None, os.getppid())
+        while self._trainer.room and not self._draining:
+            run = self._study.ask()
+            if run is None:
+                break
+            self._held[run.run_id] = run
+            self._trainer.admit(self._study.trial(run))
+        if not self._held:
+            if self._draining or self._study.stopping or self._study.over:
+                return False
+            time.sleep(POLL_SECONDS)
+            return True
+        self._train()
+        self._study.look()
+        for progress in self._trainer.running:
+            self._study.judge(self._held[progress.trial.key], progress)
+        return True
+
+    def _train(self) -> None:
+        try:
+            ended = self._trainer.advance(burst(self._trainer.running))
+        except RuntimeError as error:  # the device's fault, not the configuration's: try again elsewhere
+            reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+            for run in self._held.values():
+                self._ledger.fault(run, reason)
+            raise
+        for trial, outcome in ended:
+            self._study.tell(self._held.pop(trial.key), trial, outcome)
+
+    @contextmanager
+    def _lease(self) -> Iterator[None]:
+        """Renew the lease from a thread, since one epoch of a large network can outlast it."""
+        over = threading.Event()
+
+        def renew() -> None:
+            while not over.wait(LEASE_SECONDS / 3):
+                try:
+                    self._ledger.renew(self._worker_id)
+                except StorageError:  # the next ask or tell meets the same fault and reports it
+                    pass
+
+        thread = threading.Thread(target=renew, name="lease", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        def handle(number: int, frame: FrameType | None) -> None:
+            if self._draining:
+                raise Left
+            self._draining = True
+
+        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def software() -> dict[str, Any]:
+    """Versions of what decides a trial's numbers, and the commit when running from a checkout."""
+    try:
+        git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+        commit = subprocess.run(git, capture_output=True, text=True, timeout=5).stdout.strip() or None
+    except (OSError, subprocess.TimeoutExpired):
+        commit = None
+    packages = {name: metadata.version(name) for name in ("fewest", "torch", "numpy", "optuna")}
+    return {"python": platform.python_version(), **packages, "commit": commit}

@@ -1,0 +1,161 @@
+"""Tables. Ours begin with `fewest_`; Optuna's own are declared as far as we write them, and are created by Optuna.
+
+A *run* is one training that must be done exactly once: a trial's own (replicate 0), a replicate of a trial (1, 2, …), or the
+reference model that a winner is shown beside (no trial). A run is tried in *attempts*; a worker holds all its runs by one lease.
+Times are seconds since 1970 by the database's clock; Optuna's are naive UTC.
+"""
+
+from enum import StrEnum
+
+import sqlalchemy as sa
+from sqlalchemy import Boolean, Column, Double, Index, Integer, LargeBinary, Table, Text, UniqueConstraint
+
+VERSION = 1
+
+
+class RunState(StrEnum):
+    """waiting → running → done | failed, and running → waiting when an attempt is lost or released."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+ours = sa.MetaData()
+
+version = Table("fewest_version", ours, Column("version", Integer, primary_key=True))
+
+studies = Table(
+    "fewest_studies",
+    ours,
+    Column("study_id", Integer, primary_key=True, autoincrement=False),  # Optuna's
+    Column("spec", Text, nullable=False),  # JSON
+    Column("budget", Integer, nullable=False),  # trials that may ever be created
+    Column("reserved", Integer, nullable=False),  # trials created so far
+    Column("told", Integer, nullable=False),  # outcomes so far: the order that readers follow
+    Column("stopping", Boolean, nullable=False),  # workers finish what they run, and leave
+    Column("deadline", Double),  # no new trial after it
+)
+
+workers = Table(
+    "fewest_workers",
+    ours,
+    Column("worker_id", Integer, primary_key=True),
+    Column("name", Text, nullable=False),  # host:process
+    Column("device", Text, nullable=False),
+    Column("software", Text, nullable=False),  # JSON: versions and commit
+    Column("started", Double, nullable=False),
+    Column("expires", Double, nullable=False),  # the lease of every run it holds
+)
+
+runs = Table(
+    "fewest_runs",
+    ours,
+    Column("run_id", Integer, primary_key=True),
+    Column("study_id", Integer, nullable=False),
+    Column("name", Text, nullable=False),  # 12, 12#3 (its third replicate), question@256
+    Column("trial", Integer),  # number in the study; null for a reference
+    Column("trial_id", Integer),  # Optuna's, of replicate 0 only
+    Column("replicate", Integer, nullable=False),
+    Column("classes", Integer, nullable=False),
+    Column("params", Text, nullable=False),  # JSON
+    Column("seed", sa.BigInteger, nullable=False),
+    Column("data_seed", sa.BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("worker_id", Integer),  # who tries it, or tried it last
+    Column("attempt", Integer, nullable=False),  # attempts begun
+    Column("faults", Integer, nullable=False),  # attempts lost to a fault or an expired lease
+    Column("reason", Text),  # of the last fault
+    Column("told", Integer),  # place in the order of outcomes
+    Column("finished", Double),
+    Column("cap", Integer),  # most epochs: of replicates and references from the start, of trials in the outcome
+    # The outcome, null until there is one.
+    Column("end", Text),
+    Column("converged", Boolean),
+    Column("epochs", Integer),
+    Column("gap", Double),
+    Column("accuracy", Double),
+    Column("loss", Double),
+    Column("best_accuracy", Double),
+    Column("best_loss", Double),
+    Column("reached", Integer),
+    Column("seconds", Double),
+    Column("stream_offset", Integer),
+    Column("rungs", Text),  # JSON: gap at each rung, null where it ended before
+    UniqueConstraint("study_id", "name"),
+    Index("fewest_runs_told", "study_id", "told"),
+    Index("fewest_runs_state", "study_id", "state"),
+    Index("fewest_runs_best", "study_id", "replicate", "converged", "epochs"),
+)
+
+attempts = Table(
+    "fewest_attempts",
+    ours,
+    Column("run_id", Integer, primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("worker_id", Integer, nullable=False),
+    Column("started", Double, nullable=False),
+    Column("ended", Double),
+    Column("end", Text),  # done, released, expired, or the fault
+    Index("fewest_attempts_open", "worker_id", "ended"),
+)
+
+curves = Table(
+    "fewest_curves",
+    ours,
+    Column("run_id", Integer, primary_key=True),
+    Column("points", LargeBinary, nullable=False),  # see ledger.pack
+)
+
+optuna = sa.MetaData()
+
+_state = sa.Enum("RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING", name="trialstate")
+
+optuna_studies = Table(
+    "studies", optuna, Column("study_id", Integer, primary_key=True), Column("study_name", sa.String(512))
+)
+optuna_directions = Table(
+    "study_directions",
+    optuna,
+    Column("study_direction_id", Integer, primary_key=True),
+    Column("direction", sa.Enum("NOT_SET", "MINIMIZE", "MAXIMIZE", name="studydirection")),
+    Column("study_id", Integer),
+    Column("objective", Integer),
+)
+optuna_trials = Table(
+    "trials",
+    optuna,
+    Column("trial_id", Integer, primary_key=True),
+    Column("number", Integer),
+    Column("study_id", Integer),
+    Column("state", _state),
+    Column("datetime_start", sa.DateTime),
+    Column("datetime_complete", sa.DateTime),
+)
+optuna_params = Table(
+    "trial_params",
+    optuna,
+    Column("param_id", Integer, primary_key=True),
+    Column("trial_id", Integer),
+    Column("param_name", sa.String(512)),
+    Column("param_value", sa.Float(53)),  # Optuna's internal representation
+    Column("distribution_json", Text),
+)
+optuna_values = Table(
+    "trial_values",
+    optuna,
+    Column("trial_value_id", Integer, primary_key=True),
+    Column("trial_id", Integer),
+    Column("objective", Integer),
+    Column("value", sa.Float(53)),
+    Column("value_type", sa.Enum("FINITE", "INF_POS", "INF_NEG", name="trialvaluetype")),
+)
+optuna_user_attributes = Table(
+    "trial_user_attributes",
+    optuna,
+    Column("trial_user_attribute_id", Integer, primary_key=True),
+    Column("trial_id", Integer),
+    Column("key", sa.String(512)),
+    Column("value_json", Text),
+)
