@@ -27,7 +27,7 @@ from search.spec import DEFAULT_CLASSES, SAMPLERS, SpecError, StudySpec, derive,
 from storage.engine import StorageError, StorageMisuse, redacted
 from storage.ledger import Ledger, StudyRecord
 
-DEFAULT_TRIALS = 300
+DEFAULT_TRIALS = 400
 STORAGE, STUDY = "sqlite:///fewest.db", "default"
 
 app = typer.Typer(

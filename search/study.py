@@ -22,7 +22,7 @@ from objectives.convergence import Outcome, Progress, Trial
 from search import scoring, space
 from search.scoring import Evidence, score
 from search.spec import StudySpec, derive
-from search.stopping import Stopping, rung_gaps
+from search.stopping import Stopping, at_rungs
 from storage.ledger import Ledger, NewRun, Run, StudyRecord, pack
 from storage.schema import RunState
 
@@ -82,7 +82,7 @@ class Study:
     def tell(self, run: Run, trial: Trial, outcome: Outcome) -> bool:
         """Record an outcome; False if the lease on the run was lost in the meantime."""
         spec = self.spec
-        rungs = rung_gaps(trial, outcome, spec.target, spec.hold)
+        rungs = at_rungs(trial, outcome, spec.target)
         kept = {name: value for name, value in asdict(outcome).items() if name != "curve"}
         shown = ("converged", "epochs", "cap", "gap", "accuracy", "loss", "end")
         kept["converged"] = outcome.converged
@@ -113,7 +113,7 @@ class Study:
     def _learn(self, row: Any) -> None:
         found = self._candidates[row.classes]
         if row.replicate == 0:
-            self._stopping.learn(row.classes, row.converged, row.epochs, json.loads(row.rungs))
+            self._stopping.learn(row.trial, row.classes, row.converged, row.epochs, json.loads(row.rungs))
             if row.converged:
                 found[row.trial] = Evidence(row.trial, row.epochs)
                 self._params[row.trial] = json.loads(row.params)

@@ -82,7 +82,7 @@ runs = Table(
     Column("reached", Integer),
     Column("seconds", Double),
     Column("stream_offset", Integer),
-    Column("rungs", Text),  # JSON: gap at each rung, null where it ended before
+    Column("rungs", Text),  # JSON: shortfall at each rung, null where it ended before
     UniqueConstraint("study_id", "name"),
     Index("fewest_runs_told", "study_id", "told"),
     Index("fewest_runs_state", "study_id", "state"),
