@@ -1,6 +1,7 @@
 """Configuration: one point of the search space, everything that decides how a classifier trains.
 
-Units: widths in units of a hidden layer, learning rates per update. No torch here, so that queries and `--help` stay fast.
+Units: widths in units of a hidden layer, learning rates per update. No torch here, so that queries and `--help` stay
+fast.
 """
 
 import difflib

@@ -1,8 +1,8 @@
 """When a trial has converged, and what is kept of it.
 
-Evaluation i is made after i epochs, on data not yet trained on. A trial has converged at epoch e when evaluations e … e+hold−1
-all reach the target. A trial may use `cap` epochs; hold evaluations that have begun by then are let finish, so a
-miss at cap c means exactly that epochs-to-convergence is greater than c: it is right-censored there.
+Evaluation i is made after i epochs, on data not yet trained on. A trial has converged at epoch e when evaluations e …
+e+hold−1 all reach the target. A trial may use `cap` epochs; hold evaluations that have begun by then are let finish,
+so a miss at cap c means exactly that epochs-to-convergence is greater than c: it is right-censored there.
 """
 
 import math
@@ -162,11 +162,11 @@ def shortfall(
 ) -> float:
     """How far a trial has come in these evaluations, in [0, 1): 0 is there, 1 has diverged.
 
-    The mean of 1 − log(1 + C·a)/log(1 + C·target) for the best accuracy a, and l/(l + ln C) for the least loss l. The logarithm
-    makes the first classes that are told apart count; the loss ranks what tells none apart yet, and both are bounded when
-    the loss explodes. Of 4,904 random configurations of the default space, the 15 that converge within 5
-    epochs are among the best 1 % by this after one epoch; by the loss alone among the best 48 %, by the accuracy held
-    for 3 evaluations anywhere.
+    The mean of 1 − log(1 + C·a)/log(1 + C·target) for the best accuracy a, and l/(l + ln C) for the least loss l. The
+    logarithm makes the first classes that are told apart count; the loss ranks what tells none apart yet, and both
+    are bounded when the loss explodes. Of 4,904 random configurations of the default space, the 15 that converge
+    within 5 epochs are among the best 1 % by this after one epoch; by the loss alone among the best 48 %, by the
+    accuracy held for 3 evaluations anywhere.
     """
     if not accuracy or not math.isfinite(loss[-1]):
         return WORST

@@ -1,8 +1,8 @@
 """The classifier: one or two hidden layers of one activation, then a linear layer to the logits.
 
-Initialisation follows Keras, since that is what the page ran: Glorot uniform weights, U(−a, a) with a = √(6/(fan_in + fan_out))
-(Glorot & Bengio 2010, eq. 16), and zero biases. Each layer draws by key (seed, layer) in the order of its logical
-indices, so it does not depend on device, neighbours or padding.
+Initialisation follows Keras, since that is what the page ran: Glorot uniform weights, U(−a, a) with a = √(6/(fan_in +
+fan_out)) (Glorot & Bengio 2010, eq. 16), and zero biases. Each layer draws by key (seed, layer) in the order of its
+logical indices, so it does not depend on device, neighbours or padding.
 """
 
 from collections.abc import Callable

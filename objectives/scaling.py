@@ -1,7 +1,8 @@
 """Input scalings, each an affine map `x · scale + offset` per input.
 
 `none` leaves inputs as they are; `fixed` is the page's (x − 0.5)/0.289, the moments of a uniform variable; `batch`
-standardises with the batch's own moments; `minmax` maps the batch's range to [0, 1]. The gain then multiplies the result.
+standardises with the batch's own moments; `minmax` maps the batch's range to [0, 1]. The gain then multiplies the
+result.
 """
 
 import torch

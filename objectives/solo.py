@@ -1,4 +1,7 @@
-"""Solo: one trial at a time with torch.nn, autograd and torch.optim. Plain and obviously right: the oracle for any other trainer."""
+"""Solo: one trial at a time with torch.nn, autograd and torch.optim.
+
+Plain and obviously right: the oracle for any other trainer.
+"""
 
 from time import perf_counter
 
@@ -15,15 +18,23 @@ from objectives.waves import Waves
 class Solo:
     """A trainer with room for one trial.
 
-    On a GPU the evaluations of a burst stay on the device and are read once: a trial that ended inside the burst is trained
-    a little further, and its outcome is cut at the exact evaluation. On a CPU, reading costs nothing and is done each epoch.
+    On a GPU the evaluations of a burst stay on the device and are read once: a trial that ended inside the burst is
+    trained a little further, and its outcome is cut at the exact evaluation. On a CPU, reading costs nothing and is
+    done each epoch.
     """
 
     def __init__(
-        self, problem: Waves, target: float, hold: int, device: str = "cpu", dtype: torch.dtype = torch.float32
+        self,
+        problem: Waves,
+        target: float,
+        hold: int,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        blind: bool | None = None,  # read evaluations once a burst; by default on a GPU
     ) -> None:
         self._problem, self._target, self._hold = problem, target, hold
         self._device, self._dtype = torch.device(device), dtype
+        self._blind = self._device.type != "cpu" if blind is None else blind
         self._progress: Progress | None = None
         self._run: _Run | None = None
         self._seconds = 0.0
@@ -71,7 +82,7 @@ class Solo:
     def _train(self, progress: Progress, epochs: int) -> None:
         if self._run is None:
             self._run = _Run(self._problem, progress.trial, self._device, self._dtype)
-        at_once = 1 if self._device.type == "cpu" else epochs
+        at_once = epochs if self._blind else 1
         while epochs > 0 and progress.end is None:
             burst = [self._run.step() for _ in range(min(at_once, epochs))]
             epochs -= len(burst)

@@ -1,4 +1,4 @@
-"""The one interface between the worker and whatever trains: admit while there is room, advance by a burst, take outcomes."""
+"""The one interface between the worker and what trains: admit while there is room, advance, take outcomes."""
 
 from collections.abc import Sequence
 from typing import Protocol

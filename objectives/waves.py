@@ -1,11 +1,11 @@
 """The wave problem: tell apart C constant waves, each with a little noise.
 
-Class i is `x ~ N(i/s, sigma²)` for each of D inputs, with `s = max(255, C − 1)`. All D inputs of a sample carry the same
-number, so a network sees one dimension and must cut its range into C bins.
+Class i is `x ~ N(i/s, sigma²)` for each of D inputs, with `s = max(255, C − 1)`. All D inputs of a sample carry the
+same number, so a network sees one dimension and must cut its range into C bins.
 Source: the question "why can a neural network hardly learn the classifier in which x/256 has class x".
 
-Every draw is keyed by (data seed, epoch) through the counter-based generator Philox (Salmon et al., SC'11): a batch is the
-same whoever draws it, on whatever device, in whatever order.
+Every draw is keyed by (data seed, epoch) through the counter-based generator Philox (Salmon et al., SC'11): a batch
+is the same whoever draws it, on whatever device, in whatever order.
 """
 
 from dataclasses import dataclass

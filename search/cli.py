@@ -3,32 +3,28 @@
 Answers go to stdout, progress and errors to stderr. Exit status: 2 misuse, 1 failure, 130 after Ctrl-C.
 """
 
-import csv
 import json
 import os
 import sys
-from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from objectives.configuration import Configuration
 from objectives.devices import devices
-from search import options, query
+from search import options, output, query
 from search.launch import EngineError, LocalEngine
-from search.progress import Progress, epochs
+from search.output import Format
+from search.progress import Progress
 from search.space import preset as preset_of
-from search.spec import DEFAULT_CLASSES, SAMPLERS, SpecError, StudySpec, derive, validated
+from search.spec import DEFAULT_CLASSES, SAMPLERS, SpecError, StudySpec, validated
 from storage.engine import StorageError, StorageMisuse, redacted
-from storage.ledger import Ledger, StudyRecord
+from storage.ledger import Ledger
 
-DEFAULT_TRIALS = 400
+DEFAULT_TRIALS = 400  # enough for a confirmed winner of a few epochs on every one of 10 seeds, see tests/bench/seeds.py
 STORAGE, STUDY = "sqlite:///fewest.db", "default"
+_UsageError: Any = typer.BadParameter.__base__  # what typer raises for options it cannot read, not exported by name
 
 app = typer.Typer(
     name="fewest",
@@ -39,16 +35,6 @@ app = typer.Typer(
     "`fewest launch` searches for it and confirms it; `fewest best` and `fewest trials` ask what was found; "
     "`fewest train` trains one configuration.",
 )
-out, err = Console(), Console(stderr=True)
-
-
-_UsageError: Any = typer.BadParameter.__base__  # what typer raises for options it cannot read, not exported by name
-
-
-class Format(StrEnum):
-    TABLE = "table"
-    JSON = "json"
-    CSV = "csv"
 
 
 def _of_spec(name: str, about: str) -> Any:
@@ -103,9 +89,9 @@ def launch(
 ) -> None:
     """Search until TRIALS trials have an outcome, confirm the best on fresh seeds, and name the winner.
 
-    The same command again goes on where it stopped, to exactly that many trials. Ctrl-C lets running trials finish; a second
-    one leaves at once. Parameters to fix, range or choose from: hidden_layers, width, width_2, activation, optimizer, lr,
-    first_lr_ratio, scaling, gain, bias_init, batch_sampling.
+    The same command again goes on where it stopped, to exactly that many trials. Ctrl-C lets running trials finish; a
+    second one leaves at once. Parameters to fix, range or choose from: hidden_layers, width, width_2, activation,
+    optimizer, lr, first_lr_ratio, scaling, gain, bias_init, batch_sampling.
     """
     given = _given(
         inputs=inputs, sigma=sigma, target=target, hold=hold, max_epochs=max_epochs, sampler=sampler, seed=seed
@@ -123,14 +109,22 @@ def launch(
         raise SpecError(f"study {study!r} in {redacted(storage)} has {difference}; name another with `--study`")
     ledger.reopen(record.study_id, trials, timeout)
     engine = LocalEngine(ledger, record, storage, [there[i % len(there)] for i in range(workers or len(there))])
-    with Progress(err) as progress:
+    with Progress(output.err) as progress:
         finished = engine.run(progress.show)
     state = query.status(ledger, record)
     if not finished or state["stopping"]:
-        said = f"Stopped with {state['done'] + state['failed']} of {state['budget']} trials; nothing is lost."
-        err.print(Text(f"{said} The same command goes on."), soft_wrap=True)
+        said = f"stopped with {state['done'] + state['failed']} of {state['budget']} trials; nothing is lost"
+        output.notice(f"{said}, and the same command goes on")
         raise typer.Exit(0 if finished else 130)
-    _conclude(ledger, record, storage, format)
+    found, question = query.best(ledger, record), query.reference(ledger, record)
+    if format is not Format.TABLE:
+        winner = found[0] if found and found[0]["confirmed"] else None
+        return output.record({"winner": winner, "question": question, "status": state}, format)
+    output.conclusion(found, question, state)
+    where = "" if storage == STORAGE else f" --storage {redacted(storage)}"
+    where += "" if study == STUDY else f" --study {study}"
+    commands = (f"fewest {command}{where}" for command in ("best", "trials", "train --save winner.pt"))
+    output.line("Next: " + " · ".join([*commands, f"optuna-dashboard {redacted(storage)}"]))
 
 
 @app.command(epilog="Example: `fewest worker --study default` on every core or machine that reaches the storage")
@@ -153,7 +147,7 @@ def worker(device: Device = "auto", storage: Storage = STORAGE, study: StudyName
 
 @app.command(
     epilog="Examples: `fewest train --preset question --classes 64 --max-epochs 3000` · "
-    "`fewest train --set width=512 activation=sine optimizer=adam lr=0.01 scaling=fixed gain=100 first_lr_ratio=0.001` · "
+    "`fewest train --set width=512 activation=sine optimizer=adam lr=0.01 gain=100 first_lr_ratio=0.001` · "
     "`fewest train --study default --save winner.pt`"
 )
 def train(
@@ -178,7 +172,7 @@ def train(
     study: StudyName = STUDY,
     format: Output = Format.TABLE,
 ) -> None:
-    """Train one configuration and say when it converged: of a preset, a file or settings, else the best of the study."""
+    """Train one configuration, of a preset, a file or settings, else the study's best, and say when it converged."""
     settings = [*(set_ or ()), *(more or ())]
     if sum(map(bool, (preset, config, settings))) > 1:
         raise SpecError("`--preset`, `--config` and `--set` exclude each other; give one")
@@ -199,51 +193,24 @@ def train(
             raise EngineError(f"nothing has converged in study {study!r} yet; give `--preset`, `--config` or `--set`")
         spec = validated(json.loads(record.spec) | given)
         configuration = Configuration.of(found[0]["params"])
-    if save and (save.is_dir() or not save.parent.is_dir()):
-        raise SpecError(
-            f"cannot write {save}: " + ("it is a directory" if save.is_dir() else f"no directory {save.parent}")
-        )
-    answer = _train(spec, configuration, _devices(device)[0], save)
+    if save and (save.is_dir() or not save.parent.is_dir() or not os.access(save.parent, os.W_OK)):
+        raise SpecError(f"cannot write {save}; `--save` names a file in a directory that you may write to")
+
+    place = _devices(device)[0]
+    from search.train import train as train_one
+
+    with output.err.status("training") as shown:
+        answer = train_one(spec, configuration, place, save, shown.update)
     if format is Format.TABLE:
-        out.print(Text(configuration.in_words()), soft_wrap=True)
-    _print([answer], format, one=True)
-
-
-def _train(spec: StudySpec, configuration: Configuration, device: str, save: Path | None) -> dict[str, Any]:
-    import torch
-
-    from objectives.convergence import Outcome, Trial
-    from objectives.solo import Solo
-    from objectives.waves import Waves
-
-    trainer = Solo(Waves(spec.inputs, spec.sigma), spec.target, spec.hold, device)
-    trainer.admit(Trial(0, configuration, derive(spec.seed, "trial"), derive(spec.seed, "data"), spec.max_epochs))
-    with err.status("training") as shown:
-        ended: list[tuple[Trial, Outcome]] = []
-        while not ended:
-            for progress in trainer.running:
-                if progress.accuracy:
-                    now = f"accuracy {progress.accuracy[-1]:.3f}, loss {progress.loss[-1]:.3g}"
-                    shown.update(f"epoch {progress.epoch} of {spec.max_epochs}: {now}")
-            ended = trainer.advance(
-                1 if save else 64
-            )  # at 1, the weights are those of the last evaluation on a GPU too
-    ((_, outcome),) = ended
-    if save and trainer.network:
-        weights = {name: tensor.cpu() for name, tensor in trainer.network.state_dict().items()}
-        try:
-            torch.save({"params": configuration.params, "inputs": spec.inputs, "state_dict": weights}, save)
-        except (OSError, RuntimeError) as error:
-            raise EngineError(f"cannot write {save}: {str(error).splitlines()[0]}") from None
-    kept = {name: value for name, value in vars(outcome).items() if name != "curve"}
-    return {"converged": outcome.converged, **kept, "seed": spec.seed, "device": device, "params": configuration.params}
+        output.line(configuration.in_words())
+    output.record(answer, format)
 
 
 @app.command()
 def status(storage: Storage = STORAGE, study: StudyName = STUDY, format: Output = Format.TABLE) -> None:
     """How far a study is: trials by state, workers, and the incumbent."""
     ledger = Ledger.open(storage)
-    _print([query.status(ledger, ledger.study(study))], format, one=True)
+    output.record(query.status(ledger, ledger.study(study)), format)
 
 
 @app.command(epilog="Examples: `fewest best` · `fewest best --classes 256 --top 3 --format json`")
@@ -259,15 +226,8 @@ def best(
     record = ledger.study(study)
     found = query.best(ledger, record, classes, top)
     if format is not Format.TABLE:
-        return _print(found, format)
-    table = _table("rank", "trial", "classes", "epochs", "replicates", "their epochs", "configuration")
-    for row in found:
-        again = f"{row['replicates_converged']}/{row['replicates']}" if row["replicates"] else "–"
-        their = " ".join(map(str, row["replicate_epochs"]))
-        words = Configuration.of(row["params"]).in_words()
-        _row(table, row["rank"], row["trial"], row["classes"], row["epochs"], again, their, words)
-    out.print(table)
-    out.print(Text(_misses(query.status(ledger, record))), soft_wrap=True)
+        return output.records(found, format)
+    output.best_table(found, query.status(ledger, record))
 
 
 @app.command(epilog="Example: `fewest trials --after 99 --limit 50` · `fewest trials --limit 100000 --format csv`")
@@ -282,18 +242,10 @@ def trials(
     ledger = Ledger.open(storage)
     found = query.trials(ledger, ledger.study(study), limit, after)
     if format is not Format.TABLE:
-        return _print(found, format)
-    table = _table("trial", "state", "classes", "epochs", "accuracy", "loss", "seconds", "configuration")
-    for row in found:
-        ended = (
-            str(row["epochs"]) if row["converged"] else f"miss at {row['epochs']} ({row['end']})" if row["end"] else ""
-        )
-        numbers = ("" if row[name] is None else f"{row[name]:.3g}" for name in ("accuracy", "loss", "seconds"))
-        words = Configuration.of(row["params"]).in_words()
-        _row(table, row["trial"], row["state"], row["classes"], ended, *numbers, words)
-    out.print(table)
+        return output.records(found, format)
+    output.trials_table(found)
     if len(found) == limit:
-        err.print(f"more with --after {found[-1]['trial']}")
+        output.notice(f"more with --after {found[-1]['trial']}")
 
 
 @app.command()
@@ -301,7 +253,7 @@ def stop(storage: Storage = STORAGE, study: StudyName = STUDY) -> None:
     """Ask all workers of a study, wherever they run, to finish what they train and leave. `launch` goes on later."""
     ledger = Ledger.open(storage)
     ledger.stop(ledger.study(study).study_id)
-    err.print(Text(f"study {study!r} is stopping; `fewest status` shows what still runs"))
+    output.notice(f"study {study!r} is stopping; `fewest status` shows what still runs")
 
 
 def main() -> None:
@@ -323,7 +275,7 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> int:
-    err.print(Text(f"error: {message}"), soft_wrap=True)
+    output.notice(f"error: {message}")
     return code
 
 
@@ -336,89 +288,6 @@ def _devices(asked: str) -> list[str]:
         return devices(asked)
     except ValueError as error:
         raise SpecError(str(error)) from None
-
-
-def _conclude(ledger: Ledger, record: StudyRecord, storage: str, format: Format) -> None:
-    """The winner beside the question's model, how many trials missed, and where to look at more."""
-    found = query.best(ledger, record)
-    state, question = query.status(ledger, record), query.reference(ledger, record)
-    if format is not Format.TABLE:
-        return _print([{"winner": _winner(found), "question": question, "status": state}], format, one=True)
-    winner = _winner(found)
-    if winner is None:
-        said = "no candidate could be confirmed" if found else "nothing converged"
-        out.print(f"No winner: {said}. More trials may help: --trials {2 * state['budget']}")
-    for counts in sorted({row["classes"] for row in found}):
-        first = _winner([row for row in found if row["classes"] == counts])
-        if first is None:
-            continue
-        ties = sum(row["confirmed"] and row["rank"] == first["rank"] for row in found) - 1
-        again = f"{first['replicates_converged']}/{first['replicates']} fresh seeds, in {', '.join(map(str, first['replicate_epochs']))}"
-        tie = f"; {ties} more are as good" if ties else ""
-        out.print(
-            Text(f"Winner for {counts} classes: {epochs(first['epochs'])} (trial {first['trial']}; {again}{tie})"),
-            style="bold",
-            soft_wrap=True,
-        )
-        out.print(Text(f"  {Configuration.of(first['params']).in_words()}"), soft_wrap=True)
-    if question:
-        ended = (
-            f"{epochs(question['epochs'])}"
-            if question["converged"]
-            else f"not in {epochs(question['epochs'])}: accuracy {question['accuracy']:.2f}, loss {question['loss']:.2f}"
-        )
-        out.print(Text(f"The question's model: {ended}"), soft_wrap=True)
-        out.print(Text(f"  {Configuration.of(question['params']).in_words()}"), soft_wrap=True)
-    out.print(Text(_misses(state)), soft_wrap=True)
-    where = ("" if storage == STORAGE else f" --storage {redacted(storage)}") + (
-        "" if record.name == STUDY else f" --study {record.name}"
-    )
-    out.print(
-        Text(
-            f"Next: fewest best{where} · fewest trials{where} · fewest train{where} --save winner.pt · optuna-dashboard {redacted(storage)}"
-        ),
-        soft_wrap=True,
-    )
-
-
-def _winner(found: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    return found[0] if found and found[0]["confirmed"] else None
-
-
-def _misses(state: dict[str, Any]) -> str:
-    failed = f", {state['failed']} failed" if state["failed"] else ""
-    caps = f" (stopped at {state['least_cap']} to {state['most_cap']} epochs)" if state["missed"] else ""
-    return f"{state['done']} of {state['budget']} trials done: {state['converged']} converged, {state['missed']} missed{caps}{failed}"
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(
-            column, overflow="fold" if column == "configuration" else "ellipsis", no_wrap=column != "configuration"
-        )
-    return table
-
-
-def _row(table: Table, *cells: object) -> None:
-    table.add_row(*(Text(str(cell)) for cell in cells))
-
-
-def _print(rows: Sequence[dict[str, Any]], format: Format, *, one: bool = False) -> None:
-    """Records as JSON (one object, or a list), as CSV with nested values in JSON, or one record as a table."""
-    if format is Format.JSON:
-        print(json.dumps(rows[0] if one else rows, indent=2, allow_nan=False))
-    elif format is Format.CSV:
-        writer = csv.writer(sys.stdout)
-        writer.writerow(rows[0] if rows else ())
-        for row in rows:
-            writer.writerow([json.dumps(v) if isinstance(v, dict | list) else v for v in row.values()])
-    else:
-        table = Table(box=None, show_header=False, pad_edge=False)
-        for name, value in rows[0].items():
-            if not isinstance(value, dict):
-                _row(table, name, value)
-        out.print(table)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The local engine: one worker process per device on this machine, watched until the study is over.
 
-Workers are plain processes of the `worker` command; the storage URL reaches them in the environment, where `ps` does not
-show it. They get no terminal signals of their own: one Ctrl-C drains them, a second makes them leave.
+Workers are plain processes of the `worker` command; the storage URL reaches them in the environment, where `ps` does
+not show it. They get no terminal signals of their own: one Ctrl-C drains them, a second makes them leave.
 """
 
 import os
@@ -68,7 +68,7 @@ class LocalEngine:
             "FEWEST_PARENT": str(os.getpid()),
             "OMP_NUM_THREADS": "1",
         }
-        said = tempfile.TemporaryFile()
+        said = tempfile.TemporaryFile()  # noqa: SIM115, read when the worker has died
         process = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True
         )

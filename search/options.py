@@ -7,7 +7,7 @@ from typing import Any
 
 from objectives.configuration import CHOICES, REAL, WHOLE, Configuration, check, unknown
 from search.space import Choices, Range, defaults
-from search.spec import SpecError
+from search.spec import DEFAULT_CLASSES, SpecError
 
 PARAMETERS = ("classes", *defaults(2))
 
@@ -51,7 +51,8 @@ def configuration(classes: str | None, config: Path | None, settings: Iterable[s
         params[name] = value(name, given)
     if params.get("width_2") is not None:
         params.setdefault("hidden_layers", 2)
-    if classes is not None and params.setdefault("classes", value("classes", classes)) != value("classes", classes):
+    asked = value("classes", classes) if classes else None
+    if params.setdefault("classes", asked or DEFAULT_CLASSES) != (asked or params["classes"]):
         raise SpecError(f"`--classes {classes}` contradicts `classes` {params['classes']} of the configuration")
     try:
         return Configuration.of(params)

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from objectives.configuration import Configuration
+from search.output import epochs
 
 LINE_SECONDS = 10.0  # between two plain lines when nothing better is found
 RATE_SECONDS = 10.0  # over which rates are averaged
@@ -71,7 +72,8 @@ def _counts(status: dict[str, Any]) -> str:
     finished = status["done"] + status["failed"]
     failed = f", {status['failed']} failed" if status["failed"] else ""
     again = f" · confirming: {status['replicates']} replicates" if finished >= status["budget"] else ""
-    return f"{finished} of {status['budget']} trials: {status['converged']} converged, {status['missed']} missed{failed}{again}"
+    counts = f"{status['converged']} converged, {status['missed']} missed{failed}{again}"
+    return f"{finished} of {status['budget']} trials: {counts}"
 
 
 def _incumbent(status: dict[str, Any]) -> str:
@@ -79,11 +81,6 @@ def _incumbent(status: dict[str, Any]) -> str:
     if not found:
         return "nothing has converged yet"
     return f"fewest {epochs(found['epochs'])}: {Configuration.of(found['params']).in_words()}"
-
-
-def epochs(n: int) -> str:
-    """`1 epoch`, `2 epochs`."""
-    return f"{n} epoch{'' if n == 1 else 's'}"
 
 
 def _duration(seconds: float) -> str:

@@ -42,7 +42,7 @@ class Evidence:
 
     @property
     def rank(self) -> tuple[int, float]:
-        """Order among candidates: confirmed ones by mean score of the replicates, then untried ones by epochs, then refuted ones."""
+        """Order of candidates: confirmed ones by their replicates' mean score, untried ones by epochs, refuted ones."""
         if self.confirmed:
             return 0, mean(self.scores)
         return (2, mean(self.scores)) if self.refuted else (1, self.epochs)

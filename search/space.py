@@ -1,7 +1,7 @@
 """The search space: parameters and their conditions, as Optuna distributions, and the page's two models in it.
 
-A dimension is a range (of whole or real numbers, on a log scale or not) or a tuple of choices; one choice fixes the parameter.
-The only condition: `width_2` exists where `hidden_layers` is 2.
+A dimension is a range (of whole or real numbers, on a log scale or not) or a tuple of choices; one choice fixes the
+parameter. The only condition: `width_2` exists where `hidden_layers` is 2.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""StudySpec: everything that describes a study, kept in the store as JSON, so that a worker needs only the storage URL."""
+"""StudySpec: all that describes a study, kept in the store as JSON, so that a worker needs only the storage URL."""
 
 import hashlib
 import math

@@ -1,8 +1,8 @@
 """When a running trial is no longer worth an epoch: caps that follow the incumbent, and rungs that compare trials.
 
 Cap: κ times the incumbent of the same class count, with a floor. Rungs: at fixed epochs a trial must be among the best
-third, by shortfall, of all trials of its class count that got there, and no more than a third may go on, even if each is
-better than all before it (Li et al. 2018, Hyperband; asynchronous as in Li et al. 2020, ASHA).
+third, by shortfall, of all trials of its class count that got there, and no more than a third may go on, even if each
+is better than all before it (Li et al. 2018, Hyperband; asynchronous as in Li et al. 2020, ASHA).
 
 Most trials are judged from the first rung on; some only from a later one, since an early rung throws away what starts
 slowly. With one bracket, 1 of 4 studies of the default space found nothing at all while every other found 1-epoch

@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
@@ -36,7 +36,7 @@ class Left(Exception):
 
 
 class Worker:
-    """Serves one study on one device until the study is over or stopped, the worker is drained, or its parent is gone."""
+    """Serves one study on one device until the study is over or stopped, it is drained, or its parent is gone."""
 
     def __init__(self, ledger: Ledger, record: StudyRecord, device: str, parent: int | None = None) -> None:
         torch.set_num_threads(1)  # several threads in each of several workers make all of them slower
@@ -94,10 +94,8 @@ class Worker:
 
         def renew() -> None:
             while not over.wait(LEASE_SECONDS / 3):
-                try:
+                with suppress(StorageError):  # the next ask or tell meets the same fault and reports it
                     self._ledger.renew(self._worker_id)
-                except StorageError:  # the next ask or tell meets the same fault and reports it
-                    pass
 
         thread = threading.Thread(target=renew, name="lease", daemon=True)
         thread.start()

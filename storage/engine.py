@@ -1,7 +1,7 @@
 """One way to a database: URL checks, SQLite made safe for many processes, Postgres by psycopg 3, errors in one line.
 
-SQLite runs in WAL mode with a busy timeout, and every write takes the write lock at its start (BEGIN IMMEDIATE), since a
-lock that is upgraded halfway fails at once instead of waiting.
+SQLite runs in WAL mode (set once, when the store is created) with a busy timeout, and every write takes the write
+lock at its start (BEGIN IMMEDIATE), since a lock that is upgraded halfway fails at once instead of waiting.
 """
 
 import os
@@ -92,7 +92,7 @@ def _one_line(engine: sa.Engine) -> Iterator[None]:
         cause = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
         if "file is not a database" in cause or "malformed" in cause:
             raise StorageMisuse(f"{redacted(engine.url)} is not a SQLite database, or is damaged ({cause})") from error
-        if "readonly" in cause:
+        if "readonly" in cause or "unable to open" in cause:
             raise StorageMisuse(f"{redacted(engine.url)} cannot be written ({cause}); check its permissions") from error
         if "disk" in cause and "full" in cause:
             raise StorageError(
@@ -119,7 +119,6 @@ def _check_file(path: Path, create: bool) -> None:
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:
     connection.isolation_level = None  # the driver leaves transactions to `_begin_sqlite`
-    connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
 
 

@@ -1,8 +1,9 @@
 """The ledger: budgets, leases, attempts and outcomes. Every method is at most one write transaction.
 
-A budget of N means that N trials are created, ever: `create` takes a slot of the budget in the transaction that creates the
-trial. A worker holds its runs by a lease on the database's clock. When the lease expires the attempt is over and the same run
-waits for another worker; what the first one tells afterwards is refused, since `finish` names the attempt.
+A budget of N means that N trials are created, ever: `create` takes a slot of the budget in the transaction that
+creates the trial. A worker holds its runs by a lease on the database's clock. When the lease expires the attempt is
+over and the same run waits for another worker; what the first one tells afterwards is refused, since `finish` names
+the attempt.
 """
 
 import array
@@ -82,18 +83,11 @@ class Ledger:
         StorageMisuse for a store that is not ours, or of another version.
         """
         engine = connect(url, create=create)
-        with reading(engine) as connection:
-            found = set(sa.inspect(connection).get_table_names())
-        if found and schema.version.name not in found:
-            raise StorageMisuse(f"{redacted(url)} holds other tables and is not a fewest store; name another")
-        if not found and not create:
-            raise StorageMisuse(f"{redacted(url)} is empty; `fewest launch` fills it")
-        if create:
-            _create_tables(engine, url)
-        with reading(engine) as connection:
-            version = connection.scalar(select(sa.func.max(schema.version.c.version)))
-        if version != schema.VERSION:
-            raise StorageMisuse(f"{redacted(url)} has store version {version}, this fewest reads {schema.VERSION}")
+        try:
+            _check(engine, create)
+        except StorageError:
+            engine.dispose()
+            raise
         return cls(engine)
 
     # Studies
@@ -199,7 +193,8 @@ class Ledger:
     ) -> Run | None:
         """Create the study's next trial and take its run; None if the budget, the deadline or a stop forbids it.
 
-        `seed_of` maps the trial's number to its seed; `optuna` gives each parameter's internal value and distribution as JSON.
+        `seed_of` maps the trial's number to its seed; `optuna` gives each parameter's internal value and distribution
+        as JSON.
         """
         with writing(self.engine) as connection:
             slot = update(studies).where(self._open(study_id)).values(reserved=studies.c.reserved + 1)
@@ -256,7 +251,8 @@ class Ledger:
     ) -> bool:
         """Record the outcome of an attempt; False, and nothing is changed, if the attempt was over already.
 
-        `outcome` fills the outcome's columns of `fewest_runs`; `values` and `attributes` are what Optuna gets of a trial.
+        `outcome` fills the outcome's columns of `fewest_runs`; `values` and `attributes` are what Optuna gets of a
+        trial.
         """
         with writing(self.engine) as connection:
             done = connection.execute(
@@ -421,7 +417,24 @@ def _utc_now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
 
 
-def _create_tables(engine: sa.Engine, url: str) -> None:
+def _check(engine: sa.Engine, create: bool) -> None:
+    """See that the store is ours and of this version, after making its tables where it is empty and `create` says so."""
+    where = redacted(engine.url)
+    with reading(engine) as connection:
+        found = set(sa.inspect(connection).get_table_names())
+    if found and schema.version.name not in found:
+        raise StorageMisuse(f"{where} holds other tables and is not a fewest store; name another")
+    if not found and not create:
+        raise StorageMisuse(f"{where} is empty; `fewest launch` fills it")
+    if create:
+        _create_tables(engine)
+    with reading(engine) as connection:
+        version = connection.scalar(select(sa.func.max(schema.version.c.version)))
+    if version != schema.VERSION:
+        raise StorageMisuse(f"{where} has store version {version}, this fewest reads {schema.VERSION}")
+
+
+def _create_tables(engine: sa.Engine) -> None:
     """Ours, then Optuna's: a store with only ours is one whose creation was interrupted, and is completed here."""
     if engine.dialect.name == "sqlite":
         with closing(engine.raw_connection()) as raw:
@@ -441,9 +454,10 @@ def _create_tables(engine: sa.Engine, url: str) -> None:
 
     for patience in range(20):  # concurrent first creations collide inside Optuna; one of them wins
         try:
-            optuna.storages.RDBStorage(engine.url.render_as_string(hide_password=False))
+            made = optuna.storages.RDBStorage(engine.url.render_as_string(hide_password=False))
+            made.engine.dispose()
             return
         except (sa.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
             if patience == 19:
-                raise StorageError(f"could not create Optuna's tables in {redacted(url)}: {error}") from error
+                raise StorageError(f"could not create Optuna's tables in {redacted(engine.url)}: {error}") from error
             time.sleep(0.1)

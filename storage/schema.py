@@ -1,8 +1,8 @@
 """Tables. Ours begin with `fewest_`; Optuna's own are declared as far as we write them, and are created by Optuna.
 
-A *run* is one training that must be done exactly once: a trial's own (replicate 0), a replicate of a trial (1, 2, …), or the
-reference model that a winner is shown beside (no trial). A run is tried in *attempts*; a worker holds all its runs by one lease.
-Times are seconds since 1970 by the database's clock; Optuna's are naive UTC.
+A *run* is one training that must be done exactly once: a trial's own (replicate 0), a replicate of a trial (1, 2, …),
+or the reference model that a winner is shown beside (no trial). A run is tried in *attempts*; a worker holds all its
+runs by one lease. Times are seconds since 1970 by the database's clock; Optuna's are naive UTC.
 """
 
 from enum import StrEnum

@@ -1,0 +1,142 @@
+"""Answers as people and programs read them, on stdout: tables, JSON, CSV, and the words that end a launch."""
+
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from objectives.configuration import Configuration
+
+out, err = Console(), Console(stderr=True)
+
+
+class Format(StrEnum):
+    """How an answer is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+def records(rows: Sequence[dict[str, Any]], format: Format) -> None:
+    """Records for programs: a JSON list, or CSV with nested values as JSON."""
+    if format is Format.JSON:
+        return _json(rows)
+    writer = csv.writer(sys.stdout)
+    writer.writerow(rows[0] if rows else ())
+    for row in rows:
+        writer.writerow([json.dumps(cell) if isinstance(cell, dict | list) else cell for cell in row.values()])
+
+
+def record(row: dict[str, Any], format: Format) -> None:
+    """One record: a JSON object, a CSV file of one row, or a table of names and values."""
+    if format is Format.JSON:
+        return _json(row)
+    if format is Format.CSV:
+        return records([row], format)
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, cell in row.items():
+        if not isinstance(cell, dict):
+            _add(table, name.replace("_", " "), "" if cell is None else cell)
+    out.print(table)
+
+
+def best_table(found: Sequence[dict[str, Any]], state: dict[str, Any]) -> None:
+    """The answer of `fewest best`, with how many trials missed."""
+    table = _table("rank", "trial", "classes", "epochs", "replicates", "their epochs", "configuration")
+    for row in found:
+        again = f"{row['replicates_converged']}/{row['replicates']}" if row["replicates"] else "–"
+        cells = (row["rank"], row["trial"], row["classes"], row["epochs"], again, _numbers(row["replicate_epochs"]))
+        _add(table, *cells, _in_words(row))
+    out.print(table)
+    line(_misses(state))
+
+
+def trials_table(found: Sequence[dict[str, Any]]) -> None:
+    """The answer of `fewest trials`."""
+    table = _table("trial", "state", "classes", "epochs", "accuracy", "loss", "seconds", "configuration")
+    for row in found:
+        missed = f"miss at {row['epochs']} ({row['end']})" if row["end"] else ""
+        ended = row["epochs"] if row["converged"] else missed
+        numbers = ("" if row[name] is None else f"{row[name]:.3g}" for name in ("accuracy", "loss", "seconds"))
+        _add(table, row["trial"], row["state"], row["classes"], ended, *numbers, _in_words(row))
+    out.print(table)
+
+
+def conclusion(found: Sequence[dict[str, Any]], question: dict[str, Any] | None, state: dict[str, Any]) -> None:
+    """How a launch ends: the winner of each class count beside the question's model, and how many trials missed."""
+    winners = [row for row in found if row["confirmed"]]
+    if not winners:
+        why = "no candidate held on fresh seeds" if found else "nothing converged"
+        line(f"No winner: {why}. More trials may find one: --trials {2 * state['budget']}", style="bold")
+    for classes in sorted({row["classes"] for row in winners}):
+        first, *others = [row for row in winners if row["classes"] == classes]
+        ties = sum(row["rank"] == first["rank"] for row in others)
+        said = [f"{first['replicates_converged']}/{first['replicates']} fresh seeds converged"]
+        said += [f"after {_numbers(first['replicate_epochs'])} epochs"]
+        said += [f"{ties} other configuration{'s are' if ties > 1 else ' is'} as good"] if ties else []
+        line(
+            f"Winner for {classes} classes: {epochs(first['epochs'])} (trial {first['trial']}; {', '.join(said)})",
+            "bold",
+        )
+        line(f"  {_in_words(first)}")
+    if question:
+        missed = f"not learned in {epochs(question['epochs'])}"
+        numbers = f"accuracy {question['accuracy'] or 0:.3f}, loss {question['loss'] or float('nan'):.2f}"
+        line(
+            f"The question's model: {epochs(question['epochs']) if question['converged'] else missed} ({numbers})",
+            "bold",
+        )
+        line(f"  {_in_words(question)}")
+    line(_misses(state))
+
+
+def line(text: str, style: str = "") -> None:
+    """One line on stdout, never wrapped or coloured by its content."""
+    out.print(Text(text, style=style), soft_wrap=True)
+
+
+def notice(text: str) -> None:
+    """One line on stderr."""
+    err.print(Text(text), soft_wrap=True)
+
+
+def epochs(n: int) -> str:
+    """`1 epoch`, `2 epochs`."""
+    return f"{n} epoch{'' if n == 1 else 's'}"
+
+
+def _misses(state: dict[str, Any]) -> str:
+    failed = f", {state['failed']} failed" if state["failed"] else ""
+    caps = f" (given {state['least_cap']} to {state['most_cap']} epochs)" if state["missed"] else ""
+    counts = f"{state['converged']} converged, {state['missed']} missed{caps}{failed}"
+    return f"{state['done']} of {state['budget']} trials done: {counts}"
+
+
+def _in_words(row: dict[str, Any]) -> str:
+    return Configuration.of(row["params"]).in_words()
+
+
+def _numbers(values: Sequence[int]) -> str:
+    return " ".join(map(str, values))
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, no_wrap=column != "configuration", overflow="fold")
+    return table
+
+
+def _add(table: Table, *cells: object) -> None:
+    table.add_row(*(Text(str(cell)) for cell in cells))
+
+
+def _json(value: object) -> None:
+    print(json.dumps(value, indent=2, allow_nan=False))

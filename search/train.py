@@ -1,0 +1,36 @@
+"""Train one configuration outside any study, and say what came of it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from objectives.configuration import Configuration
+from objectives.convergence import Outcome, Trial
+from objectives.solo import Solo
+from objectives.waves import Waves
+from search.spec import StudySpec, derive
+
+BURST = 64  # epochs between two looks
+
+
+def train(
+    spec: StudySpec, configuration: Configuration, device: str, save: Path | None, show: Callable[[str], None]
+) -> dict[str, Any]:
+    """The outcome as a record; with `save`, the parameters and trained weights are written there for `torch.load`."""
+    trainer = Solo(Waves(spec.inputs, spec.sigma), spec.target, spec.hold, device)
+    seeds = derive(spec.seed, "trial"), derive(spec.seed, "data")
+    trainer.admit(Trial(0, configuration, *seeds, spec.max_epochs))
+    ended: list[tuple[Trial, Outcome]] = []
+    while not ended:
+        ended = trainer.advance(1 if save else BURST)  # at 1, a GPU too ends with the weights it evaluated last
+        for progress in trainer.running:
+            now = f"accuracy {progress.accuracy[-1]:.3f}, loss {progress.loss[-1]:.3g}"
+            show(f"epoch {progress.epoch} of {spec.max_epochs}: {now}")
+    ((_, outcome),) = ended
+    if save and trainer.network:
+        weights = {name: tensor.cpu() for name, tensor in trainer.network.state_dict().items()}
+        torch.save({"params": configuration.params, "inputs": spec.inputs, "state_dict": weights}, save)
+    kept = {name: value for name, value in vars(outcome).items() if name != "curve"}
+    return {"converged": outcome.converged, **kept, "seed": spec.seed, "device": device, "params": configuration.params}

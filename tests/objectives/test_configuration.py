@@ -1,0 +1,53 @@
+"""Configurations accept what can be trained and refuse the rest in one line that names the parameter."""
+
+import math
+
+import pytest
+
+from objectives import configuration, network, optimizers
+from objectives.configuration import CHOICES, Configuration
+
+GOOD = {"classes": 8, "width": 4, "activation": "sine", "optimizer": "sgd", "lr": 0.1}
+
+
+def test_round_trip_through_its_parameters() -> None:
+    """A configuration is the same after a trip through its parameters."""
+    made = Configuration.of({**GOOD, "hidden_layers": 2, "width_2": 3})
+    assert Configuration.of(made.params) == made
+    assert made.widths == (4, 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"lr": math.nan}, "`lr` must be a number"),
+        ({"lr": -1.0}, "`lr` must be a number"),
+        ({"lr": "0.1"}, "`lr` must be a number"),
+        ({"width": 2.5}, "`width` must be a whole number"),
+        ({"width": True}, "`width` must be a whole number"),
+        ({"classes": 1}, "`classes` must be a whole number from 2"),
+        ({"activation": "sinus"}, "did you mean 'sine'"),
+        ({"widht": 3}, "did you mean 'width'"),
+        ({"width_2": 3}, "`width_2` is for"),
+        ({"hidden_layers": 2}, "`width_2` is for"),
+        ({"gain": math.inf}, "`gain` must be a number"),
+    ],
+)
+def test_refuses_what_cannot_be_trained(change: dict[str, object], said: str) -> None:
+    """Each impossible value gets one line with the parameter's name."""
+    with pytest.raises(ValueError, match=said) as refused:
+        Configuration.of(GOOD | change)
+    assert "\n" not in str(refused.value)
+
+
+def test_names_what_is_missing() -> None:
+    """A configuration without its necessary parameters names them."""
+    with pytest.raises(ValueError, match=r"lacks `width`, `optimizer`"):
+        Configuration.of({name: GOOD[name] for name in ("classes", "activation", "lr")})
+
+
+def test_every_choice_has_a_formula() -> None:
+    """The names that a space offers are exactly those that the trainers know."""
+    assert set(network.ACTIVATIONS) == set(configuration.ACTIVATIONS)
+    assert set(optimizers._RULES) == set(configuration.OPTIMIZERS)
+    assert set(CHOICES) == {"activation", "optimizer", "scaling", "bias_init", "batch_sampling"}
