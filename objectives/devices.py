@@ -2,13 +2,14 @@
 
 import os
 import re
+import sys
 
 
 def devices(asked: str) -> list[str]:
     """The device of each worker: `auto` is every GPU, or the CPU once per core; ValueError for what is not there."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", asked):
         raise ValueError(f"`device` must be auto, cpu, cuda or cuda:N, got {asked!r}")
-    if asked == "cpu":
+    if asked == "cpu" or (asked == "auto" and not _driver()):
         return ["cpu"] * _cores()
     import torch
 
@@ -22,6 +23,11 @@ def devices(asked: str) -> list[str]:
     if int(asked.removeprefix("cuda:")) >= gpus:
         raise ValueError(f"`device` is {asked!r}, but the GPUs here are cuda:0 to cuda:{gpus - 1}")
     return [asked]
+
+
+def _driver() -> bool:
+    """Whether a GPU's driver may be there; on Linux this saves the seconds of importing torch to learn that it is not."""
+    return sys.platform != "linux" or any(map(os.path.exists, ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")))
 
 
 def _cores() -> int:

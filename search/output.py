@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
+from statistics import median_low
 from typing import Any
 
 from rich.console import Console
@@ -13,7 +14,8 @@ from rich.text import Text
 
 from objectives.configuration import Configuration
 
-out, err = Console(), Console(stderr=True)
+out = Console(width=None if sys.stdout.isatty() else 200)  # a pipe has no width to wrap at
+err = Console(stderr=True)
 
 
 class Format(StrEnum):
@@ -78,13 +80,10 @@ def conclusion(found: Sequence[dict[str, Any]], question: dict[str, Any] | None,
     for classes in sorted({row["classes"] for row in winners}):
         first, *others = [row for row in winners if row["classes"] == classes]
         ties = sum(row["rank"] == first["rank"] for row in others)
-        said = [f"{first['replicates_converged']}/{first['replicates']} fresh seeds converged"]
-        said += [f"after {_numbers(first['replicate_epochs'])} epochs"]
-        said += [f"{ties} other configuration{'s are' if ties > 1 else ' is'} as good"] if ties else []
-        line(
-            f"Winner for {classes} classes: {epochs(first['epochs'])} (trial {first['trial']}; {', '.join(said)})",
-            "bold",
-        )
+        fresh = f"{epochs(median_low(first['replicate_epochs']))} on fresh seeds ({_numbers(first['replicate_epochs'])}"
+        fresh += f"; {first['replicates_converged']}/{first['replicates']} converged)"
+        tie = f"; {ties} other configuration{'s are' if ties > 1 else ' is'} as good" if ties else ""
+        line(f"Winner for {classes} classes: {fresh}, {epochs(first['epochs'])} in trial {first['trial']}{tie}", "bold")
         line(f"  {_in_words(first)}")
     if question:
         missed = f"not learned in {epochs(question['epochs'])}"

@@ -110,8 +110,8 @@ def status(ledger: Ledger, study: StudyRecord) -> dict[str, Any]:
     trial = and_(mine, runs.c.trial_id.is_not(None))
     with reading(ledger.engine) as connection:
         row = connection.execute(select(studies).where(studies.c.study_id == study.study_id)).one()
-        counts = select(runs.c.state, func.count()).where(trial).group_by(runs.c.state)
-        states: dict[str, int] = dict(connection.execute(counts).tuples().all())
+        counts = select(runs.c.state, func.count().label("n")).where(trial).group_by(runs.c.state)
+        states = {row.state: row.n for row in connection.execute(counts)}
         missed = runs.c.converged.is_(False)
         sums = connection.execute(
             select(

@@ -48,6 +48,8 @@ class StudySpec(BaseModel):
         _require(0 <= self.seed < 1 << 63, "seed", "from 0 to 2^63 − 1", self.seed)
         for name, dimension in self.space.items():
             _check_dimension(name, dimension)
+        if self.sampler == "cmaes" and self.several_class_counts:
+            raise SpecError("`sampler` cmaes has one direction and cannot search class counts; use tpe")
         return self
 
     @classmethod

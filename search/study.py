@@ -187,11 +187,11 @@ def sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     samplers = optuna.samplers
     if name == "tpe":
         # Grouped, so that the conditional width of a second layer does not split the joint model of the others.
-        return samplers.TPESampler(seed=seed, multivariate=True, group=True, warn_independent_sampling=False)
+        return samplers.TPESampler(seed=seed, multivariate=True, group=True)
     if name == "gp":
-        return samplers.GPSampler(seed=seed, warn_independent_sampling=False)
+        return samplers.GPSampler(seed=seed)
     if name == "qmc":
-        return samplers.QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False)
+        return samplers.QMCSampler(seed=seed, scramble=True)
     if name == "cmaes":
-        return samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
+        return samplers.CmaEsSampler(seed=seed)
     return samplers.RandomSampler(seed=seed)

@@ -418,7 +418,7 @@ def _utc_now() -> datetime:
 
 
 def _check(engine: sa.Engine, create: bool) -> None:
-    """See that the store is ours and of this version, after making its tables where it is empty and `create` says so."""
+    """See that the store is ours and of this version, after making its tables if it is empty and `create` says so."""
     where = redacted(engine.url)
     with reading(engine) as connection:
         found = set(sa.inspect(connection).get_table_names())

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -61,14 +62,13 @@ def plain_optuna(url: str) -> Iterator[Callable[[str], optuna.Study]]:
         storage.engine.dispose()
 
 
+def command(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the installed command in a directory, with stdout and stderr apart."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FEWEST_")}
+    return subprocess.run([FEWEST, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+
+
 @pytest.fixture
 def fewest(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run the installed command in an empty directory, with stdout and stderr apart."""
-
-    def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("FEWEST_")}
-        return subprocess.run(
-            [FEWEST, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, **options
-        )
-
-    return run
+    """The command in an empty directory of the test's own."""
+    return partial(command, tmp_path)

@@ -1,5 +1,6 @@
 """The solo trainer trains exactly what torch.nn and torch.optim would, and ends where it should."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -35,7 +36,7 @@ def trained(configuration: Configuration, cap: int, problem: Waves = WAVES, burs
 def by_hand(optimizer: Any, layers: int, epochs: int) -> list[float]:
     """Losses of a plain torch.nn and torch.optim loop in float64, the first layer at a tenth of the learning rate."""
     sizes = [20, *[9, 7][:layers], 12]
-    linear = [nn.Linear(a, b, dtype=torch.float64) for a, b in zip(sizes, sizes[1:], strict=False)]
+    linear = [nn.Linear(a, b, dtype=torch.float64) for a, b in pairwise(sizes)]
     for key, layer in enumerate(linear):
         layer.weight.data = torch.from_numpy(glorot_uniform(5, key, layer.out_features, layer.in_features)).double()
         layer.bias.data.zero_()

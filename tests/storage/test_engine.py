@@ -61,7 +61,7 @@ def test_a_database_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
 
 def test_missing_files_and_directories_are_named(tmp_path: Path) -> None:
     """Reading never creates a file; writing never creates a directory."""
-    with pytest.raises(StorageMisuse, match="there is no .*none.db"):
+    with pytest.raises(StorageMisuse, match=r"there is no .*none\.db"):
         connect(f"sqlite:///{tmp_path}/none.db")
     with pytest.raises(StorageMisuse, match="no directory"):
         connect(f"sqlite:///{tmp_path}/none/store.db", create=True)

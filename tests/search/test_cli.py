@@ -1,0 +1,180 @@
+"""The command as its users meet it: answers on stdout, one line for a mistake, the right exit status."""
+
+import json
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import QUICK, command
+
+Fewest = Callable[..., subprocess.CompletedProcess[str]]
+TRAIN = ["train", "--set", "width=64", "activation=sine", "optimizer=adam", "lr=0.01", "gain=30", "scaling=fixed"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a finished study of 30 quick trials."""
+    directory = tmp_path_factory.mktemp("finished")
+    done = command(directory, "launch", *QUICK, "--trials", "30", "--seed", "1")
+    assert done.returncode == 0, done.stderr
+    return directory / "fewest.db"
+
+
+@pytest.fixture
+def store(finished: Path, tmp_path: Path) -> Path:
+    """A copy of it where the test's own command looks."""
+    return Path(shutil.copy(finished, tmp_path))
+
+
+def test_a_study_is_launched_asked_about_and_used(fewest: Fewest, store: Path) -> None:
+    """One launched study answers every command, as JSON that is alone on stdout."""
+    best = json.loads(fewest("best", "--format", "json").stdout)
+    assert {"trial", "classes", "epochs", "replicates", "replicates_converged", "params"} <= best[0].keys()
+    assert best[0]["confirmed"] and best[0]["replicates"] == 5
+    top = json.loads(fewest("best", "--classes", "8", "--top", "3", "--format", "json").stdout)
+    assert top == best[:3]
+    assert json.loads(fewest("best", "--classes", "9", "--format", "json").stdout) == []
+
+    status = json.loads(fewest("status", "--format", "json").stdout)
+    assert status["done"] == status["budget"] == 30 and status["workers"] == 0
+
+    trials = json.loads(fewest("trials", "--limit", "1000", "--format", "json").stdout)
+    assert [row["trial"] for row in trials] == list(range(30))
+    table = fewest("trials", "--limit", "5").stdout.splitlines()
+    assert table[0].split()[-1] == "configuration" and [line.split()[0] for line in table[1:]] == list("01234")
+    csv = fewest("trials", "--limit", "1000", "--format", "csv").stdout.splitlines()
+    assert len(csv) == 31 and csv[0].startswith("trial,state,classes,converged")
+
+    winner = json.loads(fewest("train", "--save", "winner.pt", "--format", "json").stdout)
+    assert winner["params"] == best[0]["params"] and winner["converged"]
+    saved = torch.load(store.parent / "winner.pt")
+    assert saved["params"] == winner["params"] and saved["state_dict"]["layers.0.weight"].shape[1] == 16
+
+
+def test_the_same_command_again_adds_nothing_and_more_trials_add_the_difference(fewest: Fewest, store: Path) -> None:
+    """A finished study stays as it is; a raised budget is filled up to exactly."""
+    again = fewest("launch", *QUICK, "--trials", "30", "--seed", "1", "--format", "json")
+    assert again.returncode == 0 and json.loads(again.stdout)["status"]["done"] == 30
+    more = fewest("launch", *QUICK, "--trials", "34", "--seed", "1", "--format", "json")
+    answer = json.loads(more.stdout)
+    assert answer["status"]["done"] == 34 and answer["winner"]["confirmed"]
+    assert answer["question"]["params"]["optimizer"] == "rmsprop"
+
+
+def test_a_deadline_begins_no_trial_and_the_answer_is_still_given(fewest: Fewest, store: Path) -> None:
+    """With no time for another of many trials, the launch ends at once with the winner there is."""
+    done = fewest("launch", *QUICK, "--trials", "5000", "--seed", "1", "--timeout", "0", "--format", "json")
+    answer = json.loads(done.stdout)
+    assert answer["status"]["done"] == 30 and answer["status"]["budget"] == 5000 and answer["winner"]["confirmed"]
+
+
+def test_another_spec_is_refused_and_names_the_field(fewest: Fewest, store: Path) -> None:
+    """A study keeps its spec: the difference is named, and the store is as before."""
+    refused = fewest("launch", *QUICK, "--trials", "99", "--seed", "1", "--target", "0.5")
+    assert refused.returncode == 2 and refused.stdout == ""
+    assert (
+        refused.stderr.count("\n") == 1 and "`target` 0.99, not 0.5" in refused.stderr and "--study" in refused.stderr
+    )
+    assert json.loads(fewest("status", "--format", "json").stdout)["budget"] == 30
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["launch", "--fix", "widht=3"], "did you mean 'width'"),
+        (["launch", "--range", "lr=1:0.1"], "the range of `lr` is empty"),
+        (["launch", "--range", "activation=1:2"], "not of choices"),
+        (["launch", "--choices", "optimizer=adm"], "unknown `optimizer` 'adm'"),
+        (["launch", "--target", "1.5"], "`target` must be in (0, 1]"),
+        (["launch", "--classes", "16..8"], "the range of `classes` is empty"),
+        (["launch", "--trials", "0"], "--trials"),
+        (["launch", "--workers", "0"], "--workers"),
+        (["launch", "--sampler", "magic"], "`sampler`"),
+        (["launch", "--device", "gpu"], "`device` must be"),
+        (["launch", "--frobnicate"], "--frobnicate"),
+        (["launch", "--storage", "mysql://ann:s3cret@h/d"], "no support for 'mysql'"),
+        (["launch", "--storage", "sqlite:////none/x.db"], "no directory /none"),
+        (["launch", "--storage", "sqlite:////proc/x.db"], "/proc/x.db"),
+        (["train", "--preset", "question", "--set", "width=3"], "exclude each other"),
+        (["train", "--preset", "quest"], "unknown preset 'quest'"),
+        (["train", "--set", "lr=nan"], "`lr` must be a number"),
+        (["train", "--set", "width=3"], "lacks `activation`"),
+        (["train", "--config", "none.json"], "cannot read none.json"),
+        ([*TRAIN, "--save", "none/w.pt"], "cannot write none/w.pt"),
+        (["train"], "there is no fewest.db"),
+        (["best"], "there is no fewest.db"),
+        (["status"], "there is no fewest.db"),
+        (["trials", "--limit", "0"], "--limit"),
+        (["stop"], "there is no fewest.db"),
+        (["worker"], "there is no fewest.db"),
+        (["find"], "find"),
+    ],
+)
+def test_a_mistake_is_one_line_and_changes_nothing(
+    arguments: list[str], said: str, fewest: Fewest, tmp_path: Path
+) -> None:
+    """Exit status 2, one line on stderr that says what is wrong, nothing on stdout, no file made."""
+    done = fewest(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith("error: ") and said in done.stderr
+    assert "s3cret" not in done.stderr and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU")
+def test_cuda_where_there_is_none_is_refused(fewest: Fewest, tmp_path: Path) -> None:
+    """Asking for a GPU that is not there is misuse."""
+    for asked in (["launch"], TRAIN):
+        done = fewest(*asked, "--device", "cuda:1")
+        assert done.returncode == 2 and "no CUDA GPU" in done.stderr and list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_study_is_named_with_those_there_are(fewest: Fewest, store: Path) -> None:
+    """A misspelt study is misuse, and the store's studies are listed."""
+    done = fewest("best", "--study", "defualt")
+    assert done.returncode == 2 and "no study 'defualt'" in done.stderr and "default" in done.stderr
+
+
+def test_a_server_that_is_not_there_is_a_failure_without_the_password(fewest: Fewest) -> None:
+    """A fault of the store is exit status 1."""
+    done = fewest("best", "--storage", "postgresql://ann:s3cret@127.0.0.1:1/x")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "s3cret" not in done.stderr and "127.0.0.1" in done.stderr
+
+
+def test_train_reports_one_object(fewest: Fewest, tmp_path: Path) -> None:
+    """One configuration gives one JSON object, the same for the same seed, of a file as of settings."""
+    first = json.loads(fewest(*TRAIN, "--classes", "8", "--format", "json").stdout)
+    assert {"converged", "epochs", "accuracy", "loss", "seconds", "reached", "end", "params"} <= first.keys()
+    (tmp_path / "c.json").write_text(json.dumps(first["params"]))
+    second = json.loads(fewest("train", "--config", "c.json", "--format", "json").stdout)
+    assert {**second, "seconds": 0} == {**first, "seconds": 0}
+    other = json.loads(fewest(*TRAIN, "--classes", "8", "--seed", "2", "--format", "json").stdout)
+    assert other["loss"] != first["loss"]
+
+
+def test_the_question_fails_as_on_the_page(fewest: Fewest) -> None:
+    """After 300 epochs the question's model has learned next to nothing of 256 classes."""
+    done = fewest("train", "--preset", "question", "--format", "json")
+    answer = json.loads(done.stdout)
+    assert not answer["converged"] and answer["epochs"] == 300
+    assert answer["accuracy"] < 0.1 and 3 < answer["loss"] < 6
+
+
+def test_plain_sqlite_readers_are_not_locked_out(store: Path) -> None:
+    """The file is an ordinary SQLite database in WAL mode with Optuna's tables."""
+    connection = sqlite3.connect(store)
+    assert connection.execute("SELECT count(*) FROM trials WHERE state = 'COMPLETE'").fetchone() == (30,)
+    connection.close()
+
+
+@pytest.mark.parametrize("of", [[], ["launch"], ["worker"], ["train"], ["status"], ["best"], ["trials"], ["stop"]])
+def test_help_teaches(of: list[str], fewest: Fewest) -> None:
+    """Every command explains itself; those with options worth it give examples."""
+    done = fewest(*of, "--help")
+    assert done.returncode == 0 and "Usage: fewest" in done.stdout
+    assert ("Example" in done.stdout) == (of not in ([], ["status"], ["stop"]))

@@ -1,0 +1,77 @@
+"""What people type becomes dimensions and configurations, or one line that says what is wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from search import options
+from search.space import Choices, Range
+from search.spec import SpecError
+
+
+def test_class_counts() -> None:
+    """One, several, or a range."""
+    assert options.class_counts("256") == Choices(values=(256,))
+    assert options.class_counts("16,64,256") == Choices(values=(16, 64, 256))
+    assert options.class_counts("16..1024") == Range(low=16, high=1024, log=True, whole=True)
+
+
+def test_dimensions() -> None:
+    """Fixed, narrowed and chosen parameters, with the types of their parameter."""
+    found = options.dimensions(["activation=tanh"], ["lr=1e-4:1", "width=8:64"], ["optimizer=adam,sgd"])
+    assert found == {
+        "activation": Choices(values=("tanh",)),
+        "lr": Range(low=1e-4, high=1, log=True, whole=False),
+        "width": Range(low=8, high=64, log=True, whole=True),
+        "optimizer": Choices(values=("adam", "sgd")),
+    }
+
+
+@pytest.mark.parametrize(
+    ("fix", "ranges", "choices", "said"),
+    [
+        (["widht=3"], [], [], "did you mean 'width'"),
+        (["width"], [], [], "must read --fix NAME=VALUE"),
+        (["width=x"], [], [], "`width` must be a whole number"),
+        (["lr=nan"], [], [], "`lr` must be a number"),
+        ([], ["lr=1"], [], "reads lr=LOW:HIGH"),
+        ([], ["activation=a:b"], [], "not of choices"),
+        ([], [], ["optimizer=adam,sdg"], "did you mean 'sgd'"),
+        (["lr=1"], ["lr=0.1:1"], [], "given twice"),
+        (["classes=3"], [], [], "`--classes`"),
+    ],
+)
+def test_wrong_dimensions(fix: list[str], ranges: list[str], choices: list[str], said: str) -> None:
+    """Each mistake is named with the option it is in."""
+    with pytest.raises(SpecError, match=said):
+        options.dimensions(fix, ranges, choices)
+
+
+def test_configuration_of_settings_and_of_a_file(tmp_path: Path) -> None:
+    """Settings and a JSON file make the same configuration; a second width implies two layers."""
+    settings = ["width=4", "width_2=3", "activation=sine", "optimizer=sgd", "lr=0.1"]
+    made = options.configuration("8", None, settings)
+    file = tmp_path / "c.json"
+    file.write_text(json.dumps(made.params))
+    assert options.configuration(None, file, []) == made and made.widths == (4, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[1", "is not JSON"),
+        ("[1]", "one JSON object"),
+        ('{"lr": NaN}', "`lr`|lacks"),
+        ('{"classes": 9, "width": 1, "activation": "sine", "optimizer": "sgd", "lr": NaN}', "contradicts|`lr` must be"),
+        ('{"classes": 9}', "`--classes 8` contradicts `classes` 9"),
+    ],
+)
+def test_wrong_files(tmp_path: Path, text: str, said: str) -> None:
+    """A bad file is named with its fault."""
+    file = tmp_path / "c.json"
+    file.write_text(text)
+    with pytest.raises(SpecError, match=said):
+        options.configuration("8" if "9}" in text else None, file, [])
+    with pytest.raises(SpecError, match="No such file"):
+        options.configuration(None, tmp_path / "none.json", [])

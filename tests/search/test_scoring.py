@@ -1,0 +1,54 @@
+"""Scores lead the sampler; replicates name the winner."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search.scoring import CANDIDATES, FINALISTS, REPLICATES, Evidence, due, score
+
+
+@given(st.integers(0, 300), st.floats(0, 1, exclude_max=True), st.floats(0, 1, exclude_max=True))
+def test_every_miss_scores_above_every_converged_trial(epochs: int, gap: float, other: float) -> None:
+    """A converged trial scores its epochs; misses score at least max_epochs, in the order of their gaps."""
+    assert score(True, epochs, 0, 300) == epochs <= score(False, 4, gap, 300) < 600
+    assert (score(False, 9, gap, 300) < score(False, 4, other, 300)) == (300 * (1 + gap) < 300 * (1 + other))
+
+
+def test_the_best_candidates_are_due_on_every_seed() -> None:
+    """FINALISTS candidates with fewest epochs get all their replicates, best first."""
+    asked = due([Evidence(trial, epochs) for trial, epochs in ((7, 9), (3, 1), (5, 2), (4, 1))])
+    assert len(asked) == FINALISTS * REPLICATES
+    assert [(candidate.trial, k) for candidate, k in asked[:3]] == [(3, 1), (4, 1), (5, 1)]
+
+
+def test_a_refuted_candidate_makes_room_for_the_next() -> None:
+    """Two misses are too many for 4 of 5; one miss is not."""
+    refuted, shaky = Evidence(1, 1, (300.0, 300.0), 0), Evidence(2, 1, (300.0, 2.0), 1)
+    asked = due([refuted, shaky, Evidence(3, 5), Evidence(4, 6), Evidence(5, 7)])
+    assert {candidate.trial for candidate, _ in asked} == {2, 3, 4}
+    assert refuted.refuted and not shaky.refuted and not shaky.confirmed
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=REPLICATES, max_size=REPLICATES), min_size=0, max_size=40))
+def test_the_race_ends_with_finalists_or_without_candidates(truth: list[list[bool]]) -> None:
+    """Whatever the replicates do, asking and answering ends, and what is left is confirmed or refuted."""
+    known: dict[int, list[bool]] = {trial: [] for trial in range(len(truth))}
+
+    def candidates() -> list[Evidence]:
+        return [Evidence(t, 1, [1.0 if hit else 300.0 for hit in seen], sum(seen)) for t, seen in known.items()]
+
+    for _ in range(len(truth) + 1):
+        asked = due(candidates())
+        for candidate, k in asked:
+            assert k == len(known[candidate.trial]) + 1 or (candidate, k - 1) in asked
+        for candidate, k in asked:
+            known[candidate.trial].append(truth[candidate.trial][k - 1])
+    assert due(candidates()) == []
+    confirmed = [candidate for candidate in candidates() if candidate.confirmed]
+    good = [t for t in range(min(len(truth), CANDIDATES)) if sum(truth[t]) >= 4]
+    assert [candidate.trial for candidate in confirmed] == good[:FINALISTS]
+
+
+def test_rank_prefers_evidence() -> None:
+    """Confirmed before untried before refuted, whatever their own epochs."""
+    confirmed, untried, refuted = Evidence(1, 9, (9.0,) * 5, 5), Evidence(2, 1), Evidence(3, 1, (300.0,) * 2, 0)
+    assert sorted([refuted, untried, confirmed], key=lambda candidate: candidate.rank) == [confirmed, untried, refuted]

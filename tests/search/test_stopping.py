@@ -1,0 +1,81 @@
+"""Caps follow the incumbent, rungs keep a third, and some trials are judged late."""
+
+import pytest
+
+from objectives.configuration import Configuration
+from objectives.convergence import Progress, Trial
+from search.stopping import BRACKETS, FLOOR, RUNGS, Stopping, at_rungs, burst
+
+CONFIGURATION = Configuration(classes=8, width=4, activation="tanh", optimizer="sgd", lr=0.1)
+
+
+def running(epoch: int, accuracy: float, cap: int = 300, classes: int = 8) -> Progress:
+    """A trial after so many epochs at one accuracy."""
+    configuration = Configuration(classes=classes, width=4, activation="tanh", optimizer="sgd", lr=0.1)
+    progress = Progress(Trial(1, configuration, 0, 0, cap), target=0.99, hold=3)
+    for _ in range(epoch + 1):
+        progress.observe(accuracy, 1.0)
+    return progress
+
+
+def test_the_cap_follows_the_incumbent_of_the_same_class_count() -> None:
+    """Twice the incumbent, no lower than the floor, apart for each class count."""
+    stopping = Stopping(300)
+    assert stopping.cap(8) == 300
+    stopping.learn(0, 8, True, 40, [0.5, 0.4, 0.0, 0.0])
+    assert (stopping.cap(8), stopping.cap(16)) == (80, 300)
+    stopping.learn(1, 8, True, 2, [0.0, 0.0, 0.0, 0.0])
+    assert stopping.cap(8) == FLOOR
+    progress = running(6, 0.1)
+    stopping.judge(2, progress)
+    assert progress.cap == FLOOR
+
+
+def test_a_rung_keeps_what_is_among_the_best_third() -> None:
+    """At its rung a trial worse than a third of the others ends there; a better one goes on."""
+    stopping = Stopping(300)
+    for number, found in enumerate([0.2, 0.3, 0.4, 0.6, 0.8, 0.9]):
+        stopping.learn(6 * number, 8, False, 4, [found, None, None, None])
+    bad, good = running(RUNGS[0], 0.01), running(RUNGS[0], 0.9)
+    stopping.judge(0, bad)
+    stopping.judge(0, good)
+    assert (bad.cap, good.cap) == (RUNGS[0], 300)
+
+
+def test_no_more_than_a_third_pass_however_good_each_is() -> None:
+    """Where every trial is better than all before, still only one in three goes on."""
+    stopping, passed = Stopping(300), 0
+    for i in range(60):
+        progress = running(RUNGS[0], i / 100)
+        stopping.judge(0, progress)
+        passed += progress.cap == 300
+        found = [progress.shortfall(), *[0.5 if progress.cap == 300 else None] * 3]
+        stopping.learn(0, 8, False, progress.cap, found)
+    assert passed == 20
+
+
+def test_late_brackets_are_spared_at_early_rungs() -> None:
+    """A trial of the last bracket meets its first judge at the third rung."""
+    stopping = Stopping(300)
+    for number in range(6):
+        stopping.learn(6 * number, 8, False, 300, [0.1, 0.1, 0.1, 0.1])
+    late = BRACKETS.index(2)
+    for rung, spared in zip(RUNGS, (True, True, False, False), strict=True):
+        progress = running(rung, 0.01)
+        stopping.judge(late, progress)
+        assert (progress.cap == 300) is spared
+
+
+def test_shortfalls_at_rungs_come_from_the_curve() -> None:
+    """A rung that was reached has its shortfall, one beyond convergence 0, one beyond a miss none."""
+    missed = running(20, 0.5, cap=20)
+    found = at_rungs(missed.trial, missed.outcome(0.0), 0.99)
+    assert found == [missed.shortfall(4), missed.shortfall(12), None, None]
+    hit = running(2, 1.0)
+    assert at_rungs(hit.trial, hit.outcome(0.0), 0.99)[1:] == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(("epoch", "expected"), [(-1, 5), (0, 4), (4, 8), (12, 16), (35, 1), (200, 16)])
+def test_a_burst_ends_at_the_next_rung(epoch: int, expected: int) -> None:
+    """The worker looks at a trial exactly at its rungs, and never later than after 16 epochs."""
+    assert burst([running(epoch, 0.1)]) == expected

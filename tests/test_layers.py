@@ -1,0 +1,46 @@
+"""The packages depend on each other in one direction, and what must start fast does not load torch."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FORBIDDEN = {"objectives": {"storage", "search", "optuna", "sqlalchemy"}, "storage": {"objectives", "search", "torch"}}
+
+
+def imports(file: Path) -> set[str]:
+    """Every module that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_lower_packages_know_nothing_of_higher_ones(package: str) -> None:
+    """`objectives` and `storage` import neither each other nor `search`."""
+    files = list((ROOT / package).glob("*.py"))
+    assert files
+    for file in files:
+        assert not {name.split(".")[0] for name in imports(file)} & FORBIDDEN[package], file
+
+
+def test_nothing_imports_the_command_line() -> None:
+    """The composition root is at the top."""
+    for package in ("objectives", "storage", "search"):
+        for file in (ROOT / package).glob("*.py"):
+            assert "search.cli" not in imports(file), file
+
+
+@pytest.mark.parametrize("module", ["search.cli", "search.query", "search.spec"])
+def test_queries_and_help_start_without_torch_and_optuna(module: str) -> None:
+    """Importing what answers questions loads neither."""
+    code = f"import sys, {module}; print([name for name in ('torch', 'optuna') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
