@@ -26,7 +26,7 @@ def devices(asked: str) -> list[str]:
 
 
 def _driver() -> bool:
-    """Whether a GPU's driver may be there; on Linux this saves the seconds of importing torch to learn that it is not."""
+    """Whether a GPU's driver may be there: on Linux this saves the seconds of importing torch to learn it is not."""
     return sys.platform != "linux" or any(map(os.path.exists, ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")))
 
 

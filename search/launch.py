@@ -21,6 +21,7 @@ from search import query
 from storage.ledger import Ledger, StudyRecord
 
 LOOK_SECONDS = 0.25  # between two looks at the study
+DISMISS_SECONDS = 10.0  # for a worker to leave before it is killed
 RESTARTS = 5  # of workers that died, before the study is given up
 
 
@@ -53,12 +54,16 @@ class LocalEngine:
     def run(self, show: Callable[[dict[str, Any], str], None]) -> bool:
         """Watch until every worker has left; False if they were told to leave. EngineError if they keep dying."""
         with self._signals():
-            while self._workers:
-                for worker in [w for w in self._workers if w.process.poll() is not None]:
-                    self._bury(worker)
-                note = "finishing what runs; Ctrl-C again to leave at once" if self._asked_to_leave else ""
-                show(query.status(self._ledger, self._study), note)
-                time.sleep(LOOK_SECONDS)
+            try:
+                while self._workers:
+                    for worker in [w for w in self._workers if w.process.poll() is not None]:
+                        self._bury(worker)
+                    note = "finishing what runs; Ctrl-C again to leave at once" if self._asked_to_leave else ""
+                    show(query.status(self._ledger, self._study), note)
+                    time.sleep(LOOK_SECONDS)
+            except BaseException:
+                self._dismiss()
+                raise
         return not self._asked_to_leave
 
     def _start(self, device: str) -> _Worker:
@@ -83,9 +88,18 @@ class LocalEngine:
             return
         self._restarts += 1
         if worker.process.returncode == 2 or self._restarts > RESTARTS:
-            self._tell(signal.SIGINT)
             raise EngineError(f"workers keep failing: {worker.last_words}")
         self._workers.append(self._start(worker.device))
+
+    def _dismiss(self) -> None:
+        """Make every worker leave at once, releasing what it runs if it still can."""
+        self._tell(signal.SIGINT)
+        self._tell(signal.SIGTERM)  # another number: two pending signals of one number would arrive as one
+        for worker in self._workers:
+            try:
+                worker.process.wait(DISMISS_SECONDS)
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
 
     def _tell(self, number: signal.Signals) -> None:
         for worker in self._workers:
