@@ -64,7 +64,7 @@ class Solo:
         started, end = perf_counter(), None
         try:
             self._train(progress, epochs)
-        except (torch.OutOfMemoryError, RuntimeError) as error:
+        except (MemoryError, RuntimeError) as error:
             if not _out_of_memory(error):
                 raise
             end, self._run = End.OUT_OF_MEMORY, None
@@ -130,5 +130,5 @@ class _Run:
 
 
 def _out_of_memory(error: Exception) -> bool:
-    """True for the GPU's out-of-memory error and for the CPU allocator's, which is a plain RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    """True for NumPy's, the GPU's and the CPU allocator's way to say it; the last is a plain RuntimeError."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -188,7 +188,7 @@ def train(
     else:
         ledger = Ledger.open(storage)
         record = ledger.study(study)
-        found = query.best(ledger, record, classes=int(classes) if classes else None, top=1)
+        found = query.best(ledger, record, options.value("classes", classes) if classes else None, top=1)
         if not found:
             raise EngineError(f"nothing has converged in study {study!r} yet; give `--preset`, `--config` or `--set`")
         spec = validated(json.loads(record.spec) | given)

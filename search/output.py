@@ -44,6 +44,8 @@ def record(row: dict[str, Any], format: Format) -> None:
         return records([row], format)
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, cell in row.items():
+        if name == "incumbent" and cell:
+            cell = f"{epochs(cell['epochs'])}: {_in_words(cell)}"
         if not isinstance(cell, dict):
             _add(table, name.replace("_", " "), "" if cell is None else cell)
     out.print(table)

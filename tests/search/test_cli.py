@@ -2,15 +2,19 @@
 
 import json
 import shutil
+import socket
 import sqlite3
 import subprocess
+import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from tests.conftest import QUICK, command
+from tests.conftest import FEWEST, QUICK, command
 
 Fewest = Callable[..., subprocess.CompletedProcess[str]]
 TRAIN = ["train", "--set", "width=64", "activation=sine", "optimizer=adam", "lr=0.01", "gain=30", "scaling=fixed"]
@@ -163,6 +167,43 @@ def test_the_question_fails_as_on_the_page(fewest: Fewest) -> None:
     answer = json.loads(done.stdout)
     assert not answer["converged"] and answer["epochs"] == 300
     assert answer["accuracy"] < 0.1 and 3 < answer["loss"] < 6
+
+
+def test_optuna_dashboard_shows_the_study(store: Path) -> None:
+    """The dashboard's own server, on the same file, lists the study and every trial with parameters and value."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        Path(FEWEST).parent / "optuna-dashboard",
+        f"sqlite:///{store}",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            base = f"http://127.0.0.1:{port}/api/studies"
+            (summary,) = fetched(base)["study_summaries"]
+            trials = fetched(f"{base}/{summary['study_id']}")["trials"]
+        finally:
+            server.terminate()
+    assert summary["study_name"] == "default" and len(trials) == 30
+    assert all(trial["state"] == "Complete" and trial["values"] and trial["params"] for trial in trials)
+
+
+def fetched(address: str) -> dict[str, Any]:
+    """The JSON at an address, once its server is up; half a minute at most."""
+    until = time.monotonic() + 30
+    while True:
+        try:
+            with urllib.request.urlopen(address) as response:
+                return dict(json.load(response))
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.1)
 
 
 def test_plain_sqlite_readers_are_not_locked_out(store: Path) -> None:

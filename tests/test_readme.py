@@ -1,0 +1,49 @@
+"""Every command in the README works, in its order, in an empty directory."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+COMMANDS = [line for block in re.findall(r"^```sh\n(.*?)^```", README, re.M | re.S) for line in block.splitlines()]
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One directory for all commands: the later ones ask about what the first one launched."""
+    return tmp_path_factory.mktemp("readme")
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith(".venv/bin/fewest")])
+def test_command(line: str, directory: Path) -> None:
+    """The command ends well and says something on stdout and no error."""
+    _, *arguments = shlex.split(line)
+    done = subprocess.run([BIN / "fewest", *arguments], cwd=directory, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() and "error" not in done.stderr
+    if line.endswith("fewest launch"):
+        assert "Winner for 256 classes" in done.stdout and "The question's model: not learned" in done.stdout
+
+
+def test_the_benchmark_runs() -> None:
+    """The README's benchmark prints its table, here of one short study."""
+    assert ".venv/bin/python -m tests.bench.seeds" in COMMANDS
+    short = ["--seeds", "1", "--trials", "30", "--classes", "8", "--inputs", "16", "--max-epochs", "30"]
+    command = [sys.executable, "-m", "tests.bench.seeds", *short]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert "| 0 |" in done.stdout and "of 1 confirmed" in done.stdout
+
+
+def test_set_up_is_two_commands_and_ci_runs_the_one_for_tests() -> None:
+    """Installing for use and for tests are one line each; CI does nothing else than the second."""
+    run, test = (line for line in COMMANDS if "pip install" in line)
+    assert run == "python3 -m venv .venv && .venv/bin/pip install ."
+    ci = (ROOT / ".ci" / "run").read_text().splitlines()[-1]
+    assert ci.replace(" -q ", " ") == test
