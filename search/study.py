@@ -6,6 +6,7 @@ is still needed to name a winner: replicates of the best trials, and one run of 
 """
 
 import json
+import random
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -26,9 +27,11 @@ from search.stopping import Stopping, at_rungs
 from storage.ledger import Ledger, NewRun, Run, StudyRecord, pack
 from storage.schema import RunState
 
-#: One proposal in so many is drawn at random under TPE, whose categories collapse: once a mediocre activation and
-#: optimizer led, 290 of 300 trials of one study kept both. A random trial is cheap: most end at the first rung.
+#: One proposal in so many explores under TPE, whose categories collapse: once a mediocre activation and optimizer led,
+#: 290 of 300 trials of one study kept both, and another stayed at 5 epochs with random batches. It is in turn a random
+#: configuration, and the best of a class count with REDRAWN of its parameters drawn anew. Most end at the first rung.
 EXPLORE = 4
+REDRAWN = 2
 
 
 class Study:
@@ -42,6 +45,7 @@ class Study:
         self._sampler, self._explorer = (
             sampler(name, derive(self.spec.seed, name, worker_id) % (1 << 32)) for name in (self.spec.sampler, "random")
         )
+        self._random = random.Random(derive(self.spec.seed, "explore", worker_id))
         self._proposed = 0
         self._numbers: dict[int, int] = {}  # the mirror's trial number by the study's
         self._told = 0
@@ -151,6 +155,8 @@ class Study:
         self._proposed += 1
         explores = self.spec.sampler == "tpe" and self._proposed % EXPLORE == 0
         self._mirror.sampler = self._explorer if explores else self._sampler
+        if explores and self._params and self._proposed // EXPLORE % 2:
+            self._mirror.enqueue_trial(self._near_a_best())
         trial = self._mirror.ask()
         params = space.suggest(self.spec.space, trial)
         stored = {
@@ -164,6 +170,14 @@ class Study:
             return None
         self._numbers[run.trial] = trial.number
         return run
+
+    def _near_a_best(self) -> dict[str, Any]:
+        """The parameters of the best trial of some class count, but for a few that are left to be drawn."""
+        counts = [found for _, found in sorted(self._candidates.items()) if found]
+        best = min(self._random.choice(counts).values(), key=lambda candidate: (candidate.epochs, candidate.trial))
+        params = self._params[best.trial]
+        redrawn = self._random.sample(sorted(params), REDRAWN)
+        return {name: value for name, value in params.items() if name not in redrawn}
 
     def _due(self) -> Sequence[NewRun]:
         due = [
