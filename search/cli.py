@@ -16,9 +16,9 @@ from objectives.devices import devices
 from search import options, output, query
 from search.launch import EngineError, LocalEngine
 from search.output import Format
-from search.progress import Progress
 from search.space import preset as preset_of
 from search.spec import DEFAULT_CLASSES, SAMPLERS, SpecError, StudySpec, validated
+from search.view import View
 from storage.engine import StorageError, StorageMisuse, redacted
 from storage.ledger import Ledger
 
@@ -109,8 +109,8 @@ def launch(
         raise SpecError(f"study {study!r} in {redacted(storage)} has {difference}; name another with `--study`")
     ledger.reopen(record.study_id, trials, timeout)
     engine = LocalEngine(ledger, record, storage, [there[i % len(there)] for i in range(workers or len(there))])
-    with Progress(output.err) as progress:
-        finished = engine.run(progress.show)
+    with View(output.err) as view:
+        finished = engine.run(view.show)
     state = query.status(ledger, record)
     if not finished or state["stopping"]:
         said = f"stopped with {state['done'] + state['failed']} of {state['budget']} trials; nothing is lost"

@@ -98,6 +98,8 @@ def _record(row: Any) -> dict[str, Any]:
         "state": row.state,
         "classes": row.classes,
         **{name: getattr(row, name) for name in _OUTCOME},
+        "seed": row.seed,
+        "data_seed": row.data_seed,
         "attempts": row.attempt,
         "reason": row.reason,
         "params": json.loads(row.params),

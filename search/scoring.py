@@ -4,7 +4,7 @@ TPE ranks, so the order among misses decides: a flat penalty gives it nothing to
 `max_epochs · (1 + gap)`, above every converged trial and higher the farther it was from converging.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
@@ -59,6 +59,10 @@ def due(candidates: Iterable[Evidence]) -> list[tuple[Evidence, int]]:
     return [(c, k) for k in range(1, REPLICATES + 1) for c in racing if k > len(c.scores)]
 
 
-def ties(ranked: Sequence[Evidence]) -> list[Evidence]:
-    """The first of the ranked candidates and all that are as good."""
-    return [candidate for candidate in ranked if candidate.rank == ranked[0].rank]
+def front(fewest: Mapping[int, int]) -> list[int]:
+    """The class counts for which no higher one needs as few epochs, most first; `fewest` is epochs by classes."""
+    kept: list[int] = []
+    for classes in sorted(fewest, reverse=True):
+        if not kept or fewest[classes] < fewest[kept[-1]]:
+            kept.append(classes)
+    return kept

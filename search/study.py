@@ -22,6 +22,7 @@ from objectives.configuration import Configuration
 from objectives.convergence import Outcome, Progress, Trial
 from search import scoring, space
 from search.scoring import Evidence, score
+from search.space import Range
 from search.spec import StudySpec, derive
 from search.stopping import Stopping, at_rungs
 from storage.ledger import Ledger, NewRun, Run, StudyRecord, pack
@@ -95,13 +96,10 @@ class Study:
         kept = {name: value for name, value in asdict(outcome).items() if name != "curve"}
         shown = ("converged", "epochs", "cap", "gap", "accuracy", "loss", "end")
         kept["converged"] = outcome.converged
-        values = [score(outcome.converged, outcome.epochs, outcome.gap, spec.max_epochs)]
-        if spec.several_class_counts:
-            values.append(trial.configuration.classes)
         return self._ledger.finish(
             run,
             kept | {"stream_offset": trial.stream_offset, "rungs": json.dumps(rungs)},
-            values,
+            self._values(trial.configuration.classes, outcome),
             pack(outcome.curve.epochs, outcome.curve.accuracy, outcome.curve.loss),
             {name: kept[name] for name in shown},
         )
@@ -128,10 +126,8 @@ class Study:
                 self._params[row.trial] = json.loads(row.params)
         else:
             before = found[row.trial]
-            value = score(row.converged, row.epochs, row.gap, self.spec.max_epochs)
-            found[row.trial] = Evidence(
-                row.trial, before.epochs, (*before.scores, value), before.converged + row.converged
-            )
+            scores = *before.scores, self._values(row.classes, row)[0]
+            found[row.trial] = Evidence(row.trial, before.epochs, scores, before.converged + row.converged)
 
     def _reflect(self, row: Any) -> None:
         """Bring one trial of the mirror up to date."""
@@ -148,8 +144,12 @@ class Study:
         if row.state == RunState.FAILED:
             self._mirror.tell(number, state=TrialState.FAIL)
         elif row.state == RunState.DONE:
-            values = [score(row.converged, row.epochs, row.gap, self.spec.max_epochs)]
-            self._mirror.tell(number, [*values, row.classes] if self.spec.several_class_counts else values)
+            self._mirror.tell(number, self._values(row.classes, row))
+
+    def _values(self, classes: int, told: Any) -> list[float]:
+        """What Optuna is told of an outcome, by direction; `told` has its `converged`, `epochs` and `gap`."""
+        value = score(told.converged, told.epochs, told.gap, self.spec.max_epochs)
+        return [value, float(classes)] if self.spec.several_class_counts else [value]
 
     def _propose(self) -> Run | None:
         self._proposed += 1
@@ -180,10 +180,16 @@ class Study:
         return {name: value for name, value in params.items() if name not in redrawn}
 
     def _due(self) -> Sequence[NewRun]:
+        counts = {classes: found for classes, found in self._candidates.items() if found}
+        if isinstance(self.spec.space["classes"], Range):  # too many counts to confirm one by one
+            fewest = {
+                classes: min(candidate.epochs for candidate in found.values()) for classes, found in counts.items()
+            }
+            counts = {classes: counts[classes] for classes in scoring.front(fewest)}
         due = [
             self._new_run(f"{candidate.trial}#{k}", candidate.trial, k, self._params[candidate.trial], candidate.epochs)
-            for candidates in self._candidates.values()
-            for candidate, k in scoring.due(candidates.values())
+            for found in counts.values()
+            for candidate, k in scoring.due(found.values())
         ]
         if not self.spec.several_class_counts:
             (classes,) = self.spec.space["classes"].values  # type: ignore[union-attr]

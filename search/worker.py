@@ -122,10 +122,16 @@ class Worker:
 
 def software() -> dict[str, Any]:
     """Versions of what decides a trial's numbers, and the commit when running from a checkout."""
-    try:
-        git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-        commit = subprocess.run(git, capture_output=True, text=True, timeout=5).stdout.strip() or None
-    except (OSError, subprocess.TimeoutExpired):
-        commit = None
+    commit = (
+        _git("rev-parse", "HEAD") if _git("ls-files", __file__) else None
+    )  # else an installed copy in some checkout
     packages = {name: metadata.version(name) for name in ("fewest", "torch", "numpy", "optuna")}
     return {"python": platform.python_version(), **packages, "commit": commit}
+
+
+def _git(*arguments: str) -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=5).stdout.strip() or None
+    except (OSError, subprocess.TimeoutExpired):
+        return None

@@ -15,6 +15,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 BUSY_SECONDS = 30  # how long a write waits for other processes' writes
+CONNECT_SECONDS = 10  # how long a server may take to answer
 
 
 class StorageError(Exception):
@@ -29,7 +30,7 @@ def parse(url: str) -> URL:
     """The URL of a supported database, with its driver chosen; StorageMisuse for any other."""
     try:
         parsed = sa.make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise StorageMisuse("the storage is not a URL; try sqlite:///fewest.db or postgresql://HOST/NAME") from None
     if parsed.drivername in ("sqlite", "sqlite+pysqlite"):
         if not parsed.database or parsed.database == ":memory:":
@@ -60,7 +61,8 @@ def connect(url: str, *, create: bool = False) -> sa.Engine:
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
         return engine
-    return sa.create_engine(parsed, pool_pre_ping=True, pool_size=2, max_overflow=2)
+    patience = {"connect_timeout": CONNECT_SECONDS}
+    return sa.create_engine(parsed, connect_args=patience, pool_pre_ping=True, pool_size=2, max_overflow=2)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, Row, and_, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, delete, insert, or_, select, update
 
 from storage import schema
 from storage.engine import StorageError, StorageMisuse, connect, now, reading, redacted, writing
@@ -100,6 +100,7 @@ class Ledger:
                 if found:
                     return found
                 study_id = _insert(connection, insert(schema.optuna_studies).values(study_name=name))
+                _forget(connection, study_id)
                 connection.execute(
                     insert(schema.optuna_directions),
                     [{"study_id": study_id, "objective": i, "direction": d} for i, d in enumerate(directions)],
@@ -404,6 +405,15 @@ def _row(study_id: int, run: NewRun) -> dict[str, Any]:
         "attempt": 0,
         "faults": 0,
     }
+
+
+def _forget(connection: Connection, study_id: int) -> None:
+    """Delete what is left of a study that somebody deleted through Optuna, whose number may be given again."""
+    mine = select(runs.c.run_id).where(runs.c.study_id == study_id)
+    for table in (curves, attempts):
+        connection.execute(delete(table).where(table.c.run_id.in_(mine)))
+    for table in (runs, studies):
+        connection.execute(delete(table).where(table.c.study_id == study_id))
 
 
 def _insert(connection: Connection, row: sa.Insert) -> int:

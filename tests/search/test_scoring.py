@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.scoring import CANDIDATES, FINALISTS, REPLICATES, Evidence, due, score
+from search.scoring import CANDIDATES, FINALISTS, REPLICATES, Evidence, due, front, score
 
 
 @given(st.integers(0, 300), st.floats(0, 1, exclude_max=True), st.floats(0, 1, exclude_max=True))
@@ -52,3 +52,9 @@ def test_rank_prefers_evidence() -> None:
     """Confirmed before untried before refuted, whatever their own epochs."""
     confirmed, untried, refuted = Evidence(1, 9, (9.0,) * 5, 5), Evidence(2, 1), Evidence(3, 1, (300.0,) * 2, 0)
     assert sorted([refuted, untried, confirmed], key=lambda candidate: candidate.rank) == [confirmed, untried, refuted]
+
+
+def test_the_front_leaves_out_what_more_classes_do_in_as_few_epochs() -> None:
+    """Of 8 classes in 2 epochs, 16 in 2 and 32 in 5, the middle one makes the first pointless."""
+    assert front({8: 2, 16: 2, 32: 5}) == [32, 16]
+    assert front({8: 1, 16: 2}) == [16, 8] and front({}) == []

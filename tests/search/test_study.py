@@ -71,6 +71,25 @@ def test_class_counts_are_searched(sampler: str, sqlite: Ledger) -> None:
     assert all(row["classes"] == 16 for row in query.best(sqlite, record, classes=16))
 
 
+def test_exploring_redraws_a_few_parameters_of_the_best(sqlite: Ledger) -> None:
+    """Under TPE a proposal near the best keeps all its parameters but two, and is stored like any other."""
+    record, study = begun(sqlite, 60)
+    work(study)
+    best = min((row for row in query.trials(sqlite, record) if row["converged"]), key=lambda row: row["epochs"])
+    near = [study._near_a_best() for _ in range(20)]
+    assert all(kept.items() <= best["params"].items() and len(best["params"]) - len(kept) == 2 for kept in near)
+    assert {name for kept in near for name in best["params"].keys() - kept.keys()} > {"activation"}
+
+
+def test_a_range_of_class_counts_confirms_its_front(sqlite: Ledger) -> None:
+    """Over a range only class counts that no higher one dominates are re-run."""
+    record, study = begun(sqlite, 60, classes="4..64")
+    runs = work(study)
+    again = {run.params["classes"] for run in runs if run.replicate}
+    hits = {row["classes"]: row["epochs"] for row in query.best(sqlite, record)}
+    assert max(hits) in again and len(again) <= 2 < len(hits)
+
+
 def test_what_one_worker_finds_the_other_knows(sqlite: Ledger) -> None:
     """After a look, a second worker's caps follow the first one's incumbent, and its sampler has the trials."""
     record, study = begun(sqlite, 30)

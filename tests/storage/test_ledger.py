@@ -83,6 +83,21 @@ def test_creating_a_study_again_leaves_it_as_it_is(ledger: Ledger, study: StudyR
     assert ledger.create_study("s", '{"a": 2}', 9, ["MINIMIZE"]) == study
 
 
+def test_a_study_deleted_through_optuna_can_be_made_anew(ledger: Ledger, study: StudyRecord, url: str) -> None:
+    """Nothing of the old one is left, even where the database gives its number again."""
+    run = create(ledger, study, ledger.register("w", "cpu", {}))
+    assert run and finish(ledger, run)
+    storage = optuna.storages.RDBStorage(url)
+    optuna.delete_study(study_name="s", storage=storage)
+    storage.remove_session()
+    storage.engine.dispose()
+    again = ledger.create_study("s", '{"a": 2}', 3, ["MINIMIZE"])
+    assert (again.spec, again.budget) == ('{"a": 2}', 3) and not ledger.changes(again.study_id, 0)
+    other = ledger.register("w", "cpu", {})
+    first = create(ledger, again, other)
+    assert first and first.trial == 0 and finish(ledger, first)
+
+
 def test_an_unknown_study_is_named_with_those_there_are(ledger: Ledger, study: StudyRecord) -> None:
     """The error lists the studies of the store."""
     with pytest.raises(StorageMisuse, match=r"no study 'x' .* it has s"):

@@ -18,7 +18,7 @@ LINE_SECONDS = 10.0  # between two plain lines when nothing better is found
 RATE_SECONDS = 10.0  # over which rates are averaged
 
 
-class Progress:
+class View:
     """Shows one study's status as it changes."""
 
     def __init__(self, console: Console) -> None:
