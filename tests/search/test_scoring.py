@@ -9,7 +9,7 @@ from search.scoring import CANDIDATES, FINALISTS, REPLICATES, Evidence, due, fro
 @given(st.integers(0, 300), st.floats(0, 1, exclude_max=True), st.floats(0, 1, exclude_max=True))
 def test_every_miss_scores_above_every_converged_trial(epochs: int, gap: float, other: float) -> None:
     """A converged trial scores its epochs; misses score at least max_epochs, in the order of their gaps."""
-    assert score(True, epochs, 0, 300) == epochs <= score(False, 4, gap, 300) < 600
+    assert score(True, epochs, 0, 300) == epochs <= score(False, 4, gap, 300) <= 600
     assert (score(False, 9, gap, 300) < score(False, 4, other, 300)) == (300 * (1 + gap) < 300 * (1 + other))
 
 
