@@ -235,11 +235,14 @@ def test_progress_is_live_on_a_terminal(tmp_path: Path) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_leftovers() -> Iterator[None]:
+def _no_leftovers(tmp_path: Path) -> Iterator[None]:
     """No test leaves a worker process behind."""
     yield
     time.sleep(0.1)
-    left = subprocess.run(["pgrep", "-f", "search.cli worker"], capture_output=True, text=True).stdout.split()
+    found = subprocess.run(["pgrep", "-f", "search.cli worker"], capture_output=True, text=True).stdout.split()
+    left = [
+        pid for pid in found if Path(f"/proc/{pid}/cwd").exists() and os.readlink(f"/proc/{pid}/cwd") == str(tmp_path)
+    ]
     for pid in left:
         os.kill(int(pid), signal.SIGKILL)
     assert not left
