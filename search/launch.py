@@ -11,13 +11,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import FrameType
 from typing import IO, Any
 
 from search import query
+from search.signals import handling
 from storage.ledger import Ledger, StudyRecord
 
 LOOK_SECONDS = 0.25  # between two looks at the study
@@ -53,7 +52,7 @@ class LocalEngine:
 
     def run(self, show: Callable[[dict[str, Any], str], None]) -> bool:
         """Watch until every worker has left; False if they were told to leave. EngineError if they keep dying."""
-        with self._signals():
+        with handling(self._leave):
             try:
                 while self._workers:
                     for worker in [w for w in self._workers if w.process.poll() is not None]:
@@ -105,15 +104,7 @@ class LocalEngine:
         for worker in self._workers:
             worker.process.send_signal(number)
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        def handle(number: int, frame: FrameType | None) -> None:
-            self._asked_to_leave += 1
-            self._tell(signal.SIGINT if self._asked_to_leave < 3 else signal.SIGKILL)
-
-        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def _leave(self) -> None:
+        """Drain the workers at the first signal, make them leave at the second, kill them at the third."""
+        self._asked_to_leave += 1
+        self._tell(signal.SIGINT if self._asked_to_leave < 3 else signal.SIGKILL)

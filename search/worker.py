@@ -6,7 +6,6 @@ it ran is released for others. Killed outright, it loses its lease and the same 
 
 import os
 import platform
-import signal
 import socket
 import subprocess
 import threading
@@ -15,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -23,6 +21,7 @@ import torch
 from objectives.solo import Solo
 from objectives.trainer import Trainer
 from objectives.waves import Waves
+from search.signals import handling
 from search.stopping import burst
 from search.study import Study
 from storage.engine import StorageError
@@ -51,7 +50,7 @@ class Worker:
     def work(self) -> None:
         """Ask, train and tell until nothing is left; Left after a second signal."""
         try:
-            with self._signals(), self._lease():
+            with handling(self._leave), self._lease():
                 while self._step():
                     pass
         finally:
@@ -105,19 +104,11 @@ class Worker:
             over.set()
             thread.join()
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        def handle(number: int, frame: FrameType | None) -> None:
-            if self._draining:
-                raise Left
-            self._draining = True
-
-        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def _leave(self) -> None:
+        """Drain at the first signal; at the second, leave whatever is running."""
+        if self._draining:
+            raise Left
+        self._draining = True
 
 
 def software() -> dict[str, Any]:

@@ -8,10 +8,8 @@ the attempt.
 
 import array
 import json
-import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -20,8 +18,9 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Row, and_, delete, insert, or_, select, update
 
 from storage import schema
-from storage.engine import StorageError, StorageMisuse, connect, now, reading, redacted, writing
+from storage.engine import StorageError, StorageMisuse, now, reading, redacted, writing
 from storage.schema import RunState, attempts, curves, runs, studies, workers
+from storage.store import open_store
 
 LEASE_SECONDS = 20.0  # renew about three times as often
 RETRIES = 2  # attempts after the first, when workers are lost or fail
@@ -82,13 +81,7 @@ class Ledger:
 
         StorageMisuse for a store that is not ours, or of another version.
         """
-        engine = connect(url, create=create)
-        try:
-            _check(engine, create)
-        except StorageError:
-            engine.dispose()
-            raise
-        return cls(engine)
+        return cls(open_store(url, create=create))
 
     # Studies
 
@@ -425,49 +418,3 @@ def _insert(connection: Connection, row: sa.Insert) -> int:
 
 def _utc_now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
-
-
-def _check(engine: sa.Engine, create: bool) -> None:
-    """See that the store is ours and of this version, after making its tables if it is empty and `create` says so."""
-    where = redacted(engine.url)
-    with reading(engine) as connection:
-        found = set(sa.inspect(connection).get_table_names())
-    if found and schema.version.name not in found:
-        raise StorageMisuse(f"{where} holds other tables and is not a fewest store; name another")
-    if not found and not create:
-        raise StorageMisuse(f"{where} is empty; `fewest launch` fills it")
-    if create:
-        _create_tables(engine)
-    with reading(engine) as connection:
-        version = connection.scalar(select(sa.func.max(schema.version.c.version)))
-    if version != schema.VERSION:
-        raise StorageMisuse(f"{where} has store version {version}, this fewest reads {schema.VERSION}")
-
-
-def _create_tables(engine: sa.Engine) -> None:
-    """Ours, then Optuna's: a store with only ours is one whose creation was interrupted, and is completed here."""
-    if engine.dialect.name == "sqlite":
-        with closing(engine.raw_connection()) as raw:
-            raw.cursor().execute("PRAGMA journal_mode=WAL")  # stays with the file
-    with writing(engine) as connection:
-        if engine.dialect.name == "postgresql":
-            connection.execute(select(sa.func.pg_advisory_xact_lock(0x6665776573)))
-        schema.ours.create_all(connection)
-        if connection.scalar(select(sa.func.count()).select_from(schema.version)) == 0:
-            connection.execute(insert(schema.version).values(version=schema.VERSION))
-    with reading(engine) as connection:
-        if sa.inspect(connection).has_table("alembic_version") and connection.scalar(
-            sa.text("SELECT count(*) FROM alembic_version")
-        ):
-            return
-    import optuna
-
-    for patience in range(20):  # concurrent first creations collide inside Optuna; one of them wins
-        try:
-            made = optuna.storages.RDBStorage(engine.url.render_as_string(hide_password=False))
-            made.engine.dispose()
-            return
-        except (sa.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-            if patience == 19:
-                raise StorageError(f"could not create Optuna's tables in {redacted(engine.url)}: {error}") from error
-            time.sleep(0.1)
