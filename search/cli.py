@@ -3,8 +3,10 @@
 Answers go to stdout, progress and errors to stderr. Exit status: 2 misuse, 1 failure, 130 after Ctrl-C.
 """
 
+import io
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -42,8 +44,16 @@ def _of_spec(name: str, about: str) -> Any:
     return typer.Option(help=f"{about}  [default: {StudySpec.model_fields[name].default}]")
 
 
+def _study_name(name: str) -> str:
+    if not name.strip() or len(name) > 200 or not name.isprintable():
+        raise typer.BadParameter("a study's name is 1 to 200 printable characters")
+    return name
+
+
+MOST = (1 << 31) - 1  # what every database's integer holds
+
 Storage = Annotated[str, typer.Option(envvar="FEWEST_STORAGE", help="sqlite:///FILE or postgresql://HOST/NAME")]
-StudyName = Annotated[str, typer.Option(help="Name of the study in the storage.")]
+StudyName = Annotated[str, typer.Option(callback=_study_name, help="Name of the study in the storage.")]
 Output = Annotated[Format, typer.Option("--format", help="table for people, json or csv for programs")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")]
 Classes = Annotated[
@@ -64,7 +74,9 @@ Sampler = Annotated[str | None, _of_spec("sampler", f"{', '.join(SAMPLERS)}.")]
     "`fewest launch --storage postgresql://localhost/fewest --study wide --range width=256:4096`"
 )
 def launch(
-    trials: Annotated[int, typer.Option(min=1, help="Trials in all, over every run of this command.")] = DEFAULT_TRIALS,
+    trials: Annotated[
+        int, typer.Option(min=1, max=MOST, help="Trials in all, over every run of this command.")
+    ] = DEFAULT_TRIALS,
     timeout: Annotated[float | None, typer.Option(min=0, help="Seconds after which no new trial is begun.")] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Worker processes.  [default: one per GPU, else per core]")
@@ -112,17 +124,20 @@ def launch(
     with View(output.err) as view:
         finished = engine.run(view.show)
     state = query.status(ledger, record)
-    if not finished or state["stopping"]:
+    if state["budget"] > trials:
+        output.notice(f"study {study!r} has {state['budget']} trials already, more than --trials {trials}")
+    if not finished or (state["stopping"] and ledger.unfinished(record.study_id)):
         said = f"stopped with {state['done'] + state['failed']} of {state['budget']} trials; nothing is lost"
         output.notice(f"{said}, and the same command goes on")
         raise typer.Exit(0 if finished else 130)
     found, question = query.best(ledger, record), query.reference(ledger, record)
     if format is not Format.TABLE:
-        winner = found[0] if found and found[0]["confirmed"] else None
-        return output.record({"winner": winner, "question": question, "status": state}, format)
+        winners = output.winners(found)
+        answer = {"winner": winners[0] if winners else None, "winners": winners}
+        return output.record({**answer, "question": question, "status": state}, format)
     output.conclusion(found, question, state)
-    where = "" if storage == STORAGE else f" --storage {redacted(storage)}"
-    where += "" if study == STUDY else f" --study {study}"
+    where = "" if storage == STORAGE or redacted(storage) != storage else f" --storage {shlex.quote(storage)}"
+    where += "" if study == STUDY else f" --study {shlex.quote(study)}"
     commands = (f"fewest {command}{where}" for command in ("best", "trials", "train --save winner.pt"))
     output.line("Next: " + " · ".join([*commands, f"optuna-dashboard {redacted(storage)}"]))
 
@@ -137,12 +152,14 @@ def worker(device: Device = "auto", storage: Storage = STORAGE, study: StudyName
     from search.worker import Left, Worker
 
     parent = os.environ.get("FEWEST_PARENT")
+    output.notice(f"serving study {study!r} on {place}")
     try:
         Worker(ledger, record, place, parent=int(parent) if parent else None).work()
     except Left:
         raise typer.Exit(130) from None
     except RuntimeError as error:
         raise EngineError(f"{place}: {type(error).__name__}: {str(error).splitlines()[0]}") from error
+    output.notice(f"study {study!r} has no more to do for this worker")
 
 
 @app.command(
@@ -215,8 +232,10 @@ def status(storage: Storage = STORAGE, study: StudyName = STUDY, format: Output 
 
 @app.command(epilog="Examples: `fewest best` · `fewest best --classes 256 --top 3 --format json`")
 def best(
-    classes: Annotated[int | None, typer.Option(help="Only configurations for this class count.")] = None,
-    top: Annotated[int, typer.Option(min=1, help="How many.")] = 10,
+    classes: Annotated[
+        int | None, typer.Option(min=2, max=MOST, help="Only configurations for this class count.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, max=MOST, help="How many.")] = 10,
     storage: Storage = STORAGE,
     study: StudyName = STUDY,
     format: Output = Format.TABLE,
@@ -232,8 +251,8 @@ def best(
 
 @app.command(epilog="Example: `fewest trials --after 99 --limit 50` · `fewest trials --limit 100000 --format csv`")
 def trials(
-    limit: Annotated[int, typer.Option(min=1, help="How many.")] = 50,
-    after: Annotated[int, typer.Option(help="Begin after this trial.")] = -1,
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="How many.")] = 50,
+    after: Annotated[int, typer.Option(min=-1, max=MOST, help="Begin after this trial.")] = -1,
     storage: Storage = STORAGE,
     study: StudyName = STUDY,
     format: Output = Format.TABLE,
@@ -258,6 +277,9 @@ def stop(storage: Storage = STORAGE, study: StudyName = STUDY) -> None:
 
 def main() -> None:
     """Run the command line; every expected failure is one line on stderr and an exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without × still shows the rest
     try:
         code = app(standalone_mode=False)
     except (SpecError, StorageMisuse) as error:
@@ -269,6 +291,8 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except OSError as error:  # of files that a command writes, or of stdout itself
+        code = _fail(error.strerror or str(error), 1)
     except _UsageError as error:
         code = _fail(error.format_message(), 2)
     sys.exit(code)

@@ -66,7 +66,8 @@ class LocalEngine:
         return not self._asked_to_leave
 
     def _start(self, device: str) -> _Worker:
-        command = [sys.executable, "-m", "search.cli", "worker", "--study", self._study.name, "--device", device]
+        # -P: a file in the user's directory must not stand in for a module of ours or of Python's
+        command = [sys.executable, "-P", "-m", "search.cli", "worker", "--study", self._study.name, "--device", device]
         environment = os.environ | {
             "FEWEST_STORAGE": self._url,
             "FEWEST_PARENT": str(os.getpid()),

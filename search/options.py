@@ -96,4 +96,5 @@ def _read(path: Path) -> dict[str, Any]:
         raise SpecError(f"{path} is not JSON: {error}") from None
     if not isinstance(params, dict):
         raise SpecError(f'{path} must hold one JSON object of parameters, such as {{"width": 64, …}}')
-    return params
+    record = params.get("params")  # an answer of `best`, `trials` or `train` is as good
+    return record if isinstance(record, dict) else params

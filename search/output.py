@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
@@ -14,7 +15,8 @@ from rich.text import Text
 
 from objectives.configuration import Configuration
 
-out = Console(width=None if sys.stdout.isatty() else 200)  # a pipe has no width to wrap at
+# A narrow terminal breaks long lines better than a table squeezed into it, and a pipe has no width at all.
+out = Console(width=max(200, shutil.get_terminal_size().columns))
 err = Console(stderr=True)
 
 
@@ -75,13 +77,15 @@ def trials_table(found: Sequence[dict[str, Any]]) -> None:
 
 def conclusion(found: Sequence[dict[str, Any]], question: dict[str, Any] | None, state: dict[str, Any]) -> None:
     """How a launch ends: the winner of each class count beside the question's model, and how many trials missed."""
-    winners = [row for row in found if row["confirmed"]]
-    if not winners:
+    finished = state["done"] + state["failed"]
+    if finished < state["budget"]:
+        line(f"The time was up after {finished} of {state['budget']} trials; the same command goes on")
+    elif not winners(found):
         why = "no candidate held on fresh seeds" if found else "nothing converged"
         line(f"No winner: {why}. More trials may find one: --trials {2 * state['budget']}", style="bold")
-    for classes in sorted({row["classes"] for row in winners}):
-        first, *others = [row for row in winners if row["classes"] == classes]
-        ties = sum(row["rank"] == first["rank"] for row in others)
+    for first in winners(found):
+        classes = first["classes"]
+        ties = sum(row["confirmed"] and (row["rank"], row["classes"]) == (first["rank"], classes) for row in found) - 1
         fresh = f"{epochs(median_low(first['replicate_epochs']))} on fresh seeds ({_numbers(first['replicate_epochs'])}"
         fresh += f"; {first['replicates_converged']}/{first['replicates']} converged)"
         tie = f"; {ties} other configuration{'s are' if ties > 1 else ' is'} as good" if ties else ""
@@ -96,6 +100,15 @@ def conclusion(found: Sequence[dict[str, Any]], question: dict[str, Any] | None,
         )
         line(f"  {_in_words(question)}")
     line(_misses(state))
+
+
+def winners(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The best confirmed configuration of each class count, fewest classes first, from the answer of `query.best`."""
+    firsts: dict[int, dict[str, Any]] = {}
+    for row in found:
+        if row["confirmed"]:
+            firsts.setdefault(row["classes"], row)
+    return [firsts[classes] for classes in sorted(firsts)]
 
 
 def line(text: str, style: str = "") -> None:

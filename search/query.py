@@ -113,7 +113,7 @@ def status(ledger: Ledger, study: StudyRecord) -> dict[str, Any]:
     with reading(ledger.engine) as connection:
         row = connection.execute(select(studies).where(studies.c.study_id == study.study_id)).one()
         counts = select(runs.c.state, func.count().label("n")).where(trial).group_by(runs.c.state)
-        states = {row.state: row.n for row in connection.execute(counts)}
+        states = {found.state: found.n for found in connection.execute(counts)}
         missed = runs.c.converged.is_(False)
         sums = connection.execute(
             select(
@@ -124,10 +124,12 @@ def status(ledger: Ledger, study: StudyRecord) -> dict[str, Any]:
             ).where(trial)
         ).one()
         again = connection.scalar(select(func.count()).where(mine, runs.c.replicate > 0, runs.c.state == RunState.DONE))
-        held = select(runs.c.worker_id).where(mine, runs.c.state == RunState.RUNNING)
-        alive = connection.scalar(
-            select(func.count()).where(workers.c.worker_id.in_(held), workers.c.expires > ledger.now)
-        )
+        living = select(workers.c.worker_id).where(workers.c.expires > ledger.now)
+        held = and_(mine, runs.c.state == RunState.RUNNING, runs.c.worker_id.in_(living))
+        alive = connection.scalar(select(func.count(runs.c.worker_id.distinct())).where(held))
+        running = connection.scalar(select(func.count()).where(held, runs.c.trial_id.is_not(None))) or 0
+        unfinished = runs.c.state.in_([RunState.WAITING, RunState.RUNNING])
+        confirming = connection.scalar(select(func.count()).where(mine, runs.c.trial_id.is_(None), unfinished))
         found = connection.execute(
             select(runs).where(trial, runs.c.converged).order_by(runs.c.epochs, runs.c.trial).limit(1)
         ).first()
@@ -141,9 +143,10 @@ def status(ledger: Ledger, study: StudyRecord) -> dict[str, Any]:
         "least_cap": sums.least,
         "most_cap": sums.most,
         "failed": states.get(RunState.FAILED, 0),
-        "running": states.get(RunState.RUNNING, 0),
-        "waiting": states.get(RunState.WAITING, 0),
+        "running": running,
+        "waiting": states.get(RunState.WAITING, 0) + states.get(RunState.RUNNING, 0) - running,
         "replicates": again,
+        "confirming": confirming,
         "workers": alive,
         "stopping": row.stopping,
         "epochs_trained": sums.epochs,

@@ -10,7 +10,7 @@ from statistics import mean
 
 REPLICATES = 5  # fresh seeds that a candidate for winner is re-run on
 CONFIRMING = 4  # of which this many must converge
-FINALISTS = 3  # candidates confirmed before a winner is named
+FINALISTS = 5  # candidates confirmed before a winner is named
 CANDIDATES = 25  # candidates tried at most
 
 
@@ -29,6 +29,8 @@ class Evidence:
     scores: Sequence[float] = ()
     #: How many of them converged.
     converged: int = 0
+    #: At its last evaluation: of two as quick, the surer one is tried first.
+    loss: float = 0.0
 
     @property
     def confirmed(self) -> bool:
@@ -54,7 +56,7 @@ def due(candidates: Iterable[Evidence]) -> list[tuple[Evidence, int]]:
     A race: a candidate that misses twice makes room for the next one, until FINALISTS of one class count are confirmed
     or CANDIDATES were tried. Replicates that are running already are named again; adding them twice is harmless.
     """
-    ordered = sorted(candidates, key=lambda candidate: (candidate.epochs, candidate.trial))[:CANDIDATES]
+    ordered = sorted(candidates, key=lambda candidate: (candidate.epochs, candidate.loss, candidate.trial))[:CANDIDATES]
     racing = [candidate for candidate in ordered if not candidate.refuted][:FINALISTS]
     return [(c, k) for k in range(1, REPLICATES + 1) for c in racing if k > len(c.scores)]
 

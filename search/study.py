@@ -9,7 +9,7 @@ import json
 import random
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -108,7 +108,7 @@ class Study:
         """Learn what every worker has told since the last look, and what others are running."""
         for row in self._ledger.changes(self._id, self._told):
             self._told = row.told
-            if row.state == RunState.DONE and row.trial is not None:
+            if row.trial is not None:
                 self._learn(row)
             if row.trial is not None and not row.replicate:
                 self._reflect(row)
@@ -118,16 +118,16 @@ class Study:
                     self._reflect(row)
 
     def _learn(self, row: Any) -> None:
-        found = self._candidates[row.classes]
-        if row.replicate == 0:
+        found, done = self._candidates[row.classes], row.state == RunState.DONE
+        if row.replicate == 0 and done:
             self._stopping.learn(row.trial, row.classes, row.converged, row.epochs, json.loads(row.rungs))
             if row.converged:
-                found[row.trial] = Evidence(row.trial, row.epochs)
+                found[row.trial] = Evidence(row.trial, row.epochs, loss=row.loss)
                 self._params[row.trial] = json.loads(row.params)
-        else:
+        elif row.replicate:  # one that failed is no evidence of converging either
             before = found[row.trial]
-            scores = *before.scores, self._values(row.classes, row)[0]
-            found[row.trial] = Evidence(row.trial, before.epochs, scores, before.converged + row.converged)
+            scores = *before.scores, self._values(row.classes, row)[0] if done else 2.0 * self.spec.max_epochs
+            found[row.trial] = replace(before, scores=scores, converged=before.converged + (done and row.converged))
 
     def _reflect(self, row: Any) -> None:
         """Bring one trial of the mirror up to date."""

@@ -31,6 +31,12 @@ def train(
     ((_, outcome),) = ended
     if save and trainer.network:
         weights = {name: tensor.cpu() for name, tensor in trainer.network.state_dict().items()}
-        torch.save({"params": configuration.params, "inputs": spec.inputs, "state_dict": weights}, save)
+        part = save.with_name(save.name + ".part")  # so that a full disk leaves no half of a file
+        try:
+            torch.save({"params": configuration.params, "inputs": spec.inputs, "state_dict": weights}, part)
+            part.replace(save)
+        except (OSError, RuntimeError) as error:
+            part.unlink(missing_ok=True)
+            raise OSError(f"cannot write {save}: {str(error).splitlines()[0]}") from error
     kept = {name: value for name, value in vars(outcome).items() if name != "curve"}
     return {"converged": outcome.converged, **kept, "seed": spec.seed, "device": device, "params": configuration.params}

@@ -27,6 +27,7 @@ class View:
         self._seen: deque[tuple[float, int, int]] = deque()  # time, finished trials, epochs
         self._line_at = 0.0
         self._incumbent: int | None = None
+        self._note = ""
 
     def __enter__(self) -> Self:
         if self._live:
@@ -55,8 +56,8 @@ class View:
             )
             return
         incumbent = status["incumbent"] and status["incumbent"]["epochs"]
-        if incumbent != self._incumbent or note or clock - self._line_at > LINE_SECONDS:
-            self._line_at, self._incumbent = clock, incumbent
+        if incumbent != self._incumbent or note != self._note or clock - self._line_at > LINE_SECONDS:
+            self._line_at, self._incumbent, self._note = clock, incumbent, note
             self._console.print(Text(" · ".join(line for line in lines if line)), soft_wrap=True)
 
     def _rates(self, status: dict[str, Any], finished: int) -> list[str]:

@@ -33,6 +33,8 @@ def parse(url: str) -> URL:
     except (ArgumentError, ValueError):
         raise StorageMisuse("the storage is not a URL; try sqlite:///fewest.db or postgresql://HOST/NAME") from None
     if parsed.drivername in ("sqlite", "sqlite+pysqlite"):
+        if parsed.host:
+            raise StorageMisuse(f"SQLite has no host {parsed.host!r}; try sqlite:///fewest.db, with three slashes")
         if not parsed.database or parsed.database == ":memory:":
             raise StorageMisuse("an in-memory SQLite cannot be shared by workers; try sqlite:///fewest.db")
         return parsed.set(drivername="sqlite+pysqlite")
@@ -56,7 +58,10 @@ def connect(url: str, *, create: bool = False) -> sa.Engine:
     """An engine on the store. Unless `create`, a SQLite file must exist already. No connection is made yet."""
     parsed = parse(url)
     if parsed.get_backend_name() == "sqlite":
-        _check_file(Path(parsed.database or ""), create)
+        try:
+            _check_file(Path(parsed.database or ""), create)
+        except (OSError, ValueError) as error:
+            raise StorageMisuse(f"{redacted(parsed)} does not name a file: {error}") from None
         engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_SECONDS})
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)

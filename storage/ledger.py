@@ -16,6 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row, and_, delete, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from storage import schema
 from storage.engine import StorageError, StorageMisuse, now, reading, redacted, writing
@@ -114,15 +115,16 @@ class Ledger:
             found = self._study(connection, name)
             if found:
                 return found
-            names = connection.scalars(select(schema.optuna_studies.c.study_name)).all()
+            ours = schema.optuna_studies.c.study_id == studies.c.study_id
+            names = connection.scalars(select(schema.optuna_studies.c.study_name).where(ours)).all()
         there = f"it has {', '.join(names)}" if names else "it has none yet"
         raise StorageMisuse(f"no study {name!r} in {redacted(self.engine.url)}; {there}")
 
     def reopen(self, study_id: int, budget: int, timeout: float | None) -> None:
-        """Let trials be asked again: up to `budget` if that is more than before, and for `timeout` seconds if given."""
+        """Let trials be asked again: up to `budget` or what was created already, for `timeout` seconds if given."""
         deadline = None if timeout is None else self.now + timeout
-        highest = sa.case((studies.c.budget > budget, studies.c.budget), else_=budget)
-        self._update_study(study_id, budget=highest, stopping=False, deadline=deadline)
+        total = sa.case((studies.c.reserved > budget, studies.c.reserved), else_=budget)
+        self._update_study(study_id, budget=total, stopping=False, deadline=deadline)
 
     def stop(self, study_id: int) -> None:
         """Ask every worker of the study to finish what it runs and leave."""
@@ -163,7 +165,7 @@ class Ledger:
         """End the worker's lease; what it still ran waits for another, at no fault of the run."""
         with writing(self.engine) as connection:
             held = and_(runs.c.worker_id == worker_id, runs.c.state == RunState.RUNNING)
-            for run in connection.execute(select(runs).where(held)).all():
+            for run in connection.execute(select(runs).where(held).with_for_update()).all():
                 self._end_attempt(connection, run.run_id, run.attempt, "released")
                 connection.execute(update(runs).where(runs.c.run_id == run.run_id).values(state=RunState.WAITING))
             connection.execute(update(workers).where(workers.c.worker_id == worker_id).values(expires=self.now))
@@ -213,22 +215,22 @@ class Ledger:
 
     def add(self, study_id: int, new: Sequence[NewRun]) -> None:
         """Add runs that are not trials, for any worker to take; those that exist by name are left as they are."""
-        with writing(self.engine) as connection:
-            there = connection.scalars(
-                select(runs.c.name).where(runs.c.study_id == study_id, runs.c.name.in_([run.name for run in new]))
-            ).all()
-            rows = [_row(study_id, run) for run in new if run.name not in there]
-            if rows:
-                connection.execute(insert(runs), rows)
+        upsert = postgresql.insert if self.engine.dialect.name == "postgresql" else sqlite.insert
+        if new:
+            with writing(self.engine) as connection:
+                rows = [_row(study_id, run) for run in new]
+                connection.execute(upsert(runs).on_conflict_do_nothing(), rows)
 
     def take(self, study_id: int, worker_id: int) -> Run | None:
-        """Take a run that waits, after ending the attempts whose lease has expired; None if none waits."""
+        """Take a run that waits, after ending attempts whose lease has expired; None if there is none, or a stop."""
         lost = self._expired(study_id)
-        waits = and_(runs.c.study_id == study_id, runs.c.state == RunState.WAITING)
+        going = select(studies.c.study_id).where(studies.c.study_id == study_id, sa.not_(studies.c.stopping))
+        waits = and_(runs.c.study_id.in_(going), runs.c.state == RunState.WAITING)
         with reading(self.engine) as connection:
             if connection.scalar(select(runs.c.run_id).where(or_(waits, lost)).limit(1)) is None:
                 return None
         with writing(self.engine) as connection:
+            connection.execute(going.with_for_update())  # every transaction locks the study before its runs
             for run in connection.execute(select(runs).where(lost).with_for_update(skip_locked=True)).all():
                 self._fault(connection, run, "expired")
             first = select(runs.c.run_id).where(waits).order_by(runs.c.run_id).limit(1)
@@ -274,7 +276,9 @@ class Ledger:
         """An attempt was lost to a fault that is not the configuration's: try again, or give the run up."""
         with writing(self.engine) as connection:
             held = and_(runs.c.run_id == run.run_id, runs.c.state == RunState.RUNNING, runs.c.attempt == run.attempt)
-            found = connection.execute(select(runs).where(held)).one_or_none()
+            mine = select(runs.c.study_id).where(held)
+            connection.execute(select(studies.c.study_id).where(studies.c.study_id.in_(mine)).with_for_update())
+            found = connection.execute(select(runs).where(held).with_for_update()).one_or_none()
             if found:
                 self._fault(connection, found, reason)
 

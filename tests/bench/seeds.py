@@ -36,15 +36,16 @@ def main() -> None:
         if winner is None:
             print(f"| {seed} | none | | | {answer['status']['converged']} | {wall:.0f} | |", flush=True)
             continue
-        good += winner["epochs"] <= ENOUGH_EPOCHS and max(winner["replicate_epochs"]) <= ENOUGH_EPOCHS
+        quick = sum(epochs <= ENOUGH_EPOCHS for epochs in winner["replicate_epochs"])
+        good += winner["epochs"] <= ENOUGH_EPOCHS and quick >= 4
         again = f"{winner['replicates_converged']}/{winner['replicates']}"
         print(
             f"| {seed} | {winner['epochs']} | {again} | {winner['replicate_epochs']} "
             f"| {answer['status']['converged']} | {wall:.0f} | {winner['params']} |",
             flush=True,
         )
-    spread = f"median {statistics.median(walls):.0f} s, worst {max(walls):.0f} s"
-    print(f"\n{good} of {arguments.seeds} confirmed within {ENOUGH_EPOCHS} epochs; {spread}")
+    said = f"{good} of {arguments.seeds} winners converge within {ENOUGH_EPOCHS} epochs, also on 4 of 5 fresh seeds"
+    print(f"\n{said}; median {statistics.median(walls):.0f} s, worst {max(walls):.0f} s")
 
 
 def launch(seed: int, options: list[str]) -> tuple[dict[str, dict], float]:

@@ -77,6 +77,21 @@ def test_a_deadline_begins_no_trial_and_the_answer_is_still_given(fewest: Fewest
     assert answer["status"]["done"] == 30 and answer["status"]["budget"] == 5000 and answer["winner"]["confirmed"]
 
 
+def test_a_lower_budget_keeps_what_there_is_and_says_so(fewest: Fewest, store: Path) -> None:
+    """Fewer trials than the study has add none and lose none."""
+    done = fewest("launch", *QUICK, "--trials", "20", "--seed", "1", "--format", "json")
+    assert json.loads(done.stdout)["status"]["done"] == 30 and "more than --trials 20" in done.stderr
+
+
+def test_files_of_the_users_directory_do_not_stand_in_for_modules(fewest: Fewest, tmp_path: Path) -> None:
+    """A `search` folder or a `random.py` where the command is run are the user's own business."""
+    (tmp_path / "search").mkdir()
+    (tmp_path / "search" / "__init__.py").touch()
+    (tmp_path / "random.py").write_text("raise SystemExit('my own file ran')")
+    done = fewest("launch", *QUICK, "--trials", "3", "--format", "json")
+    assert done.returncode == 0 and json.loads(done.stdout)["status"]["done"] == 3
+
+
 def test_another_spec_is_refused_and_names_the_field(fewest: Fewest, store: Path) -> None:
     """A study keeps its spec: the difference is named, and the store is as before."""
     refused = fewest("launch", *QUICK, "--trials", "99", "--seed", "1", "--target", "0.5")
@@ -97,7 +112,13 @@ def test_another_spec_is_refused_and_names_the_field(fewest: Fewest, store: Path
         (["launch", "--target", "1.5"], "`target` must be in (0, 1]"),
         (["launch", "--classes", "16..8"], "the range of `classes` is empty"),
         (["launch", "--trials", "0"], "--trials"),
+        (["launch", "--trials", "99999999999999999999"], "--trials"),
         (["launch", "--workers", "0"], "--workers"),
+        (["launch", "--study", ""], "1 to 200 printable"),
+        (["launch", "--study", "a\nb"], "1 to 200 printable"),
+        (["launch", "--storage", "sqlite://host/x.db"], "three slashes"),
+        (["launch", "--storage", f"sqlite:///{'x' * 300}.db"], "does not name a file"),
+        (["launch", "--storage", "postgresql://ann:s3cret@localhost:abc/x"], "not a URL"),
         (["launch", "--sampler", "magic"], "`sampler`"),
         (["launch", "--device", "gpu"], "`device` must be"),
         (["launch", "--frobnicate"], "--frobnicate"),
@@ -150,6 +171,14 @@ def test_a_server_that_is_not_there_is_a_failure_without_the_password(fewest: Fe
     assert "s3cret" not in done.stderr and "127.0.0.1" in done.stderr
 
 
+def test_a_full_disk_is_one_line_and_leaves_no_half_of_a_file(fewest: Fewest, tmp_path: Path) -> None:
+    """Weights are written whole or not at all."""
+    (tmp_path / "w.pt.part").symlink_to("/dev/full")
+    done = fewest(*TRAIN, "--classes", "8", "--save", "w.pt")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1) and "w.pt" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_train_reports_one_object(fewest: Fewest, tmp_path: Path) -> None:
     """One configuration gives one JSON object, the same for the same seed, of a file as of settings."""
     first = json.loads(fewest(*TRAIN, "--classes", "8", "--format", "json").stdout)
@@ -157,6 +186,8 @@ def test_train_reports_one_object(fewest: Fewest, tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text(json.dumps(first["params"]))
     second = json.loads(fewest("train", "--config", "c.json", "--format", "json").stdout)
     assert {**second, "seconds": 0} == {**first, "seconds": 0}
+    (tmp_path / "record.json").write_text(json.dumps(first))
+    assert json.loads(fewest("train", "--config", "record.json", "--format", "json").stdout)["loss"] == first["loss"]
     other = json.loads(fewest(*TRAIN, "--classes", "8", "--seed", "2", "--format", "json").stdout)
     assert other["loss"] != first["loss"]
 

@@ -15,16 +15,17 @@ def test_every_miss_scores_above_every_converged_trial(epochs: int, gap: float, 
 
 def test_the_best_candidates_are_due_on_every_seed() -> None:
     """FINALISTS candidates with fewest epochs get all their replicates, best first."""
-    asked = due([Evidence(trial, epochs) for trial, epochs in ((7, 9), (3, 1), (5, 2), (4, 1))])
+    known = [Evidence(trial, epochs) for trial, epochs in ((7, 9), (3, 1), (5, 2), (4, 1), (8, 9), (9, 9))]
+    asked = due([*known, Evidence(6, 1, loss=0.5)])
     assert len(asked) == FINALISTS * REPLICATES
-    assert [(candidate.trial, k) for candidate, k in asked[:3]] == [(3, 1), (4, 1), (5, 1)]
+    assert [(candidate.trial, k) for candidate, k in asked[:FINALISTS]] == [(3, 1), (4, 1), (6, 1), (5, 1), (7, 1)]
 
 
 def test_a_refuted_candidate_makes_room_for_the_next() -> None:
     """Two misses are too many for 4 of 5; one miss is not."""
     refuted, shaky = Evidence(1, 1, (300.0, 300.0), 0), Evidence(2, 1, (300.0, 2.0), 1)
-    asked = due([refuted, shaky, Evidence(3, 5), Evidence(4, 6), Evidence(5, 7)])
-    assert {candidate.trial for candidate, _ in asked} == {2, 3, 4}
+    asked = due([refuted, shaky, *(Evidence(trial, trial) for trial in range(3, 9))])
+    assert {candidate.trial for candidate, _ in asked} == {2, 3, 4, 5, 6}
     assert refuted.refuted and not shaky.refuted and not shaky.confirmed
 
 

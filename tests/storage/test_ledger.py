@@ -68,14 +68,14 @@ def test_a_budget_of_n_creates_exactly_n_trials(ledger: Ledger, study: StudyReco
     assert sorted(run.seed for run in made) == [100, 101, 102, 103, 104]
 
 
-def test_a_budget_may_be_raised_and_is_never_lowered(ledger: Ledger, study: StudyRecord) -> None:
-    """Reopening with more trials creates the difference; with fewer, none."""
+def test_a_budget_may_be_raised_or_lowered_to_what_there_is(ledger: Ledger, study: StudyRecord) -> None:
+    """Reopening with more trials creates the difference; with fewer, none, and what was created stays."""
     worker = ledger.register("w", "cpu", {})
     assert sum(create(ledger, study, worker) is not None for _ in range(9)) == 5
     ledger.reopen(study.study_id, 7, None)
     assert sum(create(ledger, study, worker) is not None for _ in range(9)) == 2
     ledger.reopen(study.study_id, 3, None)
-    assert ledger.study("s").budget == 7
+    assert ledger.study("s").budget == 7 and create(ledger, study, worker) is None
 
 
 def test_creating_a_study_again_leaves_it_as_it_is(ledger: Ledger, study: StudyRecord) -> None:
@@ -173,12 +173,15 @@ def test_a_run_that_keeps_failing_is_given_up_with_the_reason(
 
 
 def test_no_trial_is_created_after_a_stop_or_the_deadline(ledger: Ledger, study: StudyRecord) -> None:
-    """A stop and a passed deadline close the study; reopening it undoes both."""
+    """A stop closes the study for every run, a passed deadline for new trials; reopening it undoes both."""
     worker = ledger.register("w", "cpu", {})
+    ledger.add(study.study_id, [NewRun("0#1", 0, 1, PARAMS, 1, 1, 12)])
     ledger.stop(study.study_id)
     assert ledger.stopping(study.study_id) and create(ledger, study, worker) is None
+    assert ledger.take(study.study_id, worker) is None
     ledger.reopen(study.study_id, 5, -1.0)
     assert not ledger.stopping(study.study_id) and create(ledger, study, worker) is None
+    assert ledger.take(study.study_id, worker)
     ledger.reopen(study.study_id, 5, 60.0)
     assert ledger.asking(study.study_id) and create(ledger, study, worker)
 
@@ -198,8 +201,11 @@ def test_changes_come_once_in_the_order_of_telling(ledger: Ledger, study: StudyR
 def test_added_runs_are_added_once(ledger: Ledger, study: StudyRecord) -> None:
     """Replicates that are named again stay one run each, and Optuna sees none of them."""
     new = [NewRun(f"0#{k}", 0, k, PARAMS, k, k, 12) for k in (1, 2)]
-    ledger.add(study.study_id, new)
-    ledger.add(study.study_id, new)
+    threads = [threading.Thread(target=ledger.add, args=(study.study_id, new)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     worker = ledger.register("w", "cpu", {})
     taken = [ledger.take(study.study_id, worker) for _ in range(3)]
     assert [run and (run.name, run.cap) for run in taken] == [("0#1", 12), ("0#2", 12), None]
