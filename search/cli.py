@@ -126,8 +126,9 @@ def launch(
     state = query.status(ledger, record)
     if state["budget"] > trials:
         output.notice(f"study {study!r} has {state['budget']} trials already, more than --trials {trials}")
-    if not finished or (state["stopping"] and ledger.unfinished(record.study_id)):
-        said = f"stopped with {state['done'] + state['failed']} of {state['budget']} trials; nothing is lost"
+    tried = state["done"] + state["failed"]
+    if not finished or (state["stopping"] and (tried < state["budget"] or state["confirming"])):
+        said = f"stopped with {tried} of {state['budget']} trials; nothing is lost"
         output.notice(f"{said}, and the same command goes on")
         raise typer.Exit(0 if finished else 130)
     found, question = query.best(ledger, record), query.reference(ledger, record)
