@@ -5,6 +5,7 @@ Answers go to stdout, progress and errors to stderr. Exit status: 2 misuse, 1 fa
 
 import io
 import json
+import logging
 import os
 import shlex
 import sys
@@ -21,8 +22,9 @@ from search.output import Format
 from search.space import preset as preset_of
 from search.spec import DEFAULT_CLASSES, SAMPLERS, SpecError, StudySpec, validated
 from search.view import View
+from storage import studies
 from storage.engine import StorageError, StorageMisuse, redacted
-from storage.ledger import Ledger
+from storage.store import OUTAGE_SECONDS, Store
 
 DEFAULT_TRIALS = 600  # with 400, one study in twenty ended too early; measured by tests/bench/seeds.py
 STORAGE, STUDY = "sqlite:///fewest.db", "default"
@@ -32,6 +34,7 @@ app = typer.Typer(
     name="fewest",
     no_args_is_help=True,
     add_completion=False,
+    pretty_exceptions_enable=False,  # they print local variables, and a storage URL can hold a password
     rich_markup_mode="markdown",
     help="Which configuration makes this network converge in the fewest epochs?\n\n"
     "`fewest launch` searches for it and confirms it; `fewest best` and `fewest trials` ask what was found; "
@@ -78,6 +81,10 @@ def launch(
         int, typer.Option(min=1, max=MOST, help="Trials in all, over every run of this command.")
     ] = DEFAULT_TRIALS,
     timeout: Annotated[float | None, typer.Option(min=0, help="Seconds after which no new trial is begun.")] = None,
+    retries: Annotated[
+        int | None,
+        typer.Option(min=0, max=MOST, help=f"Attempts after the first, if workers die.  [default: {studies.RETRIES}]"),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Worker processes.  [default: one per GPU, else per core]")
     ] = None,
@@ -114,16 +121,16 @@ def launch(
         **given,
     )
     there = _devices(device)
-    ledger = Ledger.open(storage, create=True)
-    record = ledger.create_study(study, spec.model_dump_json(), trials, spec.directions)
+    store = Store.open(storage, create=True, patience=OUTAGE_SECONDS)
+    record = store.write(studies.create, study, spec.model_dump_json(), trials, spec.directions)
     difference = StudySpec.model_validate_json(record.spec).difference(spec)
     if difference:
         raise SpecError(f"study {study!r} in {redacted(storage)} has {difference}; name another with `--study`")
-    ledger.reopen(record.study_id, trials, timeout)
-    engine = LocalEngine(ledger, record, storage, [there[i % len(there)] for i in range(workers or len(there))])
+    store.write(studies.reopen, record.study_id, trials, timeout, retries)
+    engine = LocalEngine(store, record, storage, [there[i % len(there)] for i in range(workers or len(there))])
     with View(output.err) as view:
         finished = engine.run(view.show)
-    state = query.status(ledger, record)
+    state = store.read(query.status, record)
     if state["budget"] > trials:
         output.notice(f"study {study!r} has {state['budget']} trials already, more than --trials {trials}")
     tried = state["done"] + state["failed"]
@@ -131,12 +138,12 @@ def launch(
         said = f"stopped with {tried} of {state['budget']} trials; nothing is lost"
         output.notice(f"{said}, and the same command goes on")
         raise typer.Exit(0 if finished else 130)
-    found, question = query.best(ledger, record), query.reference(ledger, record)
+    confirmed, question = store.read(query.confirmed, record), store.read(query.reference, record)
     if format is not Format.TABLE:
-        winners = output.winners(found)
+        winners = output.winners(confirmed)
         answer = {"winner": winners[0] if winners else None, "winners": winners}
         return output.record({**answer, "question": question, "status": state}, format)
-    output.conclusion(found, question, state)
+    output.conclusion(confirmed, question, state)
     where = "" if storage == STORAGE or redacted(storage) != storage else f" --storage {shlex.quote(storage)}"
     where += "" if study == STUDY else f" --study {shlex.quote(study)}"
     commands = (f"fewest {command}{where}" for command in ("best", "trials", "train --save winner.pt"))
@@ -146,20 +153,21 @@ def launch(
 @app.command(epilog="Example: `fewest worker --study default` on every core or machine that reaches the storage")
 def worker(device: Device = "auto", storage: Storage = STORAGE, study: StudyName = STUDY) -> None:
     """Serve a study from one process until it has no more to do. `launch` starts these; more may join at any time."""
-    ledger = Ledger.open(storage)
-    record = ledger.study(study)
+    parent = os.environ.get("FEWEST_PARENT")
+    store = Store.open(storage, patience=OUTAGE_SECONDS, wait=OUTAGE_SECONDS if parent else 0)
+    record = store.read(studies.find, study)
     place = _devices(device)[0]
 
-    from search.worker import Left, Worker
+    from search.worker import DEVICE_FAILED, Left, Worker
 
-    parent = os.environ.get("FEWEST_PARENT")
     output.notice(f"serving study {study!r} on {place}")
     try:
-        Worker(ledger, record, place, parent=int(parent) if parent else None).work()
+        Worker(store, record, place, parent=int(parent) if parent else None).work()
     except Left:
         raise typer.Exit(130) from None
     except RuntimeError as error:
-        raise EngineError(f"{place}: {type(error).__name__}: {str(error).splitlines()[0]}") from error
+        said = f"{place}: {type(error).__name__}: {str(error).splitlines()[0]}"
+        raise typer.Exit(_fail(said, DEVICE_FAILED)) from None
     output.notice(f"study {study!r} has no more to do for this worker")
 
 
@@ -204,9 +212,9 @@ def train(
     elif config or settings:
         spec, configuration = StudySpec.of(**given), options.configuration(classes, config, settings)
     else:
-        ledger = Ledger.open(storage)
-        record = ledger.study(study)
-        found = query.best(ledger, record, options.value("classes", classes) if classes else None, top=1)
+        store = Store.open(storage)
+        record = store.read(studies.find, study)
+        found = store.read(query.best, record, options.value("classes", classes) if classes else None, top=1)
         if not found:
             raise EngineError(f"nothing has converged in study {study!r} yet; give `--preset`, `--config` or `--set`")
         spec = validated(json.loads(record.spec) | given)
@@ -227,8 +235,8 @@ def train(
 @app.command()
 def status(storage: Storage = STORAGE, study: StudyName = STUDY, format: Output = Format.TABLE) -> None:
     """How far a study is: trials by state, workers, and the incumbent."""
-    ledger = Ledger.open(storage)
-    output.record(query.status(ledger, ledger.study(study)), format)
+    store = Store.open(storage)
+    output.record(store.read(query.status, store.read(studies.find, study)), format)
 
 
 @app.command(epilog="Examples: `fewest best` · `fewest best --classes 256 --top 3 --format json`")
@@ -242,12 +250,12 @@ def best(
     format: Output = Format.TABLE,
 ) -> None:
     """The best configurations: confirmed ones first, then by epochs, refuted ones last. Equal rank means a tie."""
-    ledger = Ledger.open(storage)
-    record = ledger.study(study)
-    found = query.best(ledger, record, classes, top)
+    store = Store.open(storage)
+    record = store.read(studies.find, study)
+    found = store.read(query.best, record, classes, top)
     if format is not Format.TABLE:
         return output.records(found, format)
-    output.best_table(found, query.status(ledger, record))
+    output.best_table(found, store.read(query.status, record))
 
 
 @app.command(epilog="Example: `fewest trials --after 99 --limit 50` · `fewest trials --limit 100000 --format csv`")
@@ -259,8 +267,8 @@ def trials(
     format: Output = Format.TABLE,
 ) -> None:
     """The study's trials in order, finished or not."""
-    ledger = Ledger.open(storage)
-    found = query.trials(ledger, ledger.study(study), limit, after)
+    store = Store.open(storage)
+    found = store.read(query.trials, store.read(studies.find, study), limit, after)
     if format is not Format.TABLE:
         return output.records(found, format)
     output.trials_table(found)
@@ -271,8 +279,8 @@ def trials(
 @app.command()
 def stop(storage: Storage = STORAGE, study: StudyName = STUDY) -> None:
     """Ask all workers of a study, wherever they run, to finish what they train and leave. `launch` goes on later."""
-    ledger = Ledger.open(storage)
-    ledger.stop(ledger.study(study).study_id)
+    store = Store.open(storage)
+    store.write(studies.stop, store.read(studies.find, study).study_id)
     output.notice(f"study {study!r} is stopping; `fewest status` shows what still runs")
 
 
@@ -281,6 +289,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without × still shows the rest
+    logging.basicConfig(format="%(message)s", handlers=[output.Notices()])
     try:
         code = app(standalone_mode=False)
     except (SpecError, StorageMisuse) as error:

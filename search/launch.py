@@ -6,7 +6,6 @@ not show it. They get no terminal signals of their own: one Ctrl-C drains them, 
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,12 +15,13 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from search import query
-from search.signals import handling
-from storage.ledger import Ledger, StudyRecord
+from search.processes import bury_the_dead, handling
+from storage.store import Store
+from storage.studies import StudyRecord
 
 LOOK_SECONDS = 0.25  # between two looks at the study
 DISMISS_SECONDS = 10.0  # for a worker to leave before it is killed
-RESTARTS = 5  # of workers that died, before the study is given up
+RESTARTS = 5  # of workers that died without a single outcome in between, before the study is given up
 
 
 class EngineError(Exception):
@@ -44,10 +44,10 @@ class _Worker:
 class LocalEngine:
     """Worker processes for one study."""
 
-    def __init__(self, ledger: Ledger, study: StudyRecord, url: str, devices: Sequence[str]) -> None:
-        self._ledger, self._study, self._url = ledger, study, url
+    def __init__(self, store: Store, study: StudyRecord, url: str, devices: Sequence[str]) -> None:
+        self._store, self._study, self._url = store, study, url
         self._workers = [self._start(device) for device in devices]
-        self._restarts = 0
+        self._restarts = self._outcomes = 0
         self._asked_to_leave = 0
 
     def run(self, show: Callable[[dict[str, Any], str], None]) -> bool:
@@ -55,10 +55,14 @@ class LocalEngine:
         with handling(self._leave):
             try:
                 while self._workers:
-                    for worker in [w for w in self._workers if w.process.poll() is not None]:
-                        self._bury(worker)
+                    state = self._store.read(query.status, self._study)
                     note = "finishing what runs; Ctrl-C again to leave at once" if self._asked_to_leave else ""
-                    show(query.status(self._ledger, self._study), note)
+                    show(state, note)
+                    outcomes = state["done"] + state["failed"] + state["replicates"]
+                    self._restarts = 0 if outcomes > self._outcomes else self._restarts
+                    self._outcomes = outcomes
+                    for worker in [w for w in self._workers if w.process.poll() is not None]:
+                        self._replace(worker)
                     time.sleep(LOOK_SECONDS)
             except BaseException:
                 self._dismiss()
@@ -79,16 +83,20 @@ class LocalEngine:
         )
         return _Worker(device, process, said)
 
-    def _bury(self, worker: _Worker) -> None:
+    def _replace(self, worker: _Worker) -> None:
+        """Start another worker for one that has died; one that has left because of an error ends the study."""
         self._workers.remove(worker)
-        if worker.process.returncode in (0, 130):
+        left = worker.process.returncode
+        if left in (0, 130):
             return
-        self._ledger.bury(f"{socket.gethostname()}:{worker.process.pid}")
+        bury_the_dead(self._store)
         if self._asked_to_leave:
             return
         self._restarts += 1
-        if worker.process.returncode == 2 or self._restarts > RESTARTS:
-            raise EngineError(f"workers keep failing: {worker.last_words}")
+        if left in (1, 2):
+            raise EngineError(worker.last_words)
+        if self._restarts > RESTARTS:
+            raise EngineError(f"workers keep dying: {worker.last_words}")
         self._workers.append(self._start(worker.device))
 
     def _dismiss(self) -> None:
@@ -108,4 +116,6 @@ class LocalEngine:
     def _leave(self) -> None:
         """Drain the workers at the first signal, make them leave at the second, kill them at the third."""
         self._asked_to_leave += 1
+        if self._asked_to_leave > 1:
+            self._store.patience = 0.0
         self._tell(signal.SIGINT if self._asked_to_leave < 3 else signal.SIGKILL)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import shutil
 import sys
 from collections.abc import Sequence
@@ -75,17 +76,17 @@ def trials_table(found: Sequence[dict[str, Any]]) -> None:
     out.print(table)
 
 
-def conclusion(found: Sequence[dict[str, Any]], question: dict[str, Any] | None, state: dict[str, Any]) -> None:
+def conclusion(confirmed: Sequence[dict[str, Any]], question: dict[str, Any] | None, state: dict[str, Any]) -> None:
     """How a launch ends: the winner of each class count beside the question's model, and how many trials missed."""
     finished = state["done"] + state["failed"]
     if finished < state["budget"]:
         line(f"The time was up after {finished} of {state['budget']} trials; the same command goes on")
-    elif not winners(found):
-        why = "no candidate held on fresh seeds" if found else "nothing converged"
+    elif not confirmed:
+        why = "no candidate held on fresh seeds" if state["converged"] else "nothing converged"
         line(f"No winner: {why}. More trials may find one: --trials {2 * state['budget']}", style="bold")
-    for first in winners(found):
+    for first in winners(confirmed):
         classes = first["classes"]
-        ties = sum(row["confirmed"] and (row["rank"], row["classes"]) == (first["rank"], classes) for row in found) - 1
+        ties = sum((row["rank"], row["classes"]) == (first["rank"], classes) for row in confirmed) - 1
         fresh = f"{epochs(median_low(first['replicate_epochs']))} on fresh seeds ({_numbers(first['replicate_epochs'])}"
         fresh += f"; {first['replicates_converged']}/{first['replicates']} converged)"
         tie = f"; {ties} other configuration{'s are' if ties > 1 else ' is'} as good" if ties else ""
@@ -102,12 +103,11 @@ def conclusion(found: Sequence[dict[str, Any]], question: dict[str, Any] | None,
     line(_misses(state))
 
 
-def winners(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The best confirmed configuration of each class count, fewest classes first, from the answer of `query.best`."""
+def winners(confirmed: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The best configuration of each class count, fewest classes first, of those that `query.confirmed` answers."""
     firsts: dict[int, dict[str, Any]] = {}
-    for row in found:
-        if row["confirmed"]:
-            firsts.setdefault(row["classes"], row)
+    for row in confirmed:
+        firsts.setdefault(row["classes"], row)
     return [firsts[classes] for classes in sorted(firsts)]
 
 
@@ -119,6 +119,13 @@ def line(text: str, style: str = "") -> None:
 def notice(text: str) -> None:
     """One line on stderr."""
     err.print(Text(text), soft_wrap=True)
+
+
+class Notices(logging.Handler):
+    """Log records as lines on stderr, above a live display if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        notice(self.format(record))
 
 
 def epochs(n: int) -> str:

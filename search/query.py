@@ -1,62 +1,70 @@
-"""What has been found: read-only SQL over the ledger's tables. Rows come back as plain dicts, ready for JSON."""
+"""What has been found: read-only SQL over the ledger's tables. Rows come back as plain dicts, ready for JSON.
+
+Every function is the body of one read transaction, `store.read(query.best, study)`, and reads by an index, so that its
+time depends on what it returns and not on the size of the study.
+"""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import ColumnElement, Connection, and_, func, select, true
 
 from search.scoring import Evidence, score
 from search.spec import StudySpec
-from storage.engine import reading
-from storage.ledger import Ledger, StudyRecord
+from storage.engine import now
 from storage.schema import RunState, runs, studies, workers
+from storage.studies import StudyRecord
 
 _OUTCOME = ("converged", "epochs", "cap", "gap", "accuracy", "loss", "best_accuracy", "reached", "seconds", "end")
 
 
-def best(
-    ledger: Ledger, study: StudyRecord, classes: int | None = None, top: int | None = None
-) -> list[dict[str, Any]]:
-    """The converged trials, best first; those that are equally good share a `rank`.
+def best(connection: Connection, study: StudyRecord, classes: int | None = None, top: int = 10) -> list[dict[str, Any]]:
+    """The `top` best of the converged trials; those that are equally good share a `rank`.
 
     First those confirmed by replicates, by their mean score; then those not re-run, by epochs; last those refuted.
     """
+    replicated = and_(runs.c.study_id == study.study_id, runs.c.replicate > 0, runs.c.state == RunState.DONE)
+    untried = select(runs).where(_hits(study, classes), runs.c.trial.not_in(select(runs.c.trial).where(replicated)))
+    rows = connection.execute(untried.order_by(runs.c.epochs, runs.c.trial).limit(top)).all()
+    return _ranked([*_candidates(connection, study, classes), *(_candidate(row, ()) for row in rows)])[:top]
+
+
+def confirmed(connection: Connection, study: StudyRecord) -> list[dict[str, Any]]:
+    """Every configuration that enough replicates confirmed, of every class count, best first."""
+    return [row for row in _ranked(_candidates(connection, study)) if row["confirmed"]]
+
+
+def _hits(study: StudyRecord, classes: int | None = None) -> ColumnElement[bool]:
+    """The study's converged trials."""
+    of_study = and_(runs.c.study_id == study.study_id, runs.c.replicate == 0, runs.c.trial.is_not(None))
+    counted = true() if classes is None else runs.c.classes == classes
+    return and_(of_study, counted, runs.c.state == RunState.DONE, runs.c.converged)
+
+
+def _candidates(
+    connection: Connection, study: StudyRecord, classes: int | None = None
+) -> list[tuple[Evidence, dict[str, Any]]]:
+    """The trials that were re-run on fresh seeds: few, whatever the size of the study."""
     spec = StudySpec.model_validate_json(study.spec)
-    trial, again = runs.alias("trial"), runs.alias("again")
-    replicate = and_(
-        again.c.study_id == trial.c.study_id,
-        again.c.trial == trial.c.trial,
-        again.c.replicate > 0,
-        again.c.state == RunState.DONE,
-    )
-    query = (
-        select(
-            trial, again.c.converged.label("k"), again.c.epochs.label("again_epochs"), again.c.gap.label("again_gap")
-        )
-        .outerjoin(again, replicate)
-        .where(
-            trial.c.study_id == study.study_id, trial.c.replicate == 0, trial.c.trial_id.is_not(None), trial.c.converged
-        )
-        .order_by(trial.c.epochs, trial.c.trial)
-    )
-    if classes is not None:
-        query = query.where(trial.c.classes == classes)
-    with reading(ledger.engine) as connection:
-        rows = connection.execute(query).all()
+    again = runs.alias("again")
+    fields = again.c.converged.label("k"), again.c.epochs.label("again_epochs"), again.c.gap.label("again_gap")
+    replicate = and_(again.c.study_id == runs.c.study_id, again.c.trial == runs.c.trial, again.c.replicate > 0)
+    found = select(runs, *fields).join(again, replicate).where(_hits(study, classes), again.c.state == RunState.DONE)
     replicates: dict[int, list[Any]] = {}
-    for row in rows:
+    for row in connection.execute(found):
         replicates.setdefault(row.trial, []).append(row)
-    ranked = sorted((_candidate(group, spec) for group in replicates.values()), key=lambda found: found[0].rank)
-    ranks = {rank: place for place, rank in reversed(list(enumerate((e.rank for e, _ in ranked), start=1)))}
-    return [{"rank": ranks[evidence.rank], **answer} for evidence, answer in ranked][:top]
+    return [
+        _candidate(rows[0], [(row.k, row.again_epochs, row.again_gap) for row in rows], spec.max_epochs)
+        for rows in replicates.values()
+    ]
 
 
-def _candidate(rows: Sequence[Any], spec: StudySpec) -> tuple[Evidence, dict[str, Any]]:
-    first, again = rows[0], [row for row in rows if row.k is not None]
-    scores = [score(row.k, row.again_epochs, row.again_gap, spec.max_epochs) for row in again]
-    hits = sorted(row.again_epochs for row in again if row.k)
-    evidence = Evidence(first.trial, first.epochs, scores, len(hits))
+def _candidate(
+    first: Any, again: Sequence[tuple[bool, int, float]], max_epochs: int = 0
+) -> tuple[Evidence, dict[str, Any]]:
+    hits = sorted(epochs for converged, epochs, _ in again if converged)
+    evidence = Evidence(first.trial, first.epochs, [score(*replicate, max_epochs) for replicate in again], len(hits))
     return evidence, {
         "trial": first.trial,
         "classes": first.classes,
@@ -72,24 +80,25 @@ def _candidate(rows: Sequence[Any], spec: StudySpec) -> tuple[Evidence, dict[str
     }
 
 
-def reference(ledger: Ledger, study: StudyRecord) -> dict[str, Any] | None:
+def _ranked(found: Iterable[tuple[Evidence, dict[str, Any]]]) -> list[dict[str, Any]]:
+    ranked = sorted(found, key=lambda candidate: (candidate[0].rank, candidate[0].epochs, candidate[0].trial))
+    ranks = {rank: place for place, rank in reversed(list(enumerate((e.rank for e, _ in ranked), start=1)))}
+    return [{"rank": ranks[evidence.rank], **answer} for evidence, answer in ranked]
+
+
+def reference(connection: Connection, study: StudyRecord) -> dict[str, Any] | None:
     """The outcome of the question's model in this study, or None while there is none."""
-    query = select(runs).where(runs.c.study_id == study.study_id, runs.c.trial.is_(None), runs.c.state == RunState.DONE)
-    with reading(ledger.engine) as connection:
-        row = connection.execute(query).first()
+    this = and_(runs.c.study_id == study.study_id, runs.c.replicate == 0, runs.c.trial.is_(None))
+    row = connection.execute(select(runs).where(this, runs.c.state == RunState.DONE)).first()
     return None if row is None else _record(row)
 
 
-def trials(ledger: Ledger, study: StudyRecord, limit: int | None = None, after: int = -1) -> list[dict[str, Any]]:
+def trials(
+    connection: Connection, study: StudyRecord, limit: int | None = None, after: int = -1
+) -> list[dict[str, Any]]:
     """The study's trials in order of their numbers, finished or not, from the one after number `after`."""
-    query = (
-        select(runs)
-        .where(runs.c.study_id == study.study_id, runs.c.trial_id.is_not(None), runs.c.trial > after)
-        .order_by(runs.c.trial)
-        .limit(limit)
-    )
-    with reading(ledger.engine) as connection:
-        return [_record(row) for row in connection.execute(query)]
+    page = and_(runs.c.study_id == study.study_id, runs.c.replicate == 0, runs.c.trial > after)
+    return [_record(row) for row in connection.execute(select(runs).where(page).order_by(runs.c.trial).limit(limit))]
 
 
 def _record(row: Any) -> dict[str, Any]:
@@ -106,49 +115,44 @@ def _record(row: Any) -> dict[str, Any]:
     }
 
 
-def status(ledger: Ledger, study: StudyRecord) -> dict[str, Any]:
+def status(connection: Connection, study: StudyRecord) -> dict[str, Any]:
     """How far the study is: its trials by state, workers with a live lease, epochs trained and the incumbent."""
     mine = runs.c.study_id == study.study_id
-    trial = and_(mine, runs.c.trial_id.is_not(None))
-    with reading(ledger.engine) as connection:
-        row = connection.execute(select(studies).where(studies.c.study_id == study.study_id)).one()
-        counts = select(runs.c.state, func.count().label("n")).where(trial).group_by(runs.c.state)
-        states = {found.state: found.n for found in connection.execute(counts)}
-        missed = runs.c.converged.is_(False)
-        sums = connection.execute(
-            select(
-                func.count().filter(runs.c.converged).label("converged"),
-                func.coalesce(func.sum(runs.c.epochs), 0).label("epochs"),
-                func.min(runs.c.epochs).filter(missed).label("least"),
-                func.max(runs.c.epochs).filter(missed).label("most"),
-            ).where(trial)
-        ).one()
-        again = connection.scalar(select(func.count()).where(mine, runs.c.replicate > 0, runs.c.state == RunState.DONE))
-        living = select(workers.c.worker_id).where(workers.c.expires > ledger.now)
-        held = and_(mine, runs.c.state == RunState.RUNNING, runs.c.worker_id.in_(living))
-        alive = connection.scalar(select(func.count(runs.c.worker_id.distinct())).where(held))
-        running = connection.scalar(select(func.count()).where(held, runs.c.trial_id.is_not(None))) or 0
-        unfinished = runs.c.state.in_([RunState.WAITING, RunState.RUNNING])
-        confirming = connection.scalar(select(func.count()).where(mine, runs.c.trial_id.is_(None), unfinished))
-        found = connection.execute(
-            select(runs).where(trial, runs.c.converged).order_by(runs.c.epochs, runs.c.trial).limit(1)
-        ).first()
-    done = states.get(RunState.DONE, 0)
+    trial = and_(mine, runs.c.replicate == 0, runs.c.trial.is_not(None))
+    row = connection.execute(select(studies).where(studies.c.study_id == study.study_id)).one()
+    epochs = runs.c.epochs
+    sums = (
+        func.count().label("n"),
+        func.sum(epochs).label("epochs"),
+        func.min(epochs).label("least"),
+        func.max(epochs).label("most"),
+    )
+    by_end = select(runs.c.state, runs.c.converged, *sums).where(trial).group_by(runs.c.state, runs.c.converged)
+    ends = {(found.state, found.converged): found for found in connection.execute(by_end)}
+    count = {end: found.n for end, found in ends.items()}
+    missed = ends.get((RunState.DONE, False))
+    living = select(workers.c.worker_id).where(workers.c.expires > now())
+    unfinished = and_(mine, runs.c.told.is_(None))
+    held = and_(unfinished, runs.c.state == RunState.RUNNING, runs.c.worker_id.in_(living))
+    running = connection.scalar(select(func.count()).where(held, runs.c.trial_id.is_not(None))) or 0
+    again = select(func.count()).where(mine, runs.c.replicate > 0, runs.c.state == RunState.DONE)
+    confirming = select(func.count()).where(unfinished, runs.c.trial_id.is_(None))
+    found = connection.execute(select(runs).where(_hits(study)).order_by(epochs, runs.c.trial).limit(1)).first()
     return {
         "study": study.name,
         "budget": row.budget,
-        "done": done,
-        "converged": sums.converged,
-        "missed": done - sums.converged,
-        "least_cap": sums.least,
-        "most_cap": sums.most,
-        "failed": states.get(RunState.FAILED, 0),
+        "done": count.get((RunState.DONE, True), 0) + count.get((RunState.DONE, False), 0),
+        "converged": count.get((RunState.DONE, True), 0),
+        "missed": count.get((RunState.DONE, False), 0),
+        "least_cap": missed and missed.least,
+        "most_cap": missed and missed.most,
+        "failed": count.get((RunState.FAILED, None), 0),
         "running": running,
-        "waiting": states.get(RunState.WAITING, 0) + states.get(RunState.RUNNING, 0) - running,
-        "replicates": again,
-        "confirming": confirming,
-        "workers": alive,
+        "waiting": count.get((RunState.WAITING, None), 0) + count.get((RunState.RUNNING, None), 0) - running,
+        "replicates": connection.scalar(again),
+        "confirming": connection.scalar(confirming),
+        "workers": connection.scalar(select(func.count(runs.c.worker_id.distinct())).where(held)),
         "stopping": row.stopping,
-        "epochs_trained": sums.epochs,
+        "epochs_trained": sum(int(found.epochs or 0) for found in ends.values()),
         "incumbent": None if found is None else _record(found),
     }

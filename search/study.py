@@ -8,8 +8,8 @@ is still needed to name a winner: replicates of the best trials, and one run of 
 import json
 import random
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Collection, Sequence
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
@@ -25,8 +25,13 @@ from search.scoring import Evidence, score
 from search.space import Range
 from search.spec import StudySpec, derive
 from search.stopping import Stopping, at_rungs
-from storage.ledger import Ledger, NewRun, Run, StudyRecord, pack
+from storage import ledger
+from storage.curves import pack
+from storage.leases import LEASE_SECONDS
+from storage.ledger import NewRun, News, Run
 from storage.schema import RunState
+from storage.store import Store
+from storage.studies import StudyRecord
 
 #: One proposal in so many explores under TPE, whose categories collapse: once a mediocre activation and optimizer led,
 #: 290 of 300 trials of one study kept both, and another stayed at 5 epochs with random batches. It is in turn a random
@@ -38,9 +43,10 @@ REDRAWN = 2
 class Study:
     """A study as one worker sees it."""
 
-    def __init__(self, ledger: Ledger, record: StudyRecord, worker_id: int) -> None:
+    def __init__(self, store: Store, record: StudyRecord, worker_id: int) -> None:
         self.spec = StudySpec.model_validate_json(record.spec)
-        self._ledger, self._id, self._worker_id = ledger, record.study_id, worker_id
+        self._store, self._id, self._worker_id = store, record.study_id, worker_id
+        self._news = News((), (), asks=True, stopping=False)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._mirror = optuna.create_study(directions=[StudyDirection[name] for name in self.spec.directions])
         self._sampler, self._explorer = (
@@ -54,29 +60,35 @@ class Study:
         self._candidates: dict[int, dict[int, Evidence]] = defaultdict(dict)  # by classes and trial
         self._params: dict[int, dict[str, Any]] = {}  # of those candidates, by trial
 
-    def ask(self) -> Run | None:
-        """The next run to train: one that waits, a new trial, or what the answer still needs; None for nothing now."""
-        run = self._ledger.take(self._id, self._worker_id)
-        if run:
-            return run
+    def ask(self, held: Collection[int] = ()) -> Run | None:
+        """The next run to train: one that waits, a new trial, or what the answer still needs; None for nothing now.
+
+        `held` are the ids of the runs that this worker is training already.
+        """
         self.look()
-        if self._ledger.asking(self._id):
-            return self._propose()
-        if not self._ledger.stopping(self._id) and not self._ledger.unfinished(self._id):
+        if any(self._may_be_taken(row, held) for row in self._news.unfinished):
+            run = self._take(held)
+            if run:
+                return run
+        if self._news.asks:
+            return self._propose(held)
+        if self._news.stopping or self._news.unfinished:
+            return None
+        self._store.write(ledger.add, self._id, self._due())
+        run = self._take(held)
+        if run is None:
             self.look()
-            self._ledger.add(self._id, self._due())
-            return self._ledger.take(self._id, self._worker_id)
-        return None
+        return run
 
     @property
     def over(self) -> bool:
-        """Nothing is left to do in this study, by this worker or any other."""
-        return not self._ledger.unfinished(self._id) and not self._ledger.asking(self._id)
+        """When last looked at, nothing was left to do in this study, by this worker or any other."""
+        return not self._news.unfinished and not self._news.asks
 
     @property
     def stopping(self) -> bool:
-        """Somebody has asked for the study to stop."""
-        return self._ledger.stopping(self._id)
+        """When last looked at, somebody had asked for the study to stop."""
+        return self._news.stopping
 
     def trial(self, run: Run) -> Trial:
         """What the trainer is to do for a run."""
@@ -93,10 +105,11 @@ class Study:
         """Record an outcome; False if the lease on the run was lost in the meantime."""
         spec = self.spec
         rungs = at_rungs(trial, outcome, spec.target)
-        kept = {name: value for name, value in asdict(outcome).items() if name != "curve"}
+        kept = {field.name: getattr(outcome, field.name) for field in fields(outcome) if field.name != "curve"}
         shown = ("converged", "epochs", "cap", "gap", "accuracy", "loss", "end")
         kept["converged"] = outcome.converged
-        return self._ledger.finish(
+        return self._store.write(
+            ledger.finish,
             run,
             kept | {"stream_offset": trial.stream_offset, "rungs": json.dumps(rungs)},
             self._values(trial.configuration.classes, outcome),
@@ -106,16 +119,31 @@ class Study:
 
     def look(self) -> None:
         """Learn what every worker has told since the last look, and what others are running."""
-        for row in self._ledger.changes(self._id, self._told):
+        self._news = self._store.read(ledger.look, self._id, self._told)
+        for row in self._news.told:
             self._told = row.told
             if row.trial is not None:
                 self._learn(row)
             if row.trial is not None and not row.replicate:
                 self._reflect(row)
         if self.spec.sampler in ("tpe", "gp"):  # the samplers that keep away from what is running
-            for row in self._ledger.running(self._id):
+            for row in self._news.unfinished:
                 if row.replicate == 0 and row.trial is not None and row.trial not in self._numbers:
                     self._reflect(row)
+
+    def _may_be_taken(self, row: Any, held: Collection[int]) -> bool:
+        """The run waits, its worker is dead, or it was given to this worker by a commit whose answer was lost."""
+        if row.state == RunState.WAITING:
+            return not self._news.stopping
+        return row.run_id not in held if row.worker_id == self._worker_id else row.expired and self._judges
+
+    @property
+    def _judges(self) -> bool:
+        """Leases have been renewed since the database was last away, so those that are over belong to the dead."""
+        return self._store.steady(LEASE_SECONDS)
+
+    def _take(self, held: Collection[int]) -> Run | None:
+        return self._store.write(ledger.take, self._id, self._worker_id, held, judge=self._judges)
 
     def _learn(self, row: Any) -> None:
         found, done = self._candidates[row.classes], row.state == RunState.DONE
@@ -151,7 +179,7 @@ class Study:
         value = score(told.converged, told.epochs, told.gap, self.spec.max_epochs)
         return [value, float(classes)] if self.spec.several_class_counts else [value]
 
-    def _propose(self) -> Run | None:
+    def _propose(self, held: Collection[int]) -> Run | None:
         self._proposed += 1
         explores = self.spec.sampler == "tpe" and self._proposed % EXPLORE == 0
         self._mirror.sampler = self._explorer if explores else self._sampler
@@ -163,12 +191,12 @@ class Study:
             name: (distribution.to_internal_repr(params[name]), distribution_to_json(distribution))
             for name, distribution in trial.distributions.items()
         }
-        seed, data_seed = self.spec.seed, derive(self.spec.seed, "data")
-        run = self._ledger.create(self._id, self._worker_id, params, data_seed, partial(derive, seed, "trial"), stored)
-        if run is None or run.trial is None:  # the last slot of the budget went to another worker
+        seeds = derive(self.spec.seed, "data"), partial(derive, self.spec.seed, "trial")
+        run = self._store.write(ledger.create, self._id, self._worker_id, held, params, *seeds, stored)
+        if run is None or run.params != params:  # the last slot went to another worker, or an earlier run came to light
             self._mirror.tell(trial.number, state=TrialState.FAIL)
-            return None
-        self._numbers[run.trial] = trial.number
+        elif run.trial is not None:
+            self._numbers[run.trial] = trial.number
         return run
 
     def _near_a_best(self) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """A worker: one process on one device that asks, trains and tells until the study has no more to do.
 
 One signal drains it: it takes no new trial and finishes what it runs. A second one makes it leave at once; what
-it ran is released for others. Killed outright, it loses its lease and the same trials are tried again.
+it ran is released for others. Killed outright, it loses its lease and the same trials are tried again: at once by the
+next worker on the same machine, else when the lease expires. While the database is away it waits.
 """
 
 import os
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,13 +23,19 @@ import torch
 from objectives.solo import Solo
 from objectives.trainer import Trainer
 from objectives.waves import Waves
-from search.signals import handling
+from search.processes import bury_the_dead, handling, this_process
 from search.stopping import burst
 from search.study import Study
+from storage import leases, ledger
 from storage.engine import StorageError
-from storage.ledger import LEASE_SECONDS, Ledger, Run, StudyRecord
+from storage.leases import LEASE_SECONDS
+from storage.ledger import Run
+from storage.store import BRIEF_SECONDS, Store
+from storage.studies import StudyRecord
 
 POLL_SECONDS = 0.2  # between two questions whether there is something to do again
+RENEW_SECONDS = 1.0  # between two tries to renew the lease while the database is away
+DEVICE_FAILED = 75  # exit status: the device's fault, so another process may do better (EX_TEMPFAIL)
 
 
 class Left(Exception):
@@ -37,11 +45,13 @@ class Left(Exception):
 class Worker:
     """Serves one study on one device until the study is over or stopped, it is drained, or its parent is gone."""
 
-    def __init__(self, ledger: Ledger, record: StudyRecord, device: str, parent: int | None = None) -> None:
+    def __init__(self, store: Store, record: StudyRecord, device: str, parent: int | None = None) -> None:
         torch.set_num_threads(1)  # several threads in each of several workers make all of them slower
-        self._ledger, self._parent = ledger, parent
-        self._worker_id = ledger.register(f"{socket.gethostname()}:{os.getpid()}", device, software())
-        self._study = Study(ledger, record, self._worker_id)
+        self._store, self._parent = store, parent
+        bury_the_dead(store)
+        name = f"{socket.gethostname()}:{os.getpid()}"
+        self._worker_id = store.write(leases.register, name, device, software(), this_process())
+        self._study = Study(store, record, self._worker_id)
         spec = self._study.spec
         self._trainer: Trainer = Solo(Waves(spec.inputs, spec.sigma), spec.target, spec.hold, device)
         self._held: dict[int, Run] = {}
@@ -54,12 +64,14 @@ class Worker:
                 while self._step():
                     pass
         finally:
-            self._ledger.retire(self._worker_id)
+            self._store.patience = min(self._store.patience, BRIEF_SECONDS)
+            with suppress(StorageError):  # then the lease ends by itself
+                self._store.write(leases.retire, self._worker_id)
 
     def _step(self) -> bool:
         self._draining |= self._parent not in (None, os.getppid())
         while self._trainer.room and not self._draining:
-            run = self._study.ask()
+            run = self._study.ask(self._held)
             if run is None:
                 break
             self._held[run.run_id] = run
@@ -81,7 +93,7 @@ class Worker:
         except RuntimeError as error:  # the device's fault, not the configuration's: try again elsewhere
             reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
             for run in self._held.values():
-                self._ledger.fault(run, reason)
+                self._store.write(ledger.fault, run, reason)
             raise
         for trial, outcome in ended:
             self._study.tell(self._held.pop(trial.key), trial, outcome)
@@ -89,12 +101,16 @@ class Worker:
     @contextmanager
     def _lease(self) -> Iterator[None]:
         """Renew the lease from a thread, since one epoch of a large network can outlast it."""
-        over = threading.Event()
+        over, store = threading.Event(), replace(self._store, patience=0.0)
 
         def renew() -> None:
-            while not over.wait(LEASE_SECONDS / 3):
-                with suppress(StorageError):  # the next ask or tell meets the same fault and reports it
-                    self._ledger.renew(self._worker_id)
+            pause = LEASE_SECONDS / 3
+            while not over.wait(pause):
+                try:
+                    store.write(leases.renew, self._worker_id)
+                    pause = LEASE_SECONDS / 3
+                except StorageError:  # the next ask or tell meets the same fault and reports it
+                    pause = RENEW_SECONDS
 
         thread = threading.Thread(target=renew, name="lease", daemon=True)
         thread.start()
@@ -107,6 +123,7 @@ class Worker:
     def _leave(self) -> None:
         """Drain at the first signal; at the second, leave whatever is running."""
         if self._draining:
+            self._store.patience = 0.0
             raise Left
         self._draining = True
 

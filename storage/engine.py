@@ -1,21 +1,36 @@
-"""One way to a database: URL checks, SQLite made safe for many processes, Postgres by psycopg 3, errors in one line.
+"""One way to a database: URL checks, SQLite made safe for many processes, Postgres by psycopg 3, faults in one line.
 
 SQLite runs in WAL mode (set once, when the store is created) with a busy timeout, and every write takes the write
 lock at its start (BEGIN IMMEDIATE), since a lock that is upgraded halfway fails at once instead of waiting.
 """
 
 import os
+import sqlite3
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 BUSY_SECONDS = 30  # how long a write waits for other processes' writes
 CONNECT_SECONDS = 10  # how long a server may take to answer
+IDLE_SECONDS = 1.0  # after which a connection is tried before it is used
+SILENT_SECONDS = 20  # until a connection on which nothing comes back is given up
+FULL_BYTES = 1 << 20  # with less space than this, a failed write of SQLite's is a full disk
+#: File systems over a network: SQLite's shared memory and locks do not reach from host to host.
+NETWORK_FILE_SYSTEMS = {
+    *("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "afpfs", "ncpfs", "ceph", "lustre", "gpfs", "beegfs"),
+    *("fuse.sshfs", "fuse.glusterfs", "fuse.ceph"),
+}
 
 
 class StorageError(Exception):
@@ -39,6 +54,8 @@ def parse(url: str) -> URL:
             raise StorageMisuse("an in-memory SQLite cannot be shared by workers; try sqlite:///fewest.db")
         return parsed.set(drivername="sqlite+pysqlite")
     if parsed.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
+        if "@" in (parsed.host or ""):  # the rest of a password, which must not be shown
+            raise StorageMisuse("the storage URL has more than one @; write %40 for one inside the password")
         return parsed.set(drivername="postgresql+psycopg")
     raise StorageMisuse(f"no support for {parsed.drivername!r} storage; use sqlite:///FILE or postgresql://HOST/NAME")
 
@@ -66,48 +83,76 @@ def connect(url: str, *, create: bool = False) -> sa.Engine:
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
         return engine
-    patience = {"connect_timeout": CONNECT_SECONDS}
-    return sa.create_engine(parsed, connect_args=patience, pool_pre_ping=True, pool_size=2, max_overflow=2)
+    patience = {
+        "connect_timeout": CONNECT_SECONDS,
+        "keepalives_idle": SILENT_SECONDS // 4,
+        "keepalives_interval": SILENT_SECONDS // 4,
+        "keepalives_count": 3,
+        "tcp_user_timeout": SILENT_SECONDS * 1000,  # ms
+    }
+    engine = sa.create_engine(parsed, connect_args=patience, pool_size=2, max_overflow=2)
+    sa.event.listen(engine, "checkin", _note_use)
+    sa.event.listen(engine, "checkout", partial(_ping_idle, engine))
+    return engine
 
 
-@contextmanager
-def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A read transaction; faults become a StorageError."""
-    with _one_line(engine), engine.connect() as connection, connection.begin():
-        yield connection
-
-
-@contextmanager
-def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A write transaction, committed whole or not at all; faults become a StorageError."""
-    with _one_line(engine), engine.connect().execution_options(writes=True) as connection, connection.begin():
-        yield connection
-
-
-def now(engine: sa.Engine) -> sa.ColumnElement[float]:
+class now(FunctionElement[float]):
     """The database's clock, in seconds since 1970."""
-    if engine.dialect.name == "sqlite":
-        return (sa.func.julianday("now", type_=sa.Double) - 2440587.5) * 86400.0
-    return sa.cast(sa.func.extract("epoch", sa.func.clock_timestamp()), sa.Double)
+
+    type = sa.Double()
+    inherit_cache = True
+
+
+@compiles(now, "sqlite")
+def _sqlite_now(*_: Any, **__: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(now, "postgresql")
+def _postgres_now(*_: Any, **__: Any) -> str:
+    return "CAST(extract(epoch FROM clock_timestamp()) AS DOUBLE PRECISION)"
 
 
 @contextmanager
-def _one_line(engine: sa.Engine) -> Iterator[None]:
-    try:
+def in_one_go(connection: sa.Connection) -> Iterator[None]:
+    """Send statements whose results nobody needs together: on Postgres in one round trip."""
+    driver = connection.connection.driver_connection
+    with driver.pipeline() if isinstance(driver, psycopg.Connection) else nullcontext():
         yield
-    except DBAPIError as error:
-        cause = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
-        if "file is not a database" in cause or "malformed" in cause:
-            raise StorageMisuse(f"{redacted(engine.url)} is not a SQLite database, or is damaged ({cause})") from error
-        if "readonly" in cause or "unable to open" in cause:
-            raise StorageMisuse(f"{redacted(engine.url)} cannot be written ({cause}); check its permissions") from error
-        if "disk" in cause and "full" in cause:
-            raise StorageError(
-                f"no space left for {redacted(engine.url)}; make room and run the same command again"
-            ) from error
-        raise StorageError(f"{redacted(engine.url)}: {cause}") from error
-    except SQLAlchemyError as error:
-        raise StorageError(f"{redacted(engine.url)}: {str(error).splitlines()[0]}") from error
+
+
+def passing(error: SQLAlchemyError) -> bool:
+    """Whether the same transaction may succeed later: another one was in its way, or the server is away."""
+    if not isinstance(error, DBAPIError):
+        return isinstance(error, sa.exc.TimeoutError)  # of the pool
+    if isinstance(error.orig, sqlite3.Error):
+        return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    lost = isinstance(error.orig, psycopg.OperationalError) and not isinstance(error.orig, psycopg.errors.DiskFull)
+    return lost or error.connection_invalidated
+
+
+def explained(error: SQLAlchemyError, url: URL) -> StorageError:
+    """The fault as one line for people, without any secret of the URL."""
+    said = str(error.orig if isinstance(error, DBAPIError) else error).strip()
+    cause = said.splitlines()[0] if said else type(error).__name__
+    for secret in (url.password, *(value for name, value in url.query.items() if "password" in name)):
+        cause = cause.replace(str(secret), "***") if secret else cause
+    where = redacted(url)
+    if _full(error, cause, url):
+        return StorageError(f"no space left for {where}; make room and run the same command again")
+    if "file is not a database" in cause or "malformed" in cause:
+        return StorageMisuse(f"{where} is not a SQLite database, or is damaged ({cause})")
+    if "readonly" in cause or "unable to open" in cause:
+        return StorageMisuse(f"{where} cannot be written ({cause}); check its permissions")
+    return StorageError(f"{where}: {cause}")
+
+
+def _full(error: SQLAlchemyError, cause: str, url: URL) -> bool:
+    if not isinstance(error, DBAPIError) or not isinstance(error.orig, sqlite3.Error):
+        return "No space left" in cause
+    directory = Path(url.database or "").absolute().parent
+    cramped = psutil.disk_usage(str(directory)).free < FULL_BYTES
+    return "disk is full" in cause or (cramped and ("I/O error" in cause or "unable to open" in cause))
 
 
 def _check_file(path: Path, create: bool) -> None:
@@ -115,13 +160,37 @@ def _check_file(path: Path, create: bool) -> None:
         raise StorageMisuse(f"{path} is a directory; name a file, such as sqlite:///{path}/fewest.db")
     if not path.parent.is_dir():
         raise StorageMisuse(f"there is no directory {path.parent} for {path.name}; make it first")
-    if not path.exists():
-        if not create:
-            raise StorageMisuse(f"there is no {path}; `fewest launch` makes one, `--storage` names another")
-        if not os.access(path.parent, os.W_OK):
-            raise StorageMisuse(f"{path.parent} is read-only for you; name a file elsewhere with `--storage`")
-    elif create and not os.access(path, os.W_OK):
-        raise StorageMisuse(f"{path} is read-only for you; check its permissions")
+    if not path.exists() and not create:
+        raise StorageMisuse(f"there is no {path}; `fewest launch` makes one, `--storage` names another")
+    for place in (path.parent, path):  # SQLite writes beside its file, even to read it
+        if place.exists() and not os.access(place, os.W_OK):
+            raise StorageMisuse(f"{place} is read-only for you; name a file elsewhere with `--storage`")
+    kind = _file_system(path.resolve())
+    if kind in NETWORK_FILE_SYSTEMS:
+        raise StorageMisuse(
+            f"{path} is on a network file system ({kind}), where SQLite loses data; "
+            "name a file on a local disk, or a Postgres"
+        )
+
+
+def _file_system(path: Path) -> str:
+    """The kind of file system that a file is on, as the operating system names it."""
+    kinds = {mount.mountpoint: mount.fstype for mount in psutil.disk_partitions(all=True)}
+    return next((kinds[str(place)] for place in path.parents if str(place) in kinds), "")
+
+
+def _note_use(_: Any, record: Any) -> None:
+    record.info["used"] = time.monotonic()
+
+
+def _ping_idle(engine: sa.Engine, connection: Any, record: Any, _: Any) -> None:
+    """SQLAlchemy's pre-ping, but not for a connection that was just used: a ping is a tenth of an ask and a tell."""
+    if time.monotonic() - record.info.get("used", time.monotonic()) < IDLE_SECONDS:
+        return
+    try:
+        engine.dialect.do_ping(connection)
+    except engine.dialect.loaded_dbapi.Error as error:
+        raise sa.exc.DisconnectionError from error  # the pool makes another
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:

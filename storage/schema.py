@@ -10,7 +10,7 @@ from enum import StrEnum
 import sqlalchemy as sa
 from sqlalchemy import Boolean, Column, Double, Index, Integer, LargeBinary, Table, Text, UniqueConstraint
 
-VERSION = 1
+VERSION = 2
 
 
 class RunState(StrEnum):
@@ -30,12 +30,14 @@ studies = Table(
     "fewest_studies",
     ours,
     Column("study_id", Integer, primary_key=True, autoincrement=False),  # Optuna's
+    Column("name", Text, nullable=False, unique=True),  # Optuna's; a study deleted there is none of ours any more
     Column("spec", Text, nullable=False),  # JSON
     Column("budget", Integer, nullable=False),  # trials that may ever be created
     Column("reserved", Integer, nullable=False),  # trials created so far
     Column("told", Integer, nullable=False),  # outcomes so far: the order that readers follow
     Column("stopping", Boolean, nullable=False),  # workers finish what they run, and leave
     Column("deadline", Double),  # no new trial after it
+    Column("retries", Integer, nullable=False),  # attempts after the first, when workers are lost or fail
 )
 
 workers = Table(
@@ -47,6 +49,9 @@ workers = Table(
     Column("software", Text, nullable=False),  # JSON: versions and commit
     Column("started", Double, nullable=False),
     Column("expires", Double, nullable=False),  # the lease of every run it holds
+    Column("machine", Text),  # where `process` can be looked up; null where that is unknown
+    Column("process", Integer),
+    Index("fewest_workers_expires", "expires"),
 )
 
 runs = Table(
@@ -65,6 +70,7 @@ runs = Table(
     Column("state", Text, nullable=False),
     Column("worker_id", Integer),  # who tries it, or tried it last
     Column("attempt", Integer, nullable=False),  # attempts begun
+    Column("started", Double),  # when the last of them began
     Column("faults", Integer, nullable=False),  # attempts lost to a fault or an expired lease
     Column("reason", Text),  # of the last fault
     Column("told", Integer),  # place in the order of outcomes
@@ -84,11 +90,15 @@ runs = Table(
     Column("stream_offset", Integer),
     Column("rungs", Text),  # JSON: shortfall at each rung, null where it ended before
     UniqueConstraint("study_id", "name"),
-    Index("fewest_runs_told", "study_id", "told"),
-    Index("fewest_runs_state", "study_id", "state"),
-    Index("fewest_runs_best", "study_id", "replicate", "converged", "epochs"),
+    Index(
+        "fewest_runs_told", "study_id", "told"
+    ),  # null until there is an outcome, so this finds what is unfinished too
+    Index("fewest_runs_trial", "study_id", "replicate", "trial"),
+    Index("fewest_runs_best", "study_id", "replicate", "state", "converged", "epochs", "trial"),
+    Index("fewest_runs_classes", "study_id", "classes", "replicate", "state", "converged", "epochs", "trial"),
 )
 
+#: Attempts that came to nothing; the one that led to the outcome is in the run.
 attempts = Table(
     "fewest_attempts",
     ours,
@@ -96,16 +106,15 @@ attempts = Table(
     Column("attempt", Integer, primary_key=True),
     Column("worker_id", Integer, nullable=False),
     Column("started", Double, nullable=False),
-    Column("ended", Double),
-    Column("end", Text),  # done, released, expired, or the fault
-    Index("fewest_attempts_open", "worker_id", "ended"),
+    Column("ended", Double, nullable=False),
+    Column("end", Text, nullable=False),  # released, expired, or the fault
 )
 
 curves = Table(
     "fewest_curves",
     ours,
     Column("run_id", Integer, primary_key=True),
-    Column("points", LargeBinary, nullable=False),  # see ledger.pack
+    Column("points", LargeBinary, nullable=False),  # see storage.curves
 )
 
 optuna = sa.MetaData()

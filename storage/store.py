@@ -1,56 +1,137 @@
-"""Opening a store: it is ours, of this version, and has all tables; an empty one gets them if that is asked for."""
+"""A store: opened, checked and upgraded once; then every read or write is one transaction, retried while that helps.
 
+The functions of `studies`, `leases`, `ledger` and of the queries take an open connection as their first argument and
+are the body of one transaction: `store.write(ledger.finish, run, …)`. A body may run again after a lost connection,
+even if its commit had reached the database unseen, so each finds its own earlier work and leaves it as it is.
+"""
+
+import logging
+import random
 import time
+from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
 
-from storage import schema
-from storage.engine import StorageError, StorageMisuse, connect, reading, redacted, writing
+from storage import migrations, schema
+from storage.engine import StorageError, StorageMisuse, connect, explained, passing, redacted
 
+BRIEF_SECONDS = 5.0  # patience of a command that answers a question
+OUTAGE_SECONDS = 300.0  # patience of what must outlive a restart of the database
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0  # seconds between two tries, doubled each time
 
-def open_store(url: str, *, create: bool) -> sa.Engine:
-    """An engine on the store at a URL; StorageMisuse for one that is not ours, or of another version."""
-    engine = connect(url, create=create)
-    try:
-        _check(engine, create)
-    except StorageError:
-        engine.dispose()
-        raise
-    return engine
+P = ParamSpec("P")
+R = TypeVar("R")
+log = logging.getLogger("fewest")
 
 
-def _check(engine: sa.Engine, create: bool) -> None:
-    """See that the store is ours and of this version; make its tables if it is empty and `create` says so."""
-    where = redacted(engine.url)
-    with reading(engine) as connection:
-        found = set(sa.inspect(connection).get_table_names())
+@dataclass
+class Store:
+    """The studies of one database."""
+
+    engine: sa.Engine
+    #: Seconds that a transaction is tried again for while the database is busy or away.
+    patience: float = BRIEF_SECONDS
+    #: When it last came back, by this process's monotonic clock.
+    _back: float = field(default=float("-inf"), init=False)
+
+    @classmethod
+    def open(cls, url: str, *, create: bool = False, patience: float = BRIEF_SECONDS, wait: float = 0.0) -> Self:
+        """The store at a URL; with `create`, its tables are made where it is empty. An older store is upgraded.
+
+        `wait` is the patience of opening itself, in seconds. StorageMisuse for a store that is not ours, or is newer.
+        """
+        store = cls(connect(url, create=create), wait)
+        try:
+            store._check(create)
+        except BaseException:
+            store.close()
+            raise
+        store.patience = patience
+        return store
+
+    def close(self) -> None:
+        """Close its connections."""
+        self.engine.dispose()
+
+    def read(self, body: Callable[Concatenate[sa.Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """The answer of one read transaction; StorageError if it cannot be had."""
+        return self._transact(False, body, *args, **kwargs)
+
+    def write(self, body: Callable[Concatenate[sa.Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """The answer of one write transaction, committed whole or not at all; StorageError if it cannot be."""
+        return self._transact(True, body, *args, **kwargs)
+
+    def steady(self, seconds: float) -> bool:
+        """Whether the database has not been away within the last so many seconds."""
+        return time.monotonic() - self._back > seconds
+
+    def _transact(
+        self, writes: bool, body: Callable[Concatenate[sa.Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        # One statement sees one state of Postgres, in a transaction or not; without one it saves two round trips.
+        alone = not writes and self.engine.dialect.name == "postgresql"
+        options: dict[str, Any] = {"isolation_level": "AUTOCOMMIT"} if alone else {"writes": writes}
+        began, pause = None, FIRST_PAUSE
+        while True:
+            try:
+                with self.engine.connect().execution_options(**options) as connection, connection.begin():
+                    answer = body(connection, *args, **kwargs)
+            except SQLAlchemyError as error:
+                fault = explained(error, self.engine.url)
+                began = began or time.monotonic()
+                left = self.patience - (time.monotonic() - began)
+                if not passing(error) or left <= 0:
+                    raise fault from error
+                if pause == LONGEST_PAUSE:
+                    log.warning("%s; trying again for %.0f s", fault, left)
+                time.sleep(pause * random.uniform(0.5, 1))
+                pause = min(2 * pause, LONGEST_PAUSE)
+            else:
+                if began:
+                    self._back = time.monotonic()
+                return answer
+
+    def _check(self, create: bool) -> None:
+        where = redacted(self.engine.url)
+        found = self.read(lambda connection: set(sa.inspect(connection).get_table_names()))
         if found and schema.version.name not in found:
             raise StorageMisuse(f"{where} holds other tables and is not a fewest store; name another")
-        version = connection.scalar(sa.select(sa.func.max(schema.version.c.version))) if found else None
-    if version not in (None, schema.VERSION):
-        raise StorageMisuse(f"{where} has store version {version}, this fewest reads {schema.VERSION}")
-    if create:
-        _create_tables(engine)
-    elif version is None:
-        raise StorageMisuse(f"{where} is empty; `fewest launch` fills it")
+        if create:
+            self._create_tables()
+        elif not found:
+            raise StorageMisuse(f"{where} is empty; `fewest launch` fills it")
+        version = sa.select(sa.func.max(schema.version.c.version))
+        if self.read(sa.Connection.scalar, version) != schema.VERSION:
+            self.write(migrations.upgrade)
+
+    def _create_tables(self) -> None:
+        """Ours, then Optuna's: a store with only ours is one whose creation was interrupted, and is completed here."""
+        if self.engine.dialect.name == "sqlite":
+            with closing(self.engine.raw_connection()) as raw:
+                raw.cursor().execute("PRAGMA journal_mode=WAL")  # stays with the file
+        self.write(_create_ours)
+        if not self.read(_optuna_is_complete):
+            _create_optunas(self.engine)
 
 
-def _create_tables(engine: sa.Engine) -> None:
-    """Ours, then Optuna's: a store with only ours is one whose creation was interrupted, and is completed here."""
-    if engine.dialect.name == "sqlite":
-        with closing(engine.raw_connection()) as raw:
-            raw.cursor().execute("PRAGMA journal_mode=WAL")  # stays with the file
-    with writing(engine) as connection:
-        if engine.dialect.name == "postgresql":
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(0x6665776573)))
+def _create_ours(connection: sa.Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(0x6665776573)))
+    if not sa.inspect(connection).has_table(schema.version.name):
         schema.ours.create_all(connection)
-        if connection.scalar(sa.select(sa.func.count()).select_from(schema.version)) == 0:
-            connection.execute(sa.insert(schema.version).values(version=schema.VERSION))
+        connection.execute(sa.insert(schema.version).values(version=schema.VERSION))
+
+
+def _optuna_is_complete(connection: sa.Connection) -> bool:
     stamped = sa.text("SELECT count(*) FROM alembic_version")  # the last thing that Optuna writes
-    with reading(engine) as connection:
-        if sa.inspect(connection).has_table("alembic_version") and connection.scalar(stamped):
-            return
+    return sa.inspect(connection).has_table("alembic_version") and bool(connection.scalar(stamped))
+
+
+def _create_optunas(engine: sa.Engine) -> None:
     import optuna
 
     for patience in range(20):  # concurrent first creations collide inside Optuna; one of them wins

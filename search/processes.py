@@ -1,0 +1,52 @@
+"""Processes of this machine: what a signal does to this one, and which of the others are still there."""
+
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from storage import leases
+from storage.leases import Process
+from storage.store import Store
+
+
+@contextmanager
+def handling(handle: Callable[[], None]) -> Iterator[None]:
+    """Call `handle` at SIGINT and SIGTERM, in place of what they did before."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda _number, _frame: handle()) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def this_process() -> Process:
+    """This process as other workers can look it up."""
+    return Process(_machine(), os.getpid())
+
+
+def bury_the_dead(store: Store) -> None:
+    """End the leases of this machine's workers whose process is gone."""
+    store.write(leases.bury, _machine(), _alive)
+
+
+def _alive(number: int) -> bool:
+    try:
+        return bool(psutil.Process(number).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _machine() -> str:
+    """What makes process numbers unique: this boot of this machine, and the container where there is one."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:  # not Linux
+        return f"{socket.gethostname()}/{psutil.boot_time():.0f}"

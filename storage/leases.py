@@ -1,0 +1,74 @@
+"""Workers and their leases: one lease per worker holds all that it runs, and expires by the database's clock."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Text, and_, bindparam, insert, select, update
+
+from storage.engine import now
+from storage.schema import RunState, attempts, runs, workers
+
+LEASE_SECONDS = 20.0  # renew about three times as often
+
+
+@dataclass(frozen=True)
+class Process:
+    """Where a worker runs."""
+
+    #: What makes `number` unique: one boot of one machine, and a container on it.
+    machine: str
+    number: int
+
+
+def register(
+    connection: Connection, name: str, device: str, software: Mapping[str, Any], process: Process | None = None
+) -> int:
+    """A new worker's id; its lease begins."""
+    row = insert(workers).values(
+        name=name,
+        device=device,
+        software=json.dumps(software),
+        started=now(),
+        expires=now() + LEASE_SECONDS,
+        machine=process and process.machine,
+        process=process and process.number,
+    )
+    return int(connection.execute(row.returning(workers.c.worker_id)).scalar_one())
+
+
+def renew(connection: Connection, worker_id: int) -> None:
+    """Extend the lease on all that the worker runs."""
+    mine = workers.c.worker_id == worker_id
+    connection.execute(update(workers).where(mine).values(expires=now() + LEASE_SECONDS))
+
+
+def retire(connection: Connection, worker_id: int) -> None:
+    """End the worker's lease; what it still ran waits for another, at no fault of the run."""
+    held = and_(runs.c.told.is_(None), runs.c.worker_id == worker_id, runs.c.state == RunState.RUNNING)
+    for run_id in connection.scalars(select(runs.c.run_id).where(held).with_for_update()).all():
+        end_attempt(connection, run_id, "released")
+        connection.execute(update(runs).where(runs.c.run_id == run_id).values(state=RunState.WAITING))
+    connection.execute(update(workers).where(workers.c.worker_id == worker_id).values(expires=now()))
+
+
+def bury(connection: Connection, machine: str, alive: Callable[[int], bool]) -> None:
+    """End the leases of this machine's workers whose process is gone, so that nobody waits for them to expire."""
+    here = and_(workers.c.machine == machine, workers.c.expires > now())
+    found = connection.execute(select(workers.c.worker_id, workers.c.process).where(here)).all()
+    dead = [worker.worker_id for worker in found if not alive(worker.process)]
+    if dead:
+        connection.execute(update(workers).where(workers.c.worker_id.in_(dead)).values(expires=now()))
+
+
+def end_attempt(connection: Connection, run_id: int, end: str) -> None:
+    """Enter that a run's present attempt came to nothing."""
+    connection.execute(_ENDED, {"this_run": run_id, "this_end": end})
+
+
+_ATTEMPT = runs.c.run_id, runs.c.attempt, runs.c.worker_id, runs.c.started
+_ENDED = insert(attempts).from_select(
+    ["run_id", "attempt", "worker_id", "started", "ended", "end"],
+    select(*_ATTEMPT, now(), bindparam("this_end", type_=Text)).where(runs.c.run_id == bindparam("this_run")),
+)

@@ -1,0 +1,109 @@
+"""Studies: a name, a spec, a budget of trials, and whether more of them may be asked for now."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, and_, case, delete, exists, insert, not_, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from storage import schema
+from storage.engine import StorageMisuse, now, redacted
+from storage.schema import attempts, curves, runs, studies
+
+RETRIES = 2  # attempts after the first, unless the study says otherwise
+#: The study is there for Optuna too. Somebody may have deleted it through Optuna, and its number been given again.
+THERE = exists().where(
+    schema.optuna_studies.c.study_id == studies.c.study_id, schema.optuna_studies.c.study_name == studies.c.name
+)
+#: The study takes another trial.
+ASKS = and_(
+    THERE,
+    studies.c.reserved < studies.c.budget,
+    not_(studies.c.stopping),
+    or_(studies.c.deadline.is_(None), studies.c.deadline > now()),
+)
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """A study as stored."""
+
+    study_id: int
+    name: str
+    #: JSON text.
+    spec: str
+    #: Trials that may ever be created.
+    budget: int
+
+
+def create(connection: Connection, name: str, spec: str, budget: int, directions: Sequence[str]) -> StudyRecord:
+    """The study of that name, created unless it exists; a stored spec and budget are left as they are.
+
+    StorageMisuse if a study of Optuna's own has that name.
+    """
+    optuna = schema.optuna_studies
+    new = upsert(connection)(optuna).values(study_name=name).on_conflict_do_nothing()
+    study_id = connection.scalar(new.returning(optuna.c.study_id))
+    found = _find(connection, name)
+    if found:
+        return found
+    if study_id is None:
+        raise StorageMisuse(f"study {name!r} was made without fewest; name another with `--study`")
+    _forget(connection, study_id, name)
+    connection.execute(
+        insert(schema.optuna_directions),
+        [{"study_id": study_id, "objective": i, "direction": direction} for i, direction in enumerate(directions)],
+    )
+    row = {"study_id": study_id, "name": name, "spec": spec, "budget": budget, "retries": RETRIES}
+    connection.execute(insert(studies).values(row | {"reserved": 0, "told": 0, "stopping": False}))
+    return StudyRecord(study_id, name, spec, budget)
+
+
+def find(connection: Connection, name: str) -> StudyRecord:
+    """The study of that name; StorageMisuse names those there are."""
+    found = _find(connection, name)
+    if found:
+        return found
+    names = connection.scalars(select(studies.c.name).where(THERE).order_by(studies.c.study_id)).all()
+    there = f"it has {', '.join(names)}" if names else "it has none yet"
+    raise StorageMisuse(f"no study {name!r} in {redacted(connection.engine.url)}; {there}")
+
+
+def reopen(connection: Connection, study_id: int, budget: int, timeout: float | None, retries: int | None) -> None:
+    """Let trials be asked for again: up to `budget` or what was created already, for `timeout` seconds if given."""
+    values: dict[str, Any] = {
+        "budget": case((studies.c.reserved > budget, studies.c.reserved), else_=budget),
+        "deadline": None if timeout is None else now() + timeout,
+        "stopping": False,
+    }
+    if retries is not None:
+        values["retries"] = retries
+    connection.execute(update(studies).where(studies.c.study_id == study_id).values(values))
+
+
+def stop(connection: Connection, study_id: int) -> None:
+    """Ask every worker of the study to finish what it runs and leave."""
+    connection.execute(update(studies).where(studies.c.study_id == study_id).values(stopping=True))
+
+
+def upsert(connection: Connection) -> Any:
+    """This database's `insert` that knows ON CONFLICT."""
+    return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+
+
+def _find(connection: Connection, name: str) -> StudyRecord | None:
+    columns = studies.c.study_id, studies.c.name, studies.c.spec, studies.c.budget
+    found = connection.execute(select(*columns).where(studies.c.name == name, THERE)).one_or_none()
+    return found and StudyRecord(*found)
+
+
+def _forget(connection: Connection, study_id: int, name: str) -> None:
+    """Delete what is left of a study that somebody deleted through Optuna: one of this number, or of this name."""
+    old = or_(studies.c.study_id == study_id, studies.c.name == name)
+    ids = connection.scalars(select(studies.c.study_id).where(old)).all()
+    mine = select(runs.c.run_id).where(runs.c.study_id.in_(ids))
+    for table in (curves, attempts):
+        connection.execute(delete(table).where(table.c.run_id.in_(mine)))
+    for table in (runs, studies):
+        connection.execute(delete(table).where(table.c.study_id.in_(ids)))
