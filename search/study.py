@@ -20,7 +20,8 @@ from optuna.trial import TrialState, create_trial
 
 from objectives.configuration import Configuration
 from objectives.convergence import Outcome, Progress, Trial
-from search import scoring, space
+from search import mirror, scoring, space
+from search.mirror import Mirror
 from search.scoring import Evidence, score
 from search.space import Range
 from search.spec import StudySpec, derive
@@ -48,7 +49,9 @@ class Study:
         self._store, self._id, self._worker_id = store, record.study_id, worker_id
         self._news = News((), (), asks=True, stopping=False)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._mirror = optuna.create_study(directions=[StudyDirection[name] for name in self.spec.directions])
+        directions = [StudyDirection[name] for name in self.spec.directions]
+        self._mirror = optuna.create_study(storage=Mirror(), directions=directions)
+        self._mirrored = 0  # trials that the mirror has been given
         self._sampler, self._explorer = (
             sampler(name, derive(self.spec.seed, name, worker_id) % (1 << 32)) for name in (self.spec.sampler, "random")
         )
@@ -120,12 +123,13 @@ class Study:
     def look(self) -> None:
         """Learn what every worker has told since the last look, and what others are running."""
         self._news = self._store.read(ledger.look, self._id, self._told)
-        for row in self._news.told:
-            self._told = row.told
-            if row.trial is not None:
-                self._learn(row)
-            if row.trial is not None and not row.replicate:
-                self._reflect(row)
+        told = [row for row in self._news.told if row.trial is not None]
+        for row in told:
+            self._learn(row)
+        for row in self._worth_reflecting([row for row in told if not row.replicate]):
+            self._reflect(row)
+        if self._news.told:
+            self._told = self._news.told[-1].told
         if self.spec.sampler in ("tpe", "gp"):  # the samplers that keep away from what is running
             for row in self._news.unfinished:
                 if row.replicate == 0 and row.trial is not None and row.trial not in self._numbers:
@@ -157,6 +161,14 @@ class Study:
             scores = *before.scores, self._values(row.classes, row)[0] if done else 2.0 * self.spec.max_epochs
             found[row.trial] = replace(before, scores=scores, converged=before.converged + (done and row.converged))
 
+    def _worth_reflecting(self, told: Sequence[Any]) -> Sequence[Any]:
+        """Those of newly told trials that a sampler will still see: all but of a study that has a long past."""
+        if len(told) <= mirror.RECENT or self.spec.several_class_counts:
+            return told
+        old, latest = told[: -mirror.RECENT], told[-mirror.RECENT :]
+        done = [row for row in old if row.state == RunState.DONE]
+        return [*sorted(done, key=lambda row: self._values(row.classes, row))[: mirror.BEST], *latest]
+
     def _reflect(self, row: Any) -> None:
         """Bring one trial of the mirror up to date."""
         if row.trial not in self._numbers:
@@ -166,8 +178,9 @@ class Study:
                 params=params,
                 distributions=space.distributions(self.spec.space, params),
             )
-            self._numbers[row.trial] = len(self._mirror.get_trials(deepcopy=False))
             self._mirror.add_trial(running)
+            self._numbers[row.trial] = self._mirrored
+            self._mirrored += 1
         number = self._numbers[row.trial]
         if row.state == RunState.FAILED:
             self._mirror.tell(number, state=TrialState.FAIL)
@@ -186,6 +199,7 @@ class Study:
         if explores and self._params and self._proposed // EXPLORE % 2:
             self._mirror.enqueue_trial(self._near_a_best())
         trial = self._mirror.ask()
+        self._mirrored += 1
         params = space.suggest(self.spec.space, trial)
         stored = {
             name: (distribution.to_internal_repr(params[name]), distribution_to_json(distribution))
