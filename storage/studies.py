@@ -42,15 +42,18 @@ def create(connection: Connection, name: str, spec: str, budget: int, directions
 
     StorageMisuse if a study of Optuna's own has that name.
     """
-    optuna = schema.optuna_studies
-    new = upsert(connection)(optuna).values(study_name=name).on_conflict_do_nothing()
-    study_id = connection.scalar(new.returning(optuna.c.study_id))
     found = _find(connection, name)
     if found:
         return found
+    optuna = schema.optuna_studies
+    new = upsert(connection)(optuna).values(study_name=name).on_conflict_do_nothing()
+    study_id = connection.scalar(new.returning(optuna.c.study_id))
     if study_id is None:
+        found = _find(connection, name)  # another process was first
+        if found:
+            return found
         raise StorageMisuse(f"study {name!r} was made without fewest; name another with `--study`")
-    _forget(connection, study_id, name)
+    forget(connection, study_id, name)
     connection.execute(
         insert(schema.optuna_directions),
         [{"study_id": study_id, "objective": i, "direction": direction} for i, direction in enumerate(directions)],
@@ -87,6 +90,22 @@ def stop(connection: Connection, study_id: int) -> None:
     connection.execute(update(studies).where(studies.c.study_id == study_id).values(stopping=True))
 
 
+def forget(connection: Connection, study_id: int, name: str = "") -> None:
+    """Delete what is left of a study that somebody deleted through Optuna: one of this number, or of this name."""
+    old = or_(studies.c.study_id == study_id, studies.c.name == name)
+    ids = connection.scalars(select(studies.c.study_id).where(old)).all()
+    mine = select(runs.c.run_id).where(runs.c.study_id.in_(ids))
+    for table in (curves, attempts):
+        connection.execute(delete(table).where(table.c.run_id.in_(mine)))
+    for table in (runs, studies):
+        connection.execute(delete(table).where(table.c.study_id.in_(ids)))
+
+
+def is_ours(connection: Connection, study_id: int) -> bool:
+    """Whether a study of Optuna's is one of fewest's."""
+    return bool(connection.scalar(select(studies.c.study_id).where(studies.c.study_id == study_id, THERE)))
+
+
 def upsert(connection: Connection) -> Any:
     """This database's `insert` that knows ON CONFLICT."""
     return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
@@ -96,14 +115,3 @@ def _find(connection: Connection, name: str) -> StudyRecord | None:
     columns = studies.c.study_id, studies.c.name, studies.c.spec, studies.c.budget
     found = connection.execute(select(*columns).where(studies.c.name == name, THERE)).one_or_none()
     return found and StudyRecord(*found)
-
-
-def _forget(connection: Connection, study_id: int, name: str) -> None:
-    """Delete what is left of a study that somebody deleted through Optuna: one of this number, or of this name."""
-    old = or_(studies.c.study_id == study_id, studies.c.name == name)
-    ids = connection.scalars(select(studies.c.study_id).where(old)).all()
-    mine = select(runs.c.run_id).where(runs.c.study_id.in_(ids))
-    for table in (curves, attempts):
-        connection.execute(delete(table).where(table.c.run_id.in_(mine)))
-    for table in (runs, studies):
-        connection.execute(delete(table).where(table.c.study_id.in_(ids)))

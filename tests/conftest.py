@@ -1,9 +1,11 @@
 """Real stores and real processes for every test that needs one."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import psycopg
 import pytest
 from hypothesis import settings
 
-from storage.ledger import Ledger
+from storage.store import Store
 
 settings.register_profile("same every time", derandomize=True, deadline=None)
 settings.load_profile("same every time")
@@ -33,22 +35,42 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty store of each kind."""
+    """The URL of an empty database of each kind, or for a test that uses `store`, of a store without a study."""
     if request.param == "sqlite":
+        if "store" in request.fixturenames:
+            shutil.copy(request.getfixturevalue("empty_sqlite"), tmp_path / "store.db")
         return f"sqlite:///{tmp_path}/store.db"
     server: str = request.getfixturevalue("postgres")
     name = f"test_{abs(hash(request.node.nodeid)):x}"
+    template = request.getfixturevalue("empty_postgres") if "store" in request.fixturenames else "template1"
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")  # type: ignore[arg-type]
     return server.replace("/postgres?", f"/{name}?")
 
 
+@pytest.fixture(scope="session")
+def empty_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite store without a study, to be copied: making one takes a second, which Optuna's tables need."""
+    file = tmp_path_factory.mktemp("template") / "store.db"
+    Store.open(f"sqlite:///{file}", create=True).close()
+    return file
+
+
+@pytest.fixture(scope="session")
+def empty_postgres(postgres: str) -> str:
+    """The name of a Postgres store without a study, to be copied."""
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE template_store")
+    Store.open(postgres.replace("/postgres?", "/template_store?"), create=True).close()
+    return "template_store"
+
+
 @pytest.fixture
-def ledger(url: str) -> Iterator[Ledger]:
-    """A ledger on each kind of store."""
-    ledger = Ledger.open(url, create=True)
-    yield ledger
-    ledger.engine.dispose()
+def store(url: str) -> Iterator[Store]:
+    """An open store of each kind, without a study."""
+    store = Store.open(url)
+    yield store
+    store.close()
 
 
 @pytest.fixture
@@ -76,3 +98,16 @@ def command(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def fewest(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """The command in an empty directory of the test's own."""
     return partial(command, tmp_path)
+
+
+@contextmanager
+def mounted(where: Path, options: str) -> Iterator[None]:
+    """A small file system in memory, to be filled or write-protected; skips where mounting is not allowed."""
+    where.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", where], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"mounting a file system is not allowed here: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", where], check=True)

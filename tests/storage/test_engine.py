@@ -1,13 +1,17 @@
 """Stores are opened, refused and redacted as a user needs it."""
 
 import sqlite3
+import subprocess
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import sqlalchemy as sa
 
-from storage.engine import StorageError, StorageMisuse, connect, parse, reading, redacted, writing
-from storage.ledger import Ledger
+from storage import engine
+from storage.engine import StorageError, StorageMisuse, connect, parse, redacted
+from storage.store import Store
+from tests.conftest import mounted
 
 
 @pytest.mark.parametrize(
@@ -33,7 +37,7 @@ def test_unsupported_urls_are_refused(url: str) -> None:
 def test_faults_keep_the_password_out() -> None:
     """A server that is not there is one line without the password."""
     with pytest.raises(StorageError) as fault:
-        Ledger.open("postgresql://ann:s3cret@127.0.0.1:1/fewest")
+        Store.open("postgresql://ann:s3cret@127.0.0.1:1/fewest")
     assert "s3cret" not in str(fault.value) and "\n" not in str(fault.value) and "127.0.0.1" in str(fault.value)
 
 
@@ -42,7 +46,7 @@ def test_a_file_that_is_not_a_database_is_left_alone(tmp_path: Path) -> None:
     file = tmp_path / "notes.txt"
     file.write_text("these are my notes, please keep them " * 10)
     with pytest.raises(StorageMisuse, match="not a SQLite database"):
-        Ledger.open(f"sqlite:///{file}", create=True)
+        Store.open(f"sqlite:///{file}", create=True)
     assert file.read_text().startswith("these are my notes")
 
 
@@ -55,7 +59,7 @@ def test_a_database_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     connection.close()
     before = file.read_bytes()
     with pytest.raises(StorageMisuse, match="not a fewest store"):
-        Ledger.open(f"sqlite:///{file}", create=True)
+        Store.open(f"sqlite:///{file}", create=True)
     assert file.read_bytes() == before
 
 
@@ -70,18 +74,53 @@ def test_missing_files_and_directories_are_named(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_store_of_another_version_is_refused(ledger: Ledger, url: str) -> None:
+def test_a_store_of_a_later_version_is_refused(store: Store, url: str) -> None:
     """A store that a later fewest wrote is not touched."""
-    with writing(ledger.engine) as connection:
-        connection.execute(sa.text("UPDATE fewest_version SET version = 99"))
+    store.write(sa.Connection.execute, sa.text("UPDATE fewest_version SET version = 99"))
     with pytest.raises(StorageMisuse, match="version 99"):
-        Ledger.open(url)
+        Store.open(url)
 
 
 def test_sqlite_is_made_safe_for_many_processes(tmp_path: Path) -> None:
     """WAL stays with the file, and a write waits for another's instead of failing."""
-    ledger = Ledger.open(f"sqlite:///{tmp_path}/store.db", create=True)
-    with reading(ledger.engine) as connection:
-        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
-        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 30_000
-    ledger.engine.dispose()
+    store = Store.open(f"sqlite:///{tmp_path}/store.db", create=True)
+    assert store.read(sa.Connection.scalar, sa.text("PRAGMA journal_mode")) == "wal"
+    assert store.read(sa.Connection.scalar, sa.text("PRAGMA busy_timeout")) == 30_000
+    store.close()
+
+
+def test_a_password_with_an_at_sign_is_not_taken_for_the_host() -> None:
+    """The rest of such a password would be shown as the host; the error says how to write it."""
+    with pytest.raises(StorageMisuse, match="%40") as fault:
+        parse("postgresql://ann:s3@cret@db.example/fewest")
+    assert "cret" not in str(fault.value)
+
+
+class Mount(NamedTuple):
+    """What `psutil` tells of a mount, as far as it matters."""
+
+    mountpoint: str
+    fstype: str
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs"])
+def test_a_network_file_system_is_refused(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite loses data there; a mount nearer to the file decides, not one above it."""
+    mounts = [Mount("/", "ext4"), Mount(str(tmp_path), kind)]
+    monkeypatch.setattr(engine.psutil, "disk_partitions", lambda all: mounts)
+    with pytest.raises(StorageMisuse, match=f"network file system .{kind}"):
+        connect(f"sqlite:///{tmp_path}/store.db", create=True)
+    mounts[1] = Mount(str(tmp_path), "ext4")
+    mounts[0] = Mount("/", kind)
+    connect(f"sqlite:///{tmp_path}/store.db", create=True).dispose()
+
+
+def test_a_read_only_directory_is_refused(tmp_path: Path) -> None:
+    """A file system that cannot be written to is one clear line, for a new store and for an old one."""
+    where = tmp_path / "mounted"
+    with mounted(where, "size=1m"):
+        Store.open(f"sqlite:///{where}/store.db", create=True).close()
+        subprocess.run(["mount", "-o", "remount,ro", where], check=True)
+        for name, create in (("store.db", False), ("new.db", True)):
+            with pytest.raises(StorageMisuse, match="read-only for you"):
+                Store.open(f"sqlite:///{where}/{name}", create=create)
