@@ -138,7 +138,7 @@ class Study:
     def _may_be_taken(self, row: Any, held: Collection[int]) -> bool:
         """The run waits, its worker is dead, or it was given to this worker by a commit whose answer was lost."""
         if row.state == RunState.WAITING:
-            return not self._news.stopping
+            return not self._news.stopping and row.run_id not in held
         return row.run_id not in held if row.worker_id == self._worker_id else row.expired and self._judges
 
     @property

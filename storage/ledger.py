@@ -143,7 +143,8 @@ def take(
 ) -> Run | None:
     """Take a run that waits; None if there is none, or the study is being stopped.
 
-    With `judge`, attempts whose lease has expired are ended first. `held` are the runs that the worker knows to hold.
+    With `judge`, attempts of others whose lease has expired are ended first. `held` are the runs that the worker knows
+    to hold; one that was taken from it meanwhile is left to others until it has told its own attempt.
     """
     study = connection.execute(_locked(study_id)).one()
     mine = {"this_study": study_id, "this_worker": worker_id, "held": list(held)}
@@ -152,13 +153,14 @@ def take(
         return _run(unknown)
     unfinished = and_(runs.c.study_id == study_id, runs.c.told.is_(None))
     if judge:
-        dead = select(workers.c.worker_id).where(workers.c.expires <= now())
+        dead = select(workers.c.worker_id).where(workers.c.expires <= now(), workers.c.worker_id != worker_id)
         lost = select(runs).where(unfinished, runs.c.state == RunState.RUNNING, runs.c.worker_id.in_(dead))
         for run in connection.execute(lost.with_for_update(skip_locked=True)).all():
             _fault(connection, run, "expired", study.retries)
     if study.stopping:
         return None
-    first = select(runs.c.run_id).where(unfinished, runs.c.state == RunState.WAITING).order_by(runs.c.run_id).limit(1)
+    waits = and_(unfinished, runs.c.state == RunState.WAITING, runs.c.run_id.not_in(held))
+    first = select(runs.c.run_id).where(waits).order_by(runs.c.run_id).limit(1)
     run_id = connection.scalar(first.with_for_update(skip_locked=True))
     attempt = {"worker_id": worker_id, "attempt": runs.c.attempt + 1, "started": now()}
     begun = update(runs).where(runs.c.run_id == run_id).values(state=RunState.RUNNING, **attempt)
