@@ -1,9 +1,9 @@
 """Exactly N trials, whoever dies: workers are killed over and over in the middle of a study, on SQLite and Postgres.
 
 `python -m tests.bench.kill [--kills 100] [--workers 4] [--trials 200] [--seed 0]` runs studies of `--trials` short
-trials with so many workers, kills a random one with SIGKILL every 0.2 to 1 s and starts another, until it has killed `--kills` on each
-database. After each study it checks the books: N outcomes, none twice, no curve missing, every attempt accounted for,
-nothing left running, the same for plain Optuna. Any disagreement ends it with a traceback.
+trials with so many workers, kills a random one with SIGKILL every 0.2 to 1 s and starts another, until it has killed
+`--kills` on each database. After each study it checks the books: N outcomes, none twice, no curve missing, every
+attempt accounted for, nothing left running, the same for plain Optuna. Any disagreement ends it with a traceback.
 """
 
 import argparse
