@@ -151,7 +151,8 @@ def _full(error: SQLAlchemyError, cause: str, url: URL) -> bool:
     if not isinstance(error, DBAPIError) or not isinstance(error.orig, sqlite3.Error):
         return "No space left" in cause
     directory = Path(url.database or "").absolute().parent
-    cramped = psutil.disk_usage(str(directory)).free < FULL_BYTES
+    disk = psutil.disk_usage(str(directory))
+    cramped = disk.total > 0 and disk.free < FULL_BYTES
     return "disk is full" in cause or (cramped and ("I/O error" in cause or "unable to open" in cause))
 
 

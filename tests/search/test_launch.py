@@ -16,9 +16,10 @@ import pytest
 import sqlalchemy as sa
 
 from search import query
-from storage.engine import reading, writing
-from storage.ledger import Ledger
+from storage import studies
+from storage.engine import now
 from storage.schema import RunState, attempts, runs, workers
+from storage.store import Store
 from tests.conftest import FEWEST, QUICK
 
 #: Trials long enough to be caught running: nothing converges, and nothing else ends one before the first rung.
@@ -47,22 +48,32 @@ def launched(url: str, cwd: Path, *options: str) -> Iterator[subprocess.Popen[st
         process.communicate()
 
 
-def wait_for(url: str, enough: Callable[[Ledger, dict[str, Any]], bool]) -> None:
+def wait_for(url: str, enough: Callable[[Store, dict[str, Any]], bool]) -> None:
     """Until the study's status is as wanted; a minute at most."""
     until = time.monotonic() + 60
-    ledger = None
+    store = None
     while time.monotonic() < until:
         time.sleep(0.05)
         try:
-            ledger = ledger or Ledger.open(url)
-            if enough(ledger, query.status(ledger, ledger.study("default"))):
-                ledger.engine.dispose()
+            store = store or Store.open(url)
+            if enough(store, status(store)):
+                store.close()
                 return
         except Exception:  # the store is still being made
-            if ledger:
-                ledger.engine.dispose()
-            ledger = None
+            if store:
+                store.close()
+            store = None
     raise AssertionError("the study did not get there in a minute")
+
+
+def status(store: Store) -> dict[str, Any]:
+    """What `fewest status` says of the default study."""
+    return store.read(query.status, store.read(studies.find, "default"))
+
+
+def rows(store: Store, table: sa.Table) -> list[Any]:
+    """All rows of a table."""
+    return store.read(lambda connection: list(connection.execute(sa.select(table))))
 
 
 def finished(url: str, cwd: Path, trials: int, *options: str) -> dict[str, Any]:
@@ -70,16 +81,13 @@ def finished(url: str, cwd: Path, trials: int, *options: str) -> dict[str, Any]:
     with launched(url, cwd, "--trials", str(trials), *options) as process:
         out, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
-    ledger = Ledger.open(url)
-    with reading(ledger.engine) as connection:
-        done = [row for row in connection.execute(sa.select(runs)) if row.trial_id is not None]
-        tried = list(connection.execute(sa.select(attempts)))
-    ledger.engine.dispose()
+    store = Store.open(url)
+    done = [row for row in rows(store, runs) if row.trial_id is not None]
+    lost = rows(store, attempts)
+    store.close()
     assert sorted(row.trial for row in done) == list(range(trials))
     assert {row.state for row in done} == {RunState.DONE}
-    assert all(attempt.end for attempt in tried)
-    for row in done:
-        assert [a.end for a in tried if a.run_id == row.run_id].count("done") == 1
+    assert all(row.attempt == 1 + sum(attempt.run_id == row.run_id for attempt in lost) for row in done)
     storage = optuna.storages.RDBStorage(url)
     states = [trial.state.name for trial in optuna.load_study(study_name="default", storage=storage).trials]
     storage.remove_session()
@@ -88,13 +96,13 @@ def finished(url: str, cwd: Path, trials: int, *options: str) -> dict[str, Any]:
     return dict(json.loads(out))
 
 
-def worker_pids(ledger: Ledger) -> list[int]:
+def worker_pids(store: Store) -> list[int]:
     """Processes of the workers whose lease lives."""
-    with reading(ledger.engine) as connection:
-        names = connection.scalars(sa.select(workers.c.name).where(workers.c.expires > ledger.now)).all()
-    return [int(name.rpartition(":")[2]) for name in names]
+    living = sa.select(workers).where(workers.c.expires > now())
+    return [worker.process for worker in store.read(lambda connection: connection.execute(living).all())]
 
 
+@SQLITE_ONLY
 def test_ctrl_c_drains_and_the_same_command_finishes_exactly(url: str, tmp_path: Path) -> None:
     """SIGINT after some trials: exit 130, what ran is told or released, and a second launch ends with exactly N."""
     with launched(url, tmp_path, "--trials", "40", *QUICK) as process:
@@ -102,9 +110,9 @@ def test_ctrl_c_drains_and_the_same_command_finishes_exactly(url: str, tmp_path:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130 and out == "" and "nothing is lost" in err
-    ledger = Ledger.open(url)
-    state = query.status(ledger, ledger.study("default"))
-    ledger.engine.dispose()
+    store = Store.open(url)
+    state = status(store)
+    store.close()
     assert state["running"] == state["waiting"] == 0 and 3 <= state["done"] < 40
     assert finished(url, tmp_path, 40, *QUICK)["status"]["done"] == 40
 
@@ -119,23 +127,23 @@ def test_a_second_ctrl_c_leaves_at_once_and_releases_what_ran(url: str, tmp_path
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
     assert process.returncode == 130
-    ledger = Ledger.open(url)
-    state = query.status(ledger, ledger.study("default"))
-    with reading(ledger.engine) as connection:
-        faults = connection.scalars(sa.select(runs.c.faults)).all()
-    ledger.engine.dispose()
+    store = Store.open(url)
+    state = status(store)
+    faults = [run.faults for run in rows(store, runs)]
+    store.close()
     assert state["running"] == 0 and state["done"] + state["waiting"] <= 8 and not any(faults)
     finished(url, tmp_path, 8, *SLOW)
 
 
+@SQLITE_ONLY
 def test_killed_workers_are_replaced_and_their_trials_tried_again(url: str, tmp_path: Path) -> None:
     """SIGKILL to every worker in mid-trial: the launch goes on with new ones, and N is exact."""
     with launched(url, tmp_path, "--trials", "6", *SLOW) as process:
         killed: list[int] = []
 
-        def kill(ledger: Ledger, state: dict[str, Any]) -> bool:
+        def kill(store: Store, state: dict[str, Any]) -> bool:
             if state["running"] >= 1:
-                killed.extend(pid for pid in worker_pids(ledger))
+                killed.extend(pid for pid in worker_pids(store))
                 for pid in killed:
                     os.kill(pid, signal.SIGKILL)
             return bool(killed)
@@ -143,10 +151,9 @@ def test_killed_workers_are_replaced_and_their_trials_tried_again(url: str, tmp_
         wait_for(url, kill)
         process.communicate(timeout=200)
     assert process.returncode == 0
-    ledger = Ledger.open(url)
-    with reading(ledger.engine) as connection:
-        ends = connection.scalars(sa.select(attempts.c.end)).all()
-    ledger.engine.dispose()
+    store = Store.open(url)
+    ends = [attempt.end for attempt in rows(store, attempts)]
+    store.close()
     assert "expired" in ends
     finished(url, tmp_path, 6, *SLOW)
 
@@ -158,7 +165,7 @@ def test_a_killed_launch_leaves_no_worker_behind_and_is_resumed(url: str, tmp_pa
         wait_for(url, lambda _, state: state["done"] >= 2)
         process.kill()
         process.communicate()
-    wait_for(url, lambda ledger, _: not worker_pids(ledger))
+    wait_for(url, lambda store, _: not worker_pids(store))
     finished(url, tmp_path, 30, *QUICK)
 
 
@@ -172,6 +179,7 @@ def test_stop_ends_a_running_study_for_all_its_workers(url: str, tmp_path: Path)
     assert process.returncode == 0 and "stopped with" in err
 
 
+@pytest.mark.parametrize("url", ["postgres"], indirect=True)  # where making the tables is the harder race
 def test_two_launches_at_once_share_one_budget(url: str, tmp_path: Path) -> None:
     """The same command twice at the same time, on an empty store: N trials between them, one answer from both."""
     options = ["--trials", "30", "--workers", "1", *QUICK]
@@ -186,9 +194,9 @@ def test_the_storage_url_is_not_in_the_process_list(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/s3cret.db"
     with launched(url, tmp_path, "--trials", "3000", *QUICK) as process:
         wait_for(url, lambda _, state: state["done"] >= 1)
-        ledger = Ledger.open(url)
-        lines = [Path(f"/proc/{pid}/cmdline").read_text() for pid in worker_pids(ledger)]
-        ledger.engine.dispose()
+        store = Store.open(url)
+        lines = [Path(f"/proc/{pid}/cmdline").read_text() for pid in worker_pids(store)]
+        store.close()
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
     assert lines and all("worker" in text and "s3cret" not in text for text in lines)
@@ -199,10 +207,9 @@ def test_workers_that_cannot_work_end_the_launch_in_one_line(tmp_path: Path) -> 
     url = f"sqlite:///{tmp_path}/store.db"
     with launched(url, tmp_path, "--trials", "3000", *QUICK) as process:
         wait_for(url, lambda _, state: state["done"] >= 1)
-        ledger = Ledger.open(url)
-        with writing(ledger.engine) as connection:
-            connection.execute(sa.text("DROP TABLE fewest_curves"))
-        ledger.engine.dispose()
+        store = Store.open(url)
+        store.write(sa.Connection.execute, sa.text("DROP TABLE fewest_curves"))
+        store.close()
         out, err = process.communicate(timeout=100)
     errors = [text for text in err.splitlines() if text.startswith("error: ")]
     assert (process.returncode, out, len(errors)) == (1, "", 1)

@@ -171,18 +171,18 @@ def test_a_study_outlives_a_restart_of_its_database(tmp_path: Path) -> None:
 def test_a_full_disk_is_said_and_the_same_command_goes_on(tmp_path: Path) -> None:
     """The launch ends with one line that says so; with more space it ends with exactly N, and nothing told is lost."""
     where = tmp_path / "small"
-    with mounted(where, "size=1200k"):
+    with mounted(where, "size=1m"):
         url = f"sqlite:///{where}/store.db"
-        out, err = launched(url, tmp_path, 400, lambda: None)
+        out, err = launched(url, tmp_path, 150, lambda: None)
         errors = [line for line in err.splitlines() if line.startswith("error: ")]
         assert out == "" and len(errors) == 1 and "no space left" in errors[0], err
         store = Store.open(url)
         before = [trial for trial in trials(store) if trial["state"] == "done"]
         store.close()
-        assert 0 < len(before) < 400
+        assert 0 < len(before) < 150
         subprocess.run(["mount", "-o", "remount,size=50m", where], check=True)
-        out, err = launched(url, tmp_path, 400, lambda: None)
-        assert json.loads(out)["status"]["done"] == 400, err
+        out, err = launched(url, tmp_path, 150, lambda: None)
+        assert json.loads(out)["status"]["done"] == 150, err
         store = Store.open(url)
         assert [trial for trial in trials(store) if trial in before] == before
         store.close()
