@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, select, true
 from search.scoring import Evidence, score
 from search.spec import StudySpec
 from storage.engine import now
-from storage.schema import RunState, runs, studies, workers
+from storage.schema import PENDING, RunState, runs, studies, workers
 from storage.studies import StudyRecord
 
 _OUTCOME = ("converged", "epochs", "cap", "gap", "accuracy", "loss", "best_accuracy", "reached", "seconds", "end")
@@ -24,10 +24,13 @@ def best(connection: Connection, study: StudyRecord, classes: int | None = None,
 
     First those confirmed by replicates, by their mean score; then those not re-run, by epochs; last those refuted.
     """
-    replicated = and_(runs.c.study_id == study.study_id, runs.c.replicate > 0, runs.c.state == RunState.DONE)
-    untried = select(runs).where(_hits(study, classes), runs.c.trial.not_in(select(runs.c.trial).where(replicated)))
+    tried = _candidates(connection, study)
+    untried = select(runs).where(
+        _hits(study, classes), runs.c.trial.not_in([candidate.trial for candidate, _ in tried])
+    )
     rows = connection.execute(untried.order_by(runs.c.epochs, runs.c.trial).limit(top)).all()
-    return _ranked([*_candidates(connection, study, classes), *(_candidate(row, ()) for row in rows)])[:top]
+    found = [*tried, *(_candidate(row, ()) for row in rows)]
+    return _ranked(candidate for candidate in found if classes in (None, candidate[1]["classes"]))[:top]
 
 
 def confirmed(connection: Connection, study: StudyRecord) -> list[dict[str, Any]]:
@@ -42,22 +45,18 @@ def _hits(study: StudyRecord, classes: int | None = None) -> ColumnElement[bool]
     return and_(of_study, counted, runs.c.state == RunState.DONE, runs.c.converged)
 
 
-def _candidates(
-    connection: Connection, study: StudyRecord, classes: int | None = None
-) -> list[tuple[Evidence, dict[str, Any]]]:
+def _candidates(connection: Connection, study: StudyRecord) -> list[tuple[Evidence, dict[str, Any]]]:
     """The trials that were re-run on fresh seeds: few, whatever the size of the study."""
     spec = StudySpec.model_validate_json(study.spec)
-    again = runs.alias("again")
-    fields = again.c.converged.label("k"), again.c.epochs.label("again_epochs"), again.c.gap.label("again_gap")
-    replicate = and_(again.c.study_id == runs.c.study_id, again.c.trial == runs.c.trial, again.c.replicate > 0)
-    found = select(runs, *fields).join(again, replicate).where(_hits(study, classes), again.c.state == RunState.DONE)
-    replicates: dict[int, list[Any]] = {}
-    for row in connection.execute(found):
-        replicates.setdefault(row.trial, []).append(row)
-    return [
-        _candidate(rows[0], [(row.k, row.again_epochs, row.again_gap) for row in rows], spec.max_epochs)
-        for rows in replicates.values()
-    ]
+    again = and_(runs.c.study_id == study.study_id, runs.c.replicate > 0, runs.c.state == RunState.DONE)
+    replicates: dict[int, list[tuple[bool, int, float]]] = {}
+    for trial, *outcome in connection.execute(
+        select(runs.c.trial, runs.c.converged, runs.c.epochs, runs.c.gap).where(again)
+    ):
+        replicates.setdefault(trial, []).append(tuple(outcome))
+    first = and_(runs.c.study_id == study.study_id, runs.c.replicate == 0, runs.c.trial.in_(replicates))
+    rows = connection.execute(select(runs).where(first))
+    return [_candidate(row, replicates[row.trial], spec.max_epochs) for row in rows]
 
 
 def _candidate(
@@ -132,7 +131,7 @@ def status(connection: Connection, study: StudyRecord) -> dict[str, Any]:
     count = {end: found.n for end, found in ends.items()}
     missed = ends.get((RunState.DONE, False))
     living = select(workers.c.worker_id).where(workers.c.expires > now())
-    unfinished = and_(mine, runs.c.told.is_(None))
+    unfinished = and_(mine, runs.c.told == PENDING)
     held = and_(unfinished, runs.c.state == RunState.RUNNING, runs.c.worker_id.in_(living))
     running = connection.scalar(select(func.count()).where(held, runs.c.trial_id.is_not(None))) or 0
     again = select(func.count()).where(mine, runs.c.replicate > 0, runs.c.state == RunState.DONE)

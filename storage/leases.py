@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Text, and_, bindparam, insert, select, update
 
 from storage.engine import now
-from storage.schema import RunState, attempts, runs, workers
+from storage.schema import PENDING, RunState, attempts, runs, studies, workers
 
 LEASE_SECONDS = 20.0  # renew about three times as often
 
@@ -46,7 +46,8 @@ def renew(connection: Connection, worker_id: int) -> None:
 
 def retire(connection: Connection, worker_id: int) -> None:
     """End the worker's lease; what it still ran waits for another, at no fault of the run."""
-    held = and_(runs.c.told.is_(None), runs.c.worker_id == worker_id, runs.c.state == RunState.RUNNING)
+    anywhere = and_(runs.c.study_id.in_(select(studies.c.study_id)), runs.c.told == PENDING)
+    held = and_(anywhere, runs.c.worker_id == worker_id, runs.c.state == RunState.RUNNING)
     for run_id in connection.scalars(select(runs.c.run_id).where(held).with_for_update()).all():
         end_attempt(connection, run_id, "released")
         connection.execute(update(runs).where(runs.c.run_id == run_id).values(state=RunState.WAITING))

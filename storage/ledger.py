@@ -27,7 +27,6 @@ from sqlalchemy import (
     insert,
     literal,
     not_,
-    or_,
     select,
     update,
 )
@@ -35,7 +34,7 @@ from sqlalchemy import (
 from storage import schema
 from storage.engine import StorageMisuse, in_one_go, now
 from storage.leases import end_attempt
-from storage.schema import RunState, curves, runs, studies, workers
+from storage.schema import PENDING, RunState, curves, runs, studies, workers
 from storage.studies import ASKS, THERE, upsert
 
 
@@ -90,8 +89,8 @@ def look(connection: Connection, study_id: int, since: int) -> News:
     if not rows:
         raise StorageMisuse("the study has been deleted")
     return News(
-        told=[row for row in rows if row.told is not None],
-        unfinished=[row for row in rows if row.told is None and row.run_id is not None],
+        told=[row for row in rows if row.told not in (None, PENDING)],
+        unfinished=[row for row in rows if row.told == PENDING],
         asks=bool(rows[0].asks),
         stopping=rows[0].stopping,
     )
@@ -151,7 +150,7 @@ def take(
     unknown = connection.execute(_UNKNOWN, mine).first()
     if unknown:
         return _run(unknown)
-    unfinished = and_(runs.c.study_id == study_id, runs.c.told.is_(None))
+    unfinished = and_(runs.c.study_id == study_id, runs.c.told == PENDING)
     if judge:
         dead = select(workers.c.worker_id).where(workers.c.expires <= now(), workers.c.worker_id != worker_id)
         lost = select(runs).where(unfinished, runs.c.state == RunState.RUNNING, runs.c.worker_id.in_(dead))
@@ -266,7 +265,7 @@ def _utc_now() -> datetime:
 
 _STUDY = studies.c.study_id == bindparam("this_study")
 _RUNNING = literal("RUNNING", schema.optuna_trials.c.state.type)
-_UNFINISHED = and_(runs.c.study_id == bindparam("this_study"), runs.c.told.is_(None))
+_UNFINISHED = and_(runs.c.study_id == bindparam("this_study"), runs.c.told == PENDING)
 _ATTEMPT = and_(runs.c.run_id == bindparam("this_run"), runs.c.attempt == bindparam("this_attempt"))
 _HELD = and_(_ATTEMPT, runs.c.state == RunState.RUNNING)
 #: Runs that the worker was given by a commit whose answer it never got.
@@ -281,7 +280,7 @@ _LOOK = (
     .select_from(
         studies.outerjoin(
             runs,
-            and_(runs.c.study_id == studies.c.study_id, or_(runs.c.told > bindparam("since"), runs.c.told.is_(None))),
+            and_(runs.c.study_id == studies.c.study_id, runs.c.told > bindparam("since")),
         ).outerjoin(workers, workers.c.worker_id == runs.c.worker_id)
     )
     .where(_STUDY, THERE)

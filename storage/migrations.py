@@ -25,6 +25,7 @@ STEPS = {
         "UPDATE fewest_runs SET started = (SELECT max(started) FROM fewest_attempts "
         "WHERE fewest_attempts.run_id = fewest_runs.run_id)",
         "DELETE FROM fewest_attempts WHERE ended IS NULL OR \"end\" = 'done'",
+        f"UPDATE fewest_runs SET told = {schema.PENDING} WHERE told IS NULL",
         "DROP INDEX fewest_attempts_open",
         "DROP INDEX fewest_runs_state",
         "DROP INDEX fewest_runs_best",

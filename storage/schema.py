@@ -11,6 +11,9 @@ import sqlalchemy as sa
 from sqlalchemy import Boolean, Column, Double, Index, Integer, LargeBinary, Table, Text, UniqueConstraint
 
 VERSION = 2
+#: `told` of a run that has no outcome yet: after every place in the order, so that one range of one index holds both
+#: what a reader has not seen and what is unfinished.
+PENDING = 2**31 - 1
 
 
 class RunState(StrEnum):
@@ -73,7 +76,7 @@ runs = Table(
     Column("started", Double),  # when the last of them began
     Column("faults", Integer, nullable=False),  # attempts lost to a fault or an expired lease
     Column("reason", Text),  # of the last fault
-    Column("told", Integer),  # place in the order of outcomes
+    Column("told", Integer, nullable=False, default=PENDING),  # place in the order of outcomes
     Column("finished", Double),
     Column("cap", Integer),  # most epochs: of replicates and references from the start, of trials in the outcome
     # The outcome, null until there is one.
@@ -90,9 +93,7 @@ runs = Table(
     Column("stream_offset", Integer),
     Column("rungs", Text),  # JSON: shortfall at each rung, null where it ended before
     UniqueConstraint("study_id", "name"),
-    Index(
-        "fewest_runs_told", "study_id", "told"
-    ),  # null until there is an outcome, so this finds what is unfinished too
+    Index("fewest_runs_told", "study_id", "told"),
     Index("fewest_runs_trial", "study_id", "replicate", "trial"),
     Index("fewest_runs_best", "study_id", "replicate", "state", "converged", "epochs", "trial"),
     Index("fewest_runs_classes", "study_id", "classes", "replicate", "state", "converged", "epochs", "trial"),

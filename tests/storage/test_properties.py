@@ -13,7 +13,7 @@ from optuna.distributions import FloatDistribution, distribution_to_json
 from storage import leases, ledger, schema, studies
 from storage.curves import pack
 from storage.ledger import NewRun, Run
-from storage.schema import RunState, attempts, curves, runs, workers
+from storage.schema import PENDING, RunState, attempts, curves, runs, workers
 from storage.store import Store
 
 PARAMS = {"classes": 8, "lr": 0.5}
@@ -170,9 +170,9 @@ class Studies(RuleBasedStateMachine):
         found = connection.execute(sa.select(runs).where(self.mine)).all()
         trials = sorted(run.trial for run in found if run.replicate == 0)
         assert trials == list(range(state.reserved)) and state.reserved <= state.budget == self.budget
-        over = {run.run_id: run for run in found if run.told is not None}
+        over = {run.run_id: run for run in found if run.told != PENDING}
         assert sorted(run.told for run in over.values()) == list(range(1, state.told + 1))
-        assert all((run.told is not None) == (run.state in (RunState.DONE, RunState.FAILED)) for run in found)
+        assert all((run.told != PENDING) == (run.state in (RunState.DONE, RunState.FAILED)) for run in found)
         for run_id, before in self.finished.items():
             assert over[run_id] == before
         self.finished = over
