@@ -39,6 +39,8 @@ from storage.studies import StudyRecord
 #: configuration, and the best of a class count with REDRAWN of its parameters drawn anew. Most end at the first rung.
 EXPLORE = 4
 REDRAWN = 2
+LEARN = ("tpe", "gp", "cmaes")  # samplers that learn from what was told
+AVOID = ("tpe", "gp")  # those that also keep away from what is running
 
 
 class Study:
@@ -126,11 +128,12 @@ class Study:
         told = [row for row in self._news.told if row.trial is not None]
         for row in told:
             self._learn(row)
-        for row in self._worth_reflecting([row for row in told if not row.replicate]):
-            self._reflect(row)
+        if self.spec.sampler in LEARN:
+            for row in self._worth_reflecting([row for row in told if not row.replicate]):
+                self._reflect(row)
         if self._news.told:
             self._told = self._news.told[-1].told
-        if self.spec.sampler in ("tpe", "gp"):  # the samplers that keep away from what is running
+        if self.spec.sampler in AVOID:
             for row in self._news.unfinished:
                 if row.replicate == 0 and row.trial is not None and row.trial not in self._numbers:
                     self._reflect(row)
@@ -207,9 +210,10 @@ class Study:
         }
         seeds = derive(self.spec.seed, "data"), partial(derive, self.spec.seed, "trial")
         run = self._store.write(ledger.create, self._id, self._worker_id, held, params, *seeds, stored)
-        if run is None or run.params != params:  # the last slot went to another worker, or an earlier run came to light
+        taken = run is None or run.params != params  # the last slot by another worker, or an earlier run came to light
+        if taken or self.spec.sampler not in LEARN:
             self._mirror.tell(trial.number, state=TrialState.FAIL)
-        elif run.trial is not None:
+        elif run and run.trial is not None:
             self._numbers[run.trial] = trial.number
         return run
 

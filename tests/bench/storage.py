@@ -4,8 +4,9 @@
 
 For each database and size a store is filled with trials through plain Optuna's own `add_trials` and through our tables;
 then both contenders ask for and tell `--trials` trials of 8 parameters in alternating rounds, drawn at random, so that
-no sampler's time is in it. Ours goes the whole way of a worker: look, ask, store the trial, tell its outcome with its
-curve. The best round of each counts. A second table gives the time of one proposal of our TPE by the size of the study.
+the sampler's time, which is taken off, is small. Ours goes the whole way of a worker that learns: look, ask, store the
+trial with all its 11 parameters, tell its outcome with its curve. The times are those of the best round of each; the
+ratio is the median of the rounds'.
 """
 
 import argparse
@@ -55,12 +56,12 @@ class Ours:
 
     def __init__(self, url: str, size: int) -> None:
         self.store = Store.open(url, create=True)
-        own = spec(sampler="random")
+        own = spec()
         record = self.store.write(studies.create, "ours", own.model_dump_json(), 1 << 30, own.directions)
         self.store.write(filling.fill, record, size)
         worker = self.store.write(leases.register, "bench", "cpu", {})
         self.study = Study(self.store, record, worker)
-        self.sampler = self.study._sampler = Timed(seed=1)
+        self.sampler = self.study._sampler = self.study._explorer = Timed(seed=1)  # in the place of TPE
         self.study.look()
 
     def one(self) -> None:
