@@ -1,9 +1,10 @@
-"""Exactly N trials, whoever dies: workers are killed over and over in the middle of a study, on SQLite and Postgres.
+"""Exactly N trials, whoever dies and however many write at once, on SQLite and Postgres.
 
-`python -m tests.bench.kill [--kills 100] [--workers 4] [--trials 200] [--seed 0]` runs studies of `--trials` short
-trials with so many workers, kills a random one with SIGKILL every 0.2 to 1 s and starts another, until it has killed
-`--kills` on each database. After each study it checks the books: N outcomes, none twice, no curve missing, every
-attempt accounted for, nothing left running, the same for plain Optuna. Any disagreement ends it with a traceback.
+`python -m tests.bench.kill [--kills 100] [--workers 4] [--trials 200] [--seed 0] [--each 250]` runs studies of
+`--trials` short trials with so many workers, kills a random one with SIGKILL every 0.2 to 1 s and starts another, until
+it has killed `--kills` on each database. After each study it checks the books: N outcomes, none twice, no curve
+missing, every attempt accounted for, nothing left running, the same for plain Optuna. Then 8 processes on one SQLite
+file, and 16 on one Postgres, do `--each` trials apiece that take no time. Any disagreement ends it with a traceback.
 """
 
 import argparse
@@ -34,6 +35,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--each", type=int, default=250)
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     print("| database | studies | trials | SIGKILLs | attempts: done | expired | trials given up | wall s |")
@@ -50,6 +52,19 @@ def main() -> None:
                 studies += 1
             counts = f"{studies * arguments.trials} | {kills} | {ends['done']} | {ends['expired']} | {ends['failed']}"
             print(f"| {database} | {studies} | {counts} | {time.monotonic() - began:.0f} |", flush=True)
+        print("\n| database | processes | instant trials | wall s |\n|---|---|---|---|")
+        for database, processes in (("SQLite", 8), ("Postgres", 16)):
+            url, trials, began = (
+                empty(database, "crowd", directory, server),
+                processes * arguments.each,
+                time.monotonic(),
+            )
+            record = swarm.made(url, trials, sampler="random")
+            crowd = [swarm.start(swarm.work_instantly, url) for _ in range(processes)]
+            swarm.leave(crowd)
+            assert not any(process.exitcode for process in crowd)
+            done = swarm.checked(url, record, trials)["done"]
+            print(f"| {database} | {processes} | {done} | {time.monotonic() - began:.0f} |", flush=True)
         server.cleanup()
 
 
