@@ -16,8 +16,14 @@ from rich.text import Text
 
 from objectives.configuration import Configuration
 
+
+class _Answers(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # the reader, such as `head`, has seen enough: no failure
+
+
 # A narrow terminal breaks long lines better than a table squeezed into it, and a pipe has no width at all.
-out = Console(width=max(200, shutil.get_terminal_size().columns))
+out = _Answers(width=max(200, shutil.get_terminal_size().columns))
 err = Console(stderr=True)
 
 

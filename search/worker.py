@@ -1,8 +1,8 @@
 """A worker: one process on one device that asks, trains and tells until the study has no more to do.
 
 One signal drains it: it takes no new trial and finishes what it runs. A second one makes it leave at once; what
-it ran is released for others. Killed outright, it loses its lease and the same trials are tried again: at once by the
-next worker on the same machine, else when the lease expires. While the database is away it waits.
+it ran is released for others. Killed outright, it loses its lease and the same trials are tried again: within seconds
+where a worker of the same machine sees it, else when the lease expires. While the database is away it waits.
 """
 
 import os
@@ -108,6 +108,7 @@ class Worker:
             while not over.wait(pause):
                 try:
                     store.write(leases.renew, self._worker_id)
+                    bury_the_dead(store)
                     pause = LEASE_SECONDS / 3
                 except StorageError:  # the next ask or tell meets the same fault and reports it
                     pause = RENEW_SECONDS
