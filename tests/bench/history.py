@@ -33,9 +33,12 @@ SPACE = StudySpec.of().space
 
 
 def log_epochs(landscape: str, params: Mapping[str, Any], noise: float) -> float:
-    """The outcome of a configuration: the natural logarithm of its epochs, or of what it would need past the cap."""
+    """The outcome of a configuration: the natural logarithm of its epochs, or of what it would need past the cap.
+
+    About 10 at best, so that the search is not over when it finds an epoch more than the least.
+    """
     order = {name: place for choices in CHOICES.values() for place, name in enumerate(reversed(choices))}
-    found = 0.4 * order[params["activation"]] + 0.25 * order[params["optimizer"]] + 0.2 * order[params["scaling"]]
+    found = 2.5 + 0.4 * order[params["activation"]] + 0.25 * order[params["optimizer"]] + 0.2 * order[params["scaling"]]
     found += 1.2 * (math.log10(params["lr"]) + 2) ** 2
     found += 0.8 * (math.log10(params["gain"]) + math.log10(params["first_lr_ratio"]) / 2 - 0.6) ** 2
     found += 0.4 * max(0.0, 3 - math.log10(params["width"])) ** 2 + 0.5 * (params["hidden_layers"] - 1)
