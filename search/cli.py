@@ -147,7 +147,8 @@ def launch(
     where = "" if storage == STORAGE or redacted(storage) != storage else f" --storage {shlex.quote(storage)}"
     where += "" if study == STUDY else f" --study {shlex.quote(study)}"
     commands = (f"fewest {command}{where}" for command in ("best", "trials", "train --save winner.pt"))
-    output.line("Next: " + " · ".join([*commands, f"optuna-dashboard {redacted(storage)}"]))
+    dashboard = [f"optuna-dashboard {shlex.quote(storage)}"] if redacted(storage) == storage else []
+    output.line("Next: " + " · ".join([*commands, *dashboard]))
 
 
 @app.command(epilog="Example: `fewest worker --study default` on every core or machine that reaches the storage")
@@ -219,7 +220,8 @@ def train(
             raise EngineError(f"nothing has converged in study {study!r} yet; give `--preset`, `--config` or `--set`")
         spec = validated(json.loads(record.spec) | given)
         configuration = Configuration.of(found[0]["params"])
-    if save and (save.is_dir() or not save.parent.is_dir() or not os.access(save.parent, os.W_OK)):
+    taken = save is not None and save.exists() and not save.is_file()  # a directory, a device
+    if save and (taken or not save.parent.is_dir() or not os.access(save.parent, os.W_OK)):
         raise SpecError(f"cannot write {save}; `--save` names a file in a directory that you may write to")
 
     place = _devices(device)[0]
@@ -303,8 +305,8 @@ def main() -> None:
         code = 0
     except OSError as error:  # of files that a command writes, or of stdout itself
         code = _fail(error.strerror or str(error), 1)
-    except _UsageError as error:
-        code = _fail(error.format_message(), 2)
+    except _UsageError as error:  # without a message when the help was shown instead
+        code = _fail(error.format_message(), 2) if error.format_message() else 2
     sys.exit(code)
 
 

@@ -16,6 +16,7 @@ from typing import IO, Any
 
 from search import query
 from search.processes import bury_the_dead, handling
+from storage.engine import StorageError
 from storage.store import Store
 from storage.studies import StudyRecord
 
@@ -46,6 +47,7 @@ class LocalEngine:
 
     def __init__(self, store: Store, study: StudyRecord, url: str, devices: Sequence[str]) -> None:
         self._store, self._study, self._url = store, study, url
+        bury_the_dead(store)
         self._workers = [self._start(device) for device in devices]
         self._restarts = self._outcomes = 0
         self._asked_to_leave = 0
@@ -64,8 +66,10 @@ class LocalEngine:
                     for worker in [w for w in self._workers if w.process.poll() is not None]:
                         self._replace(worker)
                     time.sleep(LOOK_SECONDS)
-            except BaseException:
+            except BaseException as error:
                 self._dismiss()
+                if isinstance(error, StorageError) and self._asked_to_leave > 1:  # nobody waits for it any longer
+                    raise KeyboardInterrupt from None
                 raise
         return not self._asked_to_leave
 

@@ -7,6 +7,7 @@ is still needed to name a winner: replicates of the best trials, and one run of 
 
 import json
 import random
+import warnings
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import fields, replace
@@ -51,6 +52,7 @@ class Study:
         self._store, self._id, self._worker_id = store, record.study_id, worker_id
         self._news = News((), (), asks=True, stopping=False)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # its version is pinned
         directions = [StudyDirection[name] for name in self.spec.directions]
         self._mirror = optuna.create_study(storage=Mirror(), directions=directions)
         self._mirrored = 0  # trials that the mirror has been given

@@ -80,6 +80,7 @@ def connect(url: str, *, create: bool = False) -> sa.Engine:
         except (OSError, ValueError) as error:
             raise StorageMisuse(f"{redacted(parsed)} does not name a file: {error}") from None
         engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_SECONDS})
+        sa.event.listen(engine, "checkout", _SameFile(Path(parsed.database or "").absolute()))
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
         return engine
@@ -90,7 +91,10 @@ def connect(url: str, *, create: bool = False) -> sa.Engine:
         "keepalives_count": 3,
         "tcp_user_timeout": SILENT_SECONDS * 1000,  # ms
     }
-    engine = sa.create_engine(parsed, connect_args=patience, pool_size=2, max_overflow=2)
+    try:
+        engine = sa.create_engine(parsed, connect_args=patience, pool_size=2, max_overflow=2)
+    except ArgumentError as error:
+        raise StorageMisuse(f"{redacted(parsed)}: {error}") from None
     sa.event.listen(engine, "checkin", _note_use)
     sa.event.listen(engine, "checkout", partial(_ping_idle, engine))
     return engine
@@ -137,6 +141,8 @@ def explained(error: SQLAlchemyError, url: URL) -> StorageError:
     cause = said.splitlines()[0] if said else type(error).__name__
     for secret in (url.password, *(value for name, value in url.query.items() if "password" in name)):
         cause = cause.replace(str(secret), "***") if secret else cause
+    if cause == "database is locked":
+        cause += " by another program; wait for it, or stop it"
     where = redacted(url)
     if _full(error, cause, url):
         return StorageError(f"no space left for {where}; make room and run the same command again")
@@ -163,7 +169,7 @@ def _check_file(path: Path, create: bool) -> None:
         raise StorageMisuse(f"there is no directory {path.parent} for {path.name}; make it first")
     if not path.exists() and not create:
         raise StorageMisuse(f"there is no {path}; `fewest launch` makes one, `--storage` names another")
-    for place in (path.parent, path):  # SQLite writes beside its file, even to read it
+    for place in (path.absolute().parent, path):  # SQLite writes beside its file, even to read it
         if place.exists() and not os.access(place, os.W_OK):
             raise StorageMisuse(f"{place} is read-only for you; name a file elsewhere with `--storage`")
     kind = _file_system(path.resolve())
@@ -192,6 +198,27 @@ def _ping_idle(engine: sa.Engine, connection: Any, record: Any, _: Any) -> None:
         engine.dialect.do_ping(connection)
     except engine.dialect.loaded_dbapi.Error as error:
         raise sa.exc.DisconnectionError from error  # the pool makes another
+
+
+class _SameFile:
+    """Sees that a SQLite file is still the one that was opened: what is written to a removed one is lost unnoticed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._opened = path, self._identity(path)
+
+    def __call__(self, *_: Any) -> None:
+        found = self._identity(self._path)
+        self._opened = self._opened or found  # it is made by the first write
+        if found != self._opened:
+            raise StorageMisuse(f"{self._path} has been removed or replaced while in use; what was in it is gone")
+
+    @staticmethod
+    def _identity(path: Path) -> tuple[int, int] | None:
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            return None
+        return status.st_dev, status.st_ino
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:

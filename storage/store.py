@@ -21,6 +21,7 @@ from storage.engine import StorageError, StorageMisuse, connect, explained, pass
 
 BRIEF_SECONDS = 5.0  # patience of a command that answers a question
 OUTAGE_SECONDS = 300.0  # patience of what must outlive a restart of the database
+NOTE_SECONDS = 2.0  # until the first note that it is being waited for
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0  # seconds between two tries, doubled each time
 
 P = ParamSpec("P")
@@ -75,23 +76,23 @@ class Store:
         # One statement sees one state of Postgres, in a transaction or not; without one it saves two round trips.
         alone = not writes and self.engine.dialect.name == "postgresql"
         options: dict[str, Any] = {"isolation_level": "AUTOCOMMIT"} if alone else {"writes": writes}
-        began, pause = None, FIRST_PAUSE
+        began, note_at, pause, failed = time.monotonic(), NOTE_SECONDS, FIRST_PAUSE, False
         while True:
             try:
                 with self.engine.connect().execution_options(**options) as connection, connection.begin():
                     answer = body(connection, *args, **kwargs)
             except SQLAlchemyError as error:
-                fault = explained(error, self.engine.url)
-                began = began or time.monotonic()
-                left = self.patience - (time.monotonic() - began)
-                if not passing(error) or left <= 0:
+                fault, failed = explained(error, self.engine.url), True
+                waited = time.monotonic() - began
+                if not passing(error) or waited >= self.patience:
                     raise fault from error
-                if pause == LONGEST_PAUSE:
-                    log.warning("%s; trying again for %.0f s", fault, left)
+                if waited >= note_at:
+                    log.warning("%s; trying again for %.0f s", fault, self.patience - waited)
+                    note_at = 2 * waited
                 time.sleep(pause * random.uniform(0.5, 1))
                 pause = min(2 * pause, LONGEST_PAUSE)
             else:
-                if began:
+                if failed:
                     self._back = time.monotonic()
                 return answer
 

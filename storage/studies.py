@@ -91,7 +91,10 @@ def stop(connection: Connection, study_id: int) -> None:
 
 
 def forget(connection: Connection, study_id: int, name: str = "") -> None:
-    """Delete what is left of a study that somebody deleted through Optuna: one of this number, or of this name."""
+    """Delete what is left of a study that somebody deleted through Optuna: one of this number, or of this name.
+
+    On SQLite Optuna can leave trials behind that a worker made meanwhile, and the number is given again.
+    """
     old = or_(studies.c.study_id == study_id, studies.c.name == name)
     ids = connection.scalars(select(studies.c.study_id).where(old)).all()
     mine = select(runs.c.run_id).where(runs.c.study_id.in_(ids))
@@ -99,6 +102,10 @@ def forget(connection: Connection, study_id: int, name: str = "") -> None:
         connection.execute(delete(table).where(table.c.run_id.in_(mine)))
     for table in (runs, studies):
         connection.execute(delete(table).where(table.c.study_id.in_(ids)))
+    left = select(schema.optuna_trials.c.trial_id).where(schema.optuna_trials.c.study_id == study_id)
+    for table in (schema.optuna_params, schema.optuna_values, schema.optuna_user_attributes):
+        connection.execute(delete(table).where(table.c.trial_id.in_(left)))
+    connection.execute(delete(schema.optuna_trials).where(schema.optuna_trials.c.study_id == study_id))
 
 
 def is_ours(connection: Connection, study_id: int) -> bool:

@@ -1,6 +1,7 @@
 """The command as its users meet it: answers on stdout, one line for a mistake, the right exit status."""
 
 import json
+import os
 import shutil
 import socket
 import sqlite3
@@ -169,6 +170,13 @@ def test_a_server_that_is_not_there_is_a_failure_without_the_password(fewest: Fe
     done = fewest("best", "--storage", "postgresql://ann:s3cret@127.0.0.1:1/x")
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert "s3cret" not in done.stderr and "127.0.0.1" in done.stderr
+
+
+def test_weights_replace_no_device(fewest: Fewest, tmp_path: Path) -> None:
+    """Saving to what is neither a file nor new is refused, and it stays what it was."""
+    os.mkfifo(tmp_path / "pipe")
+    done = fewest(*TRAIN, "--save", "pipe")
+    assert done.returncode == 2 and "cannot write pipe" in done.stderr and (tmp_path / "pipe").is_fifo()
 
 
 def test_a_full_disk_is_one_line_and_leaves_no_half_of_a_file(fewest: Fewest, tmp_path: Path) -> None:

@@ -115,6 +115,27 @@ def test_a_network_file_system_is_refused(kind: str, tmp_path: Path, monkeypatch
     connect(f"sqlite:///{tmp_path}/store.db", create=True).dispose()
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_that_is_removed_or_replaced_is_noticed(replaced: bool, tmp_path: Path) -> None:
+    """What is written to a removed file is lost unnoticed, and what is written to another's is a mess."""
+    url = f"sqlite:///{tmp_path}/store.db"
+    store = Store.open(url, create=True)
+    store.read(sa.Connection.scalar, sa.text("SELECT 1"))
+    for file in tmp_path.iterdir():
+        file.unlink()
+    if replaced:
+        Store.open(url, create=True).close()
+    with pytest.raises(StorageMisuse, match="removed or replaced"):
+        store.write(sa.Connection.scalar, sa.text("SELECT 1"))
+    store.close()
+
+
+def test_rubbish_in_the_query_is_one_line() -> None:
+    """What only the driver can judge is refused like the rest."""
+    with pytest.raises(StorageMisuse, match="port"):
+        connect("postgresql://ann:s3cret@/fewest?host=127.0.0.1&port=abc")
+
+
 def test_a_read_only_directory_is_refused(tmp_path: Path) -> None:
     """A file system that cannot be written to is one clear line, for a new store and for an old one."""
     where = tmp_path / "mounted"
