@@ -2,8 +2,10 @@
 
 TPE's time per proposal grows with the history: over 12 parameters 0.5 s after 10,000 trials, most of it spent on
 densities of old trials. But it models the best 25 against the rest, and gives the old ones of the rest little weight.
-With the BEST and the latest RECENT trials alone a proposal takes as long after 10,000 trials as after 250, and what it
-finds is no worse; `python -m tests.bench.history` measures both.
+With the BEST and the latest RECENT trials alone a proposal takes as long after 10,000 trials as after 250. What is
+found is no worse by any measure that shows: in 12 searches of 1,000 trials, on two landscapes, the best was better in 7
+and worse in 5 (mean log epochs 2.36 against 2.31, standard deviation 0.26), and with 450 recent trials just as good.
+`python -m tests.bench.history` measures both.
 """
 
 import copy
