@@ -1,28 +1,25 @@
-"""Input scalings, each an affine map `x · scale + offset` per input.
+"""Input scalings, each an affine map per input, before the gain.
 
 `none` leaves inputs as they are; `fixed` is the page's (x − 0.5)/0.289, the moments of a uniform variable; `batch`
-standardises with the batch's own moments; `minmax` maps the batch's range to [0, 1]. The gain then multiplies the
-result.
+standardises with a batch's moments; `minmax` maps a batch's range to [0, 1].
 """
 
 import torch
 from torch import Tensor
 
 
-def affine(
+def scaled(
     scaling: str,
-    gain: float,
-    x: Tensor,  # (batch, inputs)
-) -> tuple[Tensor, Tensor]:  # (inputs,), (inputs,)
-    """Scale and offset of one batch, gain included. A constant input gets scale 1 before the gain."""
-    ones = torch.ones_like(x[0])
+    x: Tensor,  # (n, inputs)
+    batch: Tensor,  # (batch, inputs), whose moments or range count
+) -> Tensor:  # (n, inputs)
+    """Inputs as that scaling puts them. An input that is constant in the batch is only shifted."""
     if scaling == "none":
-        return gain * ones, 0 * ones
+        return x
     if scaling == "fixed":
-        return gain / 0.289 * ones, -0.5 * gain / 0.289 * ones
+        return (x - 0.5) / 0.289
     if scaling == "batch":
-        low, spread = x.mean(0), x.std(0, correction=0)
+        low, spread = batch.mean(0), batch.std(0, correction=0)
     else:
-        low, spread = x.amin(0), x.amax(0) - x.amin(0)
-    scale = gain / torch.where(spread > 0, spread, ones)
-    return scale, -low * scale
+        low, spread = batch.amin(0), batch.amax(0) - batch.amin(0)
+    return (x - low) / torch.where(spread > 0, spread, torch.ones_like(spread))

@@ -1,6 +1,6 @@
-"""Solo: one trial at a time with torch.nn, autograd and torch.optim.
+"""Solo: one trial at a time with torch.nn and autograd.
 
-Plain and obviously right: the oracle for any other trainer.
+Plain and obviously right: the oracle for the trial array, and what trains whatever the array cannot hold.
 """
 
 from time import perf_counter
@@ -8,11 +8,10 @@ from time import perf_counter
 import torch
 from torch import Tensor, nn
 
+from objectives.batches import Batches
 from objectives.convergence import End, Outcome, Progress, Trial
-from objectives.network import Network, centres
-from objectives.optimizers import optimizer
-from objectives.scaling import affine
-from objectives.waves import Waves
+from objectives.network import Network, initial, right
+from objectives.optimizers import Optimizer
 
 
 class Solo:
@@ -25,16 +24,13 @@ class Solo:
 
     def __init__(
         self,
-        problem: Waves,
+        batches: Batches,
         target: float,
         hold: int,
-        device: str = "cpu",
-        dtype: torch.dtype = torch.float32,
         blind: bool | None = None,  # read evaluations once a burst; by default on a GPU
     ) -> None:
-        self._problem, self._target, self._hold = problem, target, hold
-        self._device, self._dtype = torch.device(device), dtype
-        self._blind = self._device.type != "cpu" if blind is None else blind
+        self._batches, self._target, self._hold = batches, target, hold
+        self._blind = batches.device.type != "cpu" if blind is None else blind
         self._progress: Progress | None = None
         self._run: _Run | None = None
         self._seconds = 0.0
@@ -65,7 +61,7 @@ class Solo:
         try:
             self._train(progress, epochs)
         except (MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             end, self._run = End.OUT_OF_MEMORY, None
         self._seconds += perf_counter() - started
@@ -81,7 +77,7 @@ class Solo:
 
     def _train(self, progress: Progress, epochs: int) -> None:
         if self._run is None:
-            self._run = _Run(self._problem, progress.trial, self._device, self._dtype)
+            self._run = _Run(self._batches, progress.trial)
         at_once = epochs if self._blind else 1
         while epochs > 0 and progress.end is None:
             burst = [self._run.step() for _ in range(min(at_once, epochs))]
@@ -94,41 +90,29 @@ class Solo:
 class _Run:
     """Network, optimizer and place in the data stream of one trial."""
 
-    def __init__(self, problem: Waves, trial: Trial, device: torch.device, dtype: torch.dtype) -> None:
-        self._problem, self._trial, self._device, self._dtype = problem, trial, device, dtype
+    def __init__(self, batches: Batches, trial: Trial) -> None:
+        self._batches, self._trial = batches, trial
         self._epoch = trial.stream_offset
         self._loss: Tensor | None = None
-        configuration = trial.configuration
-        self.network = Network(configuration, problem.inputs, trial.seed).to(device, dtype)
-        if configuration.bias_init == "spread":
-            at = centres(trial.seed, configuration.width)
-            anchors = torch.from_numpy(problem.anchors(configuration.classes, at)).to(device, dtype)
-            scale, offset = affine(configuration.scaling, configuration.gain, self._batch()[0])
-            self.network.spread(anchors * scale + offset)
-        self._optimizer = optimizer(configuration, self.network)
+        self.network = Network(trial.configuration, initial(trial, batches))
+        self._optimizer = Optimizer(trial.configuration, [list(layer.parameters()) for layer in self.network.layers])
 
     def step(self) -> Tensor:  # (2,): accuracy, loss
         """Learn from the batch evaluated last, then evaluate the next one."""
+        configuration = self._trial.configuration
         if self._loss is not None:
-            self._optimizer.zero_grad()
+            self.network.zero_grad()
             torch.autograd.backward(self._loss)
             self._optimizer.step()
             self._epoch += 1
-        x, labels = self._batch()
-        scale, offset = affine(self._trial.configuration.scaling, self._trial.configuration.gain, x)
-        logits = self.network(x * scale + offset)
+        x, labels = self._batches.of(configuration, self._trial.data_seed, self._epoch)
+        logits = self.network(x * configuration.gain)
         self._loss = nn.functional.cross_entropy(logits, labels)
-        accuracy = (logits.detach().argmax(1) == labels).to(self._dtype).mean()
+        logits = logits.detach()
+        accuracy = right(logits, logits.gather(1, labels.unsqueeze(1))).to(logits.dtype).mean()
         return torch.stack([accuracy, self._loss.detach()])
 
-    def _batch(self) -> tuple[Tensor, Tensor]:
-        configuration = self._trial.configuration
-        x, labels = self._problem.batch(
-            configuration.classes, self._trial.data_seed, self._epoch, configuration.batch_sampling
-        )
-        return torch.from_numpy(x).to(self._device, self._dtype), torch.from_numpy(labels).to(self._device)
 
-
-def _out_of_memory(error: Exception) -> bool:
+def out_of_memory(error: Exception) -> bool:
     """True for NumPy's, the GPU's and the CPU allocator's way to say it; the last is a plain RuntimeError."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

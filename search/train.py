@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from objectives.batches import Batches
 from objectives.configuration import Configuration
 from objectives.convergence import Outcome, Trial
 from objectives.solo import Solo
@@ -19,7 +20,7 @@ def train(
     spec: StudySpec, configuration: Configuration, device: str, save: Path | None, show: Callable[[str], None]
 ) -> dict[str, Any]:
     """The outcome as a record; with `save`, the parameters and trained weights are written there for `torch.load`."""
-    trainer = Solo(Waves(spec.inputs, spec.sigma), spec.target, spec.hold, device)
+    trainer = Solo(Batches(Waves(spec.inputs, spec.sigma), device), spec.target, spec.hold)
     seeds = derive(spec.seed, "trial"), derive(spec.seed, "data")
     trainer.admit(Trial(0, configuration, *seeds, spec.max_epochs))
     ended: list[tuple[Trial, Outcome]] = []

@@ -20,8 +20,9 @@ from typing import Any
 
 import torch
 
-from objectives.solo import Solo
+from objectives.batches import Batches
 from objectives.trainer import Trainer
+from objectives.trial_array import TrialArray
 from objectives.waves import Waves
 from search.processes import bury_the_dead, handling, this_process
 from search.stopping import burst
@@ -53,7 +54,8 @@ class Worker:
         self._worker_id = store.write(leases.register, name, device, software(), this_process())
         self._study = Study(store, record, self._worker_id)
         spec = self._study.spec
-        self._trainer: Trainer = Solo(Waves(spec.inputs, spec.sigma), spec.target, spec.hold, device)
+        batches = Batches(Waves(spec.inputs, spec.sigma), device)
+        self._trainer: Trainer = TrialArray(batches, spec.target, spec.hold)
         self._held: dict[int, Run] = {}
         self._draining = False
 

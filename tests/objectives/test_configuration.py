@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from objectives import configuration, network, optimizers
+from objectives import activations, configuration, optimizers
 from objectives.configuration import CHOICES, Configuration
 
 GOOD = {"classes": 8, "width": 4, "activation": "sine", "optimizer": "sgd", "lr": 0.1}
@@ -48,6 +48,6 @@ def test_names_what_is_missing() -> None:
 
 def test_every_choice_has_a_formula() -> None:
     """The names that a space offers are exactly those that the trainers know."""
-    assert set(network.ACTIVATIONS) == set(configuration.ACTIVATIONS)
-    assert set(optimizers._RULES) == set(configuration.OPTIMIZERS)
+    assert set(activations.ACTIVATIONS) == set(configuration.ACTIVATIONS)
+    assert set(optimizers.RULES) == set(configuration.OPTIMIZERS)
     assert set(CHOICES) == {"activation", "optimizer", "scaling", "bias_init", "batch_sampling"}

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from objectives.batches import Batches
 from objectives.configuration import ACTIVATIONS, BIAS_INITS, OPTIMIZERS, SCALINGS, Configuration
 from objectives.convergence import End, Outcome, Trial
 from objectives.network import glorot_uniform
@@ -22,9 +23,17 @@ GOOD = Configuration.of(
 )
 
 
-def trained(configuration: Configuration, cap: int, problem: Waves = WAVES, burst: int = 7, **options: Any) -> Outcome:
+def trained(
+    configuration: Configuration,
+    cap: int,
+    problem: Waves = WAVES,
+    burst: int = 7,
+    blind: bool | None = None,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Outcome:
     """The outcome of one trial."""
-    solo = Solo(problem, target=0.99, hold=3, **options)
+    solo = Solo(Batches(problem, device, dtype), target=0.99, hold=3, blind=blind)
     solo.admit(Trial(1, configuration, seed=5, data_seed=6, cap=cap))
     assert solo.room == 0
     while not (ended := solo.advance(burst)):
@@ -44,6 +53,7 @@ def by_hand(optimizer: Any, layers: int, epochs: int) -> list[float]:
     rest = [parameter for layer in linear[1:] for parameter in layer.parameters()]
     rule = optimizer([{"params": linear[0].parameters(), "lr": 0.005}, {"params": rest, "lr": 0.05}])
     losses = []
+    torch.set_default_dtype(torch.float64)  # in which NAdam keeps its product of momenta
     for epoch in range(epochs + 1):
         x, labels = (torch.from_numpy(part) for part in WAVES.batch(12, 6, epoch, "every_class"))
         loss = nn.functional.cross_entropy(net((x.double() - 0.5) / 0.289), labels)
@@ -51,6 +61,7 @@ def by_hand(optimizer: Any, layers: int, epochs: int) -> list[float]:
         rule.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         rule.step()
+    torch.set_default_dtype(torch.float32)
     return losses
 
 
@@ -118,7 +129,7 @@ def test_running_out_of_memory_is_a_miss() -> None:
 
 def test_a_second_trial_is_refused_and_a_released_one_forgotten() -> None:
     """The solo trainer has room for one; released trials come back without an outcome."""
-    solo = Solo(WAVES, 0.99, 3)
+    solo = Solo(Batches(WAVES), 0.99, 3)
     trial = Trial(1, Configuration.of(BASE), 1, 1, 5)
     solo.admit(trial)
     with pytest.raises(ValueError, match="room for one"):

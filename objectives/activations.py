@@ -1,0 +1,60 @@
+"""The activations: each one's formula and its gradient, for one net or for a batch of nets.
+
+The Gaussian and the sine are local and periodic: one unit can pick out one class.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_nn: Any = torch._C._nn
+_aten = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An elementwise function y = f(z)."""
+
+    #: f(z), in a given tensor if there is one.
+    forward: Callable[..., Tensor]
+    #: Turns the loss's gradient by y into that by z, in place, from z and y; z may be lost. What autograd would do.
+    backward: Callable[[Tensor, Tensor, Tensor], Tensor]
+    #: Whether f(0) = 0, so that units of padding put out nothing.
+    keeps_zero: bool = True
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "sigmoid": Activation(
+        lambda z, out=None: torch.sigmoid(z, out=out),
+        lambda d, z, y: d.mul_(torch.addcmul(y, y, y, value=-1, out=z)),
+        keeps_zero=False,
+    ),
+    "tanh": Activation(
+        lambda z, out=None: torch.tanh(z, out=out),
+        lambda d, z, y: d.addcmul_(d, torch.mul(y, y, out=z), value=-1),
+    ),
+    "relu": Activation(
+        lambda z, out=None: torch.clamp(z, min=0, out=out),
+        lambda d, z, y: d.mul_(torch.gt(y, 0, out=z)),
+    ),
+    "gelu": Activation(
+        lambda z, out=None: _nn.gelu(z, out=out),
+        lambda d, z, y: _aten.gelu_backward.grad_input(d, z, grad_input=d),
+    ),
+    "silu": Activation(
+        lambda z, out=None: _nn.silu(z, out=out),
+        lambda d, z, y: _aten.silu_backward.grad_input(d, z, grad_input=d),
+    ),
+    "gaussian": Activation(
+        lambda z, out=None: torch.exp(torch.neg(torch.mul(z, z, out=out), out=out), out=out),
+        lambda d, z, y: d.mul_(z).mul_(y).mul_(-2),
+        keeps_zero=False,
+    ),
+    "sine": Activation(
+        lambda z, out=None: torch.sin(z, out=out),
+        lambda d, z, y: d.mul_(z.cos_()),
+    ),
+}

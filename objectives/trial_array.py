@@ -1,0 +1,139 @@
+"""The trial array: many different trials trained as few batched computations.
+
+Trials of one padded shape share a bucket, whatever their activation, optimizer, scaling and seeds. What a bucket cannot
+hold, or where it would gain nothing, trains by itself: `_bucketed` is the one rule for that.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from objectives.batches import Batches
+from objectives.bucket import Bucket, CompactBucket, Shape, up
+from objectives.convergence import End, Outcome, Progress, Trial
+from objectives.graph_bucket import GraphBucket
+from objectives.solo import Solo, out_of_memory
+
+SLOTS = {"cpu": 16, "cuda": 64}  # at most: more trials in flight teach the sampler less
+CACHE_BYTES = 6 << 20  # that the slots of a CPU worker may fill: beyond it an epoch takes longer, not shorter
+ALONE_BYTES = 16 << 20  # a slot of a CPU worker from which on autograd costs nothing that could be saved
+IDLE = 8  # empty buckets kept for the next trial of their shape
+
+
+class TrialArray:
+    """A trainer with as many slots as pay off on its device."""
+
+    def __init__(self, batches: Batches, target: float, hold: int, *, always: bool = False) -> None:
+        """`always`: in a bucket even where that gains nothing."""
+        self._batches, self._target, self._hold = batches, target, hold
+        self._parts: list[Bucket | Solo] = []
+        self._waiting: list[Trial] = []  # for memory
+        self._slots = SLOTS[batches.device.type]
+        if batches.device.type == "cuda":
+            self._bytes = torch.cuda.mem_get_info(batches.device)[0] // 2
+            self._alone = self._bytes // 8
+        else:
+            self._bytes = CACHE_BYTES
+            self._alone = 1 << 30 if always else ALONE_BYTES
+
+    @property
+    def room(self) -> int:
+        running = self.running
+        taken = sum(self._bytes_of(self._shape(progress.trial)) for progress in running)
+        full = len(running) >= self._slots or taken >= self._bytes
+        return 0 if self._waiting or (running and full) else 1
+
+    @property
+    def running(self) -> Sequence[Progress]:
+        placed = [progress for part in self._parts for progress in part.running]
+        return placed + [Progress(trial, self._target, self._hold) for trial in self._waiting]
+
+    def admit(self, trial: Trial) -> None:
+        if not self.room:
+            raise ValueError("every slot of the trial array is taken")
+        self._place(trial)
+
+    def advance(self, epochs: int) -> list[tuple[Trial, Outcome]]:
+        while self._waiting and len(self.running) - len(self._waiting) < self._slots:
+            self._place(self._waiting.pop(0))
+        for part in [part for part in self._parts if isinstance(part, GraphBucket)]:  # all at once on the device
+            self._guarded(part, part.begin, epochs)
+        ended = [found for part in list(self._parts) for found in self._guarded(part, part.advance, epochs)]
+        empty = [part for part in self._parts if not part.running]
+        kept = [part for part in empty if isinstance(part, Bucket)][-IDLE:]
+        self._parts = [part for part in self._parts if part.running or part in kept]
+        return ended
+
+    def release(self) -> list[Trial]:
+        released = [trial for part in self._parts for trial in part.release()] + self._waiting
+        self._waiting = []
+        return released
+
+    def _shape(self, trial: Trial) -> Shape:
+        """Widths rounded up: a little on a CPU, where padding costs time; to powers of two on a GPU, to share."""
+        cuda, configuration = self._batches.device.type == "cuda", trial.configuration
+        widths = (1 << (max(width, 32) - 1).bit_length() if cuda else up(width) for width in configuration.widths)
+        return Shape(self._batches.problem.inputs, tuple(widths), configuration.classes)
+
+    def _bytes_of(self, shape: Shape) -> int:
+        return shape.numbers * self._batches.dtype.itemsize
+
+    def _bucketed(self, shape: Shape) -> bool:
+        """Whether a trial of that shape trains in a bucket, else alone."""
+        return self._bytes_of(shape) <= self._alone
+
+    def _place(self, trial: Trial) -> None:
+        shape = self._shape(trial)
+        if not self._bucketed(shape):
+            return self._put_alone(trial)
+        same = [part for part in self._parts if isinstance(part, Bucket) and part.shape == shape]
+        try:
+            part = next((part for part in same if part.room), None)
+            if part is None:
+                part = self._bucket(shape, len(same))
+                self._parts.append(part)
+            part.admit(trial)
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            self._put_off([trial])
+
+    def _bucket(self, shape: Shape, before: int) -> Bucket:
+        """A bucket for the next trial of a shape that has filled so many: on a GPU each is twice as large."""
+        common = self._batches, shape, self._target, self._hold
+        if self._batches.device.type == "cuda":
+            return GraphBucket(*common, min(8 << before, SLOTS["cuda"]))
+        return CompactBucket(*common, SLOTS["cpu"])
+
+    def _put_alone(self, trial: Trial) -> None:
+        solo = Solo(self._batches, self._target, self._hold)
+        solo.admit(trial)
+        self._parts.append(solo)
+
+    def _guarded(
+        self, part: Bucket | Solo, do: Callable[[int], list[tuple[Trial, Outcome]] | None], epochs: int
+    ) -> list[tuple[Trial, Outcome]]:
+        """What a part answers; nothing if the memory is short because of other trials, and its own are put off."""
+        try:
+            ended = do(epochs) or []
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            self._put_off(part.release())
+            return []
+        for trial, outcome in ended:
+            if outcome.end is End.OUT_OF_MEMORY and len(self.running) > len(self._waiting):
+                self._put_off([trial])
+                return []
+        return ended
+
+    def _put_off(self, trials: list[Trial]) -> None:
+        """Begin these again once fewer trials run; one that is left without neighbours is tried alone."""
+        self._parts = [part for part in self._parts if part.running]
+        if self._batches.device.type == "cuda":
+            torch.cuda.empty_cache()
+        running = len(self.running) - len(self._waiting)
+        if not running and len(trials) == 1:
+            return self._put_alone(trials[0])
+        self._slots = max(1, (running + len(trials)) // 2)
+        self._waiting += trials
