@@ -15,7 +15,7 @@ from objectives.configuration import Configuration
 from objectives.scaling import scaled
 from objectives.waves import Floats, Waves
 
-KEPT_BYTES = {"cpu": 64 << 20, "cuda": 1 << 30}
+KEPT_BYTES = {"cpu": 256 << 20, "cuda": 1 << 30}
 
 
 class Draw(NamedTuple):

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from objectives.activations import ACTIVATIONS
+from objectives.activations import ACTIVATIONS, LOG2_E
 from objectives.batches import Batches
 from objectives.convergence import Outcome, Progress, Trial
 from objectives.network import initial, right
@@ -169,7 +169,7 @@ class Bucket(ABC):
         torch.log_softmax(logits, -1, out=d)
         own = d.gather(-1, rows.labels)
         told_apart = right(d, own, out=logits).sum(-1)
-        d.exp_().mul_(1 / self.shape.classes).scatter_add_(-1, rows.labels, self._one[: len(d)])
+        d.mul_(LOG2_E).exp2_().mul_(1 / self.shape.classes).scatter_add_(-1, rows.labels, self._one[: len(d)])
         return told_apart, own.squeeze(-1).mean(-1).neg_()
 
     def _backward(self, rows: Rows) -> None:

@@ -99,11 +99,11 @@ class TrialArray:
             self._put_off([trial])
 
     def _bucket(self, shape: Shape, before: int) -> Bucket:
-        """A bucket for the next trial of a shape that has filled so many: on a GPU each is twice as large."""
+        """A bucket for a shape that has filled so many: on a CPU for what the cache holds, on a GPU twice as large."""
         common = self._batches, shape, self._target, self._hold
         if self._batches.device.type == "cuda":
             return GraphBucket(*common, min(8 << before, SLOTS["cuda"]))
-        return CompactBucket(*common, SLOTS["cpu"])
+        return CompactBucket(*common, min(max(1, self._bytes // self._bytes_of(shape)), SLOTS["cpu"]))
 
     def _put_alone(self, trial: Trial) -> None:
         solo = Solo(self._batches, self._target, self._hold)
