@@ -109,12 +109,12 @@ class Bucket(ABC):
         self._batches, self._target, self._hold = batches, target, hold
         new: dict[str, Any] = {"device": batches.device, "dtype": batches.dtype}
         whole: dict[str, Any] = {"device": batches.device, "dtype": torch.long}
-        self._p, self._g, self._m, self._v = (torch.zeros(slots, shape.parameters, **new) for _ in range(4))
+        self._p, self._g, self._m, self._v = (torch.empty(slots, shape.parameters, **new) for _ in range(4))
         weights, biases = _views(self._p, shape)
         gradients = _views(self._g, shape)
-        x = torch.zeros(slots, shape.classes, shape.inputs, **new)
-        labels = torch.zeros(slots, shape.classes, 1, **whole)
-        z, h, d = ([torch.zeros(slots, shape.classes, fan_out, **new) for _, fan_out in shape.layers] for _ in range(3))
+        x = torch.empty(slots, shape.classes, shape.inputs, **new)
+        labels = torch.zeros(slots, shape.classes, 1, **whole)  # free rows have some, too
+        z, h, d = ([torch.empty(slots, shape.classes, fan_out, **new) for _, fan_out in shape.layers] for _ in range(3))
         self._all = Rows(x, labels, weights, biases, *gradients, z, h[:-1], d)
         self._first = weights[1].storage_offset()  # parameters of the first layer
         self._formula = torch.zeros(slots, **whole)
@@ -149,8 +149,10 @@ class Bucket(ABC):
     def _load(self, row: int, trial: Trial) -> None:
         """Put a trial's initial parameters and its optimizer's state into a row."""
         configuration, rule = trial.configuration, RULES[trial.configuration.optimizer]
-        for rows, value in ((self._p, 0.0), (self._m, 0.0), (self._v, rule.v)):
-            rows[row] = value
+        if configuration.widths != self.shape.widths:
+            self._p[row] = 0  # of units of padding
+        self._m[row] = 0
+        self._v[row] = rule.v
         for place, (weight, bias) in enumerate(initial(trial, self._batches)):
             fan_out, fan_in = weight.shape
             self._all.weights[place][row, :fan_out, :fan_in] = weight

@@ -1,9 +1,18 @@
 """The one interface between the worker and what trains: admit while there is room, advance, take outcomes."""
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Protocol
 
 from objectives.convergence import Outcome, Progress, Trial
+
+
+class TrainerKind(StrEnum):
+    """How trials are trained."""
+
+    AUTO = "auto"  # in the array, but for trials that gain nothing there
+    ARRAY = "array"  # in the array, but for trials that no array holds
+    SOLO = "solo"  # one by one
 
 
 class Trainer(Protocol):

@@ -17,19 +17,26 @@ from objectives.solo import Solo, out_of_memory
 SLOTS = {"cpu": 16, "cuda": 64}  # at most: more trials in flight teach the sampler less
 CACHE_BYTES = 6 << 20  # that the slots of a CPU worker may fill: beyond it an epoch takes longer, not shorter
 ALONE_BYTES = 16 << 20  # a slot of a CPU worker from which on autograd costs nothing that could be saved
+SHY = 16  # trials without company after one that met none of its shape
 IDLE = 8  # empty buckets kept for the next trial of their shape
 
 
 class TrialArray:
-    """A trainer with as many slots as pay off on its device."""
+    """A trainer with as many slots as pay off on its device.
+
+    On a GPU all that the memory holds, since buckets overlap there. On a CPU a trial gains by company of its own shape
+    alone: beside others it only takes turns, and what is in flight teaches the sampler nothing. So another one is taken
+    while all that run share a bucket, and after a misfit the next SHY trials are trained without company.
+    """
 
     def __init__(self, batches: Batches, target: float, hold: int, *, always: bool = False) -> None:
-        """`always`: in a bucket even where that gains nothing."""
-        self._batches, self._target, self._hold = batches, target, hold
+        """`always`: fill every slot, and bucket every trial, also where that gains nothing."""
+        self._batches, self._target, self._hold, self._always = batches, target, hold, always
         self._parts: list[Bucket | Solo] = []
         self._waiting: list[Trial] = []  # for memory
-        self._slots = SLOTS[batches.device.type]
+        self._slots, self._shy = SLOTS[batches.device.type], 0
         if batches.device.type == "cuda":
+            self._always = True
             self._bytes = torch.cuda.mem_get_info(batches.device)[0] // 2
             self._alone = self._bytes // 8
         else:
@@ -39,9 +46,14 @@ class TrialArray:
     @property
     def room(self) -> int:
         running = self.running
-        taken = sum(self._bytes_of(self._shape(progress.trial)) for progress in running)
-        full = len(running) >= self._slots or taken >= self._bytes
-        return 0 if self._waiting or (running and full) else 1
+        if not running:
+            return 1
+        if self._waiting or len(running) >= self._slots:
+            return 0
+        if not self._always:
+            busy = [part for part in self._parts if part.running]
+            return int(not self._shy and len(busy) == 1 and busy[0].room > 0)
+        return int(sum(self._bytes_of(self._shape(progress.trial)) for progress in running) < self._bytes)
 
     @property
     def running(self) -> Sequence[Progress]:
@@ -51,7 +63,10 @@ class TrialArray:
     def admit(self, trial: Trial) -> None:
         if not self.room:
             raise ValueError("every slot of the trial array is taken")
+        self._shy = max(0, self._shy - 1)
         self._place(trial)
+        if len([part for part in self._parts if part.running]) > 1:
+            self._shy = SHY
 
     def advance(self, epochs: int) -> list[tuple[Trial, Outcome]]:
         while self._waiting and len(self.running) - len(self._waiting) < self._slots:

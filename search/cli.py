@@ -16,6 +16,7 @@ import typer
 
 from objectives.configuration import Configuration
 from objectives.devices import devices
+from objectives.trainer import TrainerKind
 from search import options, output, query
 from search.launch import EngineError, LocalEngine
 from search.output import Format
@@ -59,6 +60,10 @@ Storage = Annotated[str, typer.Option(envvar="FEWEST_STORAGE", help="sqlite:///F
 StudyName = Annotated[str, typer.Option(callback=_study_name, help="Name of the study in the storage.")]
 Output = Annotated[Format, typer.Option("--format", help="table for people, json or csv for programs")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")]
+Trainer = Annotated[
+    TrainerKind,
+    typer.Option(help="array: many trials as one computation; solo: one by one; auto: each where it trains faster"),
+]
 Classes = Annotated[
     str | None, typer.Option(help=f"Class counts: 256, or 16,64,256, or 16..1024.  [default: {DEFAULT_CLASSES}]")
 ]
@@ -101,6 +106,7 @@ def launch(
     hold: Hold = None,
     max_epochs: MaxEpochs = None,
     device: Device = "auto",
+    trainer: Trainer = TrainerKind.AUTO,
     seed: Seed = None,
     storage: Storage = STORAGE,
     study: StudyName = STUDY,
@@ -127,7 +133,7 @@ def launch(
     if difference:
         raise SpecError(f"study {study!r} in {redacted(storage)} has {difference}; name another with `--study`")
     store.write(studies.reopen, record.study_id, trials, timeout, retries)
-    engine = LocalEngine(store, record, storage, [there[i % len(there)] for i in range(workers or len(there))])
+    engine = LocalEngine(store, record, storage, [there[i % len(there)] for i in range(workers or len(there))], trainer)
     with View(output.err) as view:
         finished = engine.run(view.show)
     state = store.read(query.status, record)
@@ -152,7 +158,12 @@ def launch(
 
 
 @app.command(epilog="Example: `fewest worker --study default` on every core or machine that reaches the storage")
-def worker(device: Device = "auto", storage: Storage = STORAGE, study: StudyName = STUDY) -> None:
+def worker(
+    device: Device = "auto",
+    trainer: Trainer = TrainerKind.AUTO,
+    storage: Storage = STORAGE,
+    study: StudyName = STUDY,
+) -> None:
     """Serve a study from one process until it has no more to do. `launch` starts these; more may join at any time."""
     parent = os.environ.get("FEWEST_PARENT")
     store = Store.open(storage, patience=OUTAGE_SECONDS, wait=OUTAGE_SECONDS if parent else 0)
@@ -163,7 +174,7 @@ def worker(device: Device = "auto", storage: Storage = STORAGE, study: StudyName
 
     output.notice(f"serving study {study!r} on {place}")
     try:
-        Worker(store, record, place, parent=int(parent) if parent else None).work()
+        Worker(store, record, place, parent=int(parent) if parent else None, kind=trainer).work()
     except Left:
         raise typer.Exit(130) from None
     except RuntimeError as error:

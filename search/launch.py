@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
+from objectives.trainer import TrainerKind
 from search import query
 from search.processes import bury_the_dead, handling
 from storage.engine import StorageError
@@ -45,8 +46,10 @@ class _Worker:
 class LocalEngine:
     """Worker processes for one study."""
 
-    def __init__(self, store: Store, study: StudyRecord, url: str, devices: Sequence[str]) -> None:
-        self._store, self._study, self._url = store, study, url
+    def __init__(
+        self, store: Store, study: StudyRecord, url: str, devices: Sequence[str], trainer: TrainerKind
+    ) -> None:
+        self._store, self._study, self._url, self._trainer = store, study, url, trainer
         bury_the_dead(store)
         self._workers = [self._start(device) for device in devices]
         self._restarts = self._outcomes = 0
@@ -75,7 +78,8 @@ class LocalEngine:
 
     def _start(self, device: str) -> _Worker:
         # -P: a file in the user's directory must not stand in for a module of ours or of Python's
-        command = [sys.executable, "-P", "-m", "search.cli", "worker", "--study", self._study.name, "--device", device]
+        command = [sys.executable, "-P", "-m", "search.cli", "worker"]
+        command += ["--study", self._study.name, "--device", device, "--trainer", self._trainer]
         environment = os.environ | {
             "FEWEST_STORAGE": self._url,
             "FEWEST_PARENT": str(os.getpid()),

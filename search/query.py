@@ -115,7 +115,7 @@ def _record(row: Any) -> dict[str, Any]:
 
 
 def status(connection: Connection, study: StudyRecord) -> dict[str, Any]:
-    """How far the study is: its trials by state, workers with a live lease, epochs trained and the incumbent."""
+    """How far the study is: its trials by state, its living workers and how busy they are, and the incumbent."""
     mine = runs.c.study_id == study.study_id
     trial = and_(mine, runs.c.replicate == 0, runs.c.trial.is_not(None))
     row = connection.execute(select(studies).where(studies.c.study_id == study.study_id)).one()
@@ -137,6 +137,9 @@ def status(connection: Connection, study: StudyRecord) -> dict[str, Any]:
     again = select(func.count()).where(mine, runs.c.replicate > 0, runs.c.state == RunState.DONE)
     confirming = select(func.count()).where(unfinished, runs.c.trial_id.is_(None))
     found = connection.execute(select(runs).where(_hits(study)).order_by(epochs, runs.c.trial).limit(1)).first()
+    busy = workers.c.worker_id.in_(select(runs.c.worker_id).where(held))
+    loads = (func.sum(column) for column in (workers.c.slots, workers.c.occupied, workers.c.rate))
+    slots, occupied, rate = connection.execute(select(*loads).where(busy)).one()
     return {
         "study": study.name,
         "budget": row.budget,
@@ -151,6 +154,9 @@ def status(connection: Connection, study: StudyRecord) -> dict[str, Any]:
         "replicates": connection.scalar(again),
         "confirming": connection.scalar(confirming),
         "workers": connection.scalar(select(func.count(runs.c.worker_id.distinct())).where(held)),
+        "slots": slots,
+        "occupied": occupied,
+        "epochs_per_second": rate,
         "stopping": row.stopping,
         "epochs_trained": sum(int(found.epochs or 0) for found in ends.values()),
         "incumbent": None if found is None else _record(found),

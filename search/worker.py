@@ -1,19 +1,22 @@
-"""A worker: one process on one device that asks, trains and tells until the study has no more to do.
+"""A worker: one process on one device that keeps its trainer's slots full: it asks, trains and tells.
 
 One signal drains it: it takes no new trial and finishes what it runs. A second one makes it leave at once; what
 it ran is released for others. Killed outright, it loses its lease and the same trials are tried again: within seconds
 where a worker of the same machine sees it, else when the lease expires. While the database is away it waits.
 """
 
+import math
 import os
 import platform
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,9 @@ from typing import Any
 import torch
 
 from objectives.batches import Batches
-from objectives.trainer import Trainer
+from objectives.convergence import Outcome, Progress, Trial
+from objectives.solo import Solo
+from objectives.trainer import Trainer, TrainerKind
 from objectives.trial_array import TrialArray
 from objectives.waves import Waves
 from search.processes import bury_the_dead, handling, this_process
@@ -29,14 +34,23 @@ from search.stopping import burst
 from search.study import Study
 from storage import leases, ledger
 from storage.engine import StorageError
-from storage.leases import LEASE_SECONDS
+from storage.leases import LEASE_SECONDS, Load
 from storage.ledger import Run
 from storage.store import BRIEF_SECONDS, Store
 from storage.studies import StudyRecord
 
 POLL_SECONDS = 0.2  # between two questions whether there is something to do again
+LOOK_SECONDS = 0.05  # between two looks at what others have told
+FIRST_SECONDS = 2.0  # until the lease is renewed for the first time, so that `status` soon says how busy the slots are
 RENEW_SECONDS = 1.0  # between two tries to renew the lease while the database is away
 DEVICE_FAILED = 75  # exit status: the device's fault, so another process may do better (EX_TEMPFAIL)
+
+
+_TRAINERS: dict[TrainerKind, Callable[[Batches, float, int], Trainer]] = {
+    TrainerKind.AUTO: TrialArray,
+    TrainerKind.ARRAY: partial(TrialArray, always=True),
+    TrainerKind.SOLO: Solo,
+}
 
 
 class Left(Exception):
@@ -44,9 +58,22 @@ class Left(Exception):
 
 
 class Worker:
-    """Serves one study on one device until the study is over or stopped, it is drained, or its parent is gone."""
+    """Serves one study on one device until the study is over or stopped, it is drained, or its parent is gone.
 
-    def __init__(self, store: Store, record: StudyRecord, device: str, parent: int | None = None) -> None:
+    On a GPU asking and telling are a thread's, one run ahead, so that a slow sampler or database leaves it busy. On a
+    CPU they would only take turns with the training on one core, and at random: there they are done in between, so that
+    a single worker's study is a function of its seed.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        record: StudyRecord,
+        device: str,
+        parent: int | None = None,
+        kind: TrainerKind = TrainerKind.AUTO,
+        ahead: bool | None = None,  # ask and tell from a thread; by default on a GPU
+    ) -> None:
         torch.set_num_threads(1)  # several threads in each of several workers make all of them slower
         self._store, self._parent = store, parent
         bury_the_dead(store)
@@ -55,8 +82,14 @@ class Worker:
         self._study = Study(store, record, self._worker_id)
         spec = self._study.spec
         batches = Batches(Waves(spec.inputs, spec.sigma), device)
-        self._trainer: Trainer = TrialArray(batches, spec.target, spec.hold)
+        self._trainer: Trainer = _TRAINERS[kind](batches, spec.target, spec.hold)
+        self._ahead = device != "cpu" if ahead is None else ahead
+        self._clerk: Executor = ThreadPoolExecutor(1, "clerk") if self._ahead else _Inline()
+        self._asked: Future[Run | None] | None = None
+        self._telling: list[Future[None]] = []
         self._held: dict[int, Run] = {}
+        self._meter = Meter()
+        self._looked = self._asked_in_vain = -math.inf
         self._draining = False
 
     def work(self) -> None:
@@ -67,38 +100,70 @@ class Worker:
                     pass
         finally:
             self._store.patience = min(self._store.patience, BRIEF_SECONDS)
+            self._clerk.shutdown(cancel_futures=True)
             with suppress(StorageError):  # then the lease ends by itself
                 self._store.write(leases.retire, self._worker_id)
 
     def _step(self) -> bool:
         self._draining |= self._parent not in (None, os.getppid())
         while self._trainer.room and not self._draining:
-            run = self._study.ask(self._held)
+            run = self._next()
             if run is None:
                 break
-            self._held[run.run_id] = run
             self._trainer.admit(self._study.trial(run))
-        if not self._held:
+        if self._ahead and self._trainer.running and self._asked is None and not self._draining:
+            self._asked = self._clerk.submit(self._ask)
+        if not self._trainer.running:
+            for told in self._telling:
+                told.result()
             if self._draining or self._study.stopping or self._study.over:
                 return False
             time.sleep(POLL_SECONDS)
             return True
         self._train()
-        self._study.look()
         for progress in self._trainer.running:
             self._study.judge(self._held[progress.trial.key], progress)
         return True
 
+    def _next(self) -> Run | None:
+        """A run to train; None if there is none now, or none yet and others train."""
+        trains = bool(self._trainer.running)
+        if trains and time.monotonic() - self._asked_in_vain < POLL_SECONDS:
+            return None
+        asked = self._asked or self._clerk.submit(self._ask)
+        if trains and not asked.done():
+            self._asked = asked
+            return None
+        run, self._asked = asked.result(), None
+        if run is None:
+            self._asked_in_vain = time.monotonic()
+        return run
+
+    def _ask(self) -> Run | None:
+        run = self._study.ask(tuple(self._held))
+        if run:
+            self._held[run.run_id] = run
+        return run
+
+    def _tell(self, trial: Trial, outcome: Outcome) -> None:
+        self._study.tell(self._held[trial.key], trial, outcome)
+        del self._held[trial.key]
+
     def _train(self) -> None:
+        running = self._trainer.running
         try:
-            ended = self._trainer.advance(burst(self._trainer.running))
+            with self._meter.training(running, self._trainer.room):
+                ended = self._trainer.advance(burst(running))
         except RuntimeError as error:  # the device's fault, not the configuration's: try again elsewhere
             reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
-            for run in self._held.values():
-                self._store.write(ledger.fault, run, reason)
+            for progress in running:
+                self._store.write(ledger.fault, self._held[progress.trial.key], reason)
             raise
-        for trial, outcome in ended:
-            self._study.tell(self._held.pop(trial.key), trial, outcome)
+        self._telling = [told for told in self._telling if not told.done() or told.result()]
+        self._telling += [self._clerk.submit(self._tell, *found) for found in ended]
+        if ended or time.monotonic() - self._looked > LOOK_SECONDS:
+            self._telling.append(self._clerk.submit(self._study.look))
+            self._looked = time.monotonic()
 
     @contextmanager
     def _lease(self) -> Iterator[None]:
@@ -106,10 +171,10 @@ class Worker:
         over, store = threading.Event(), replace(self._store, patience=0.0)
 
         def renew() -> None:
-            pause = LEASE_SECONDS / 3
+            pause = FIRST_SECONDS
             while not over.wait(pause):
                 try:
-                    store.write(leases.renew, self._worker_id)
+                    store.write(leases.renew, self._worker_id, self._meter.load())
                     bury_the_dead(store)
                     pause = LEASE_SECONDS / 3
                 except StorageError:  # the next ask or tell meets the same fault and reports it
@@ -129,6 +194,42 @@ class Worker:
             self._store.patience = 0.0
             raise Left
         self._draining = True
+
+
+class Meter:
+    """How busy a worker's slots are."""
+
+    def __init__(self) -> None:
+        self._since, self._slots, self._slot_seconds, self._epochs = time.monotonic(), 0, 0.0, 0
+
+    @contextmanager
+    def training(self, running: Sequence[Progress], room: int) -> Iterator[None]:
+        """While those train, and room for others is left."""
+        began, before = time.monotonic(), _epochs(running)
+        yield
+        self._slots = max(self._slots, len(running) + room)
+        self._slot_seconds += (time.monotonic() - began) * len(running)
+        self._epochs += _epochs(running) - before
+
+    def load(self) -> Load:
+        """Since it was asked last."""
+        seconds = time.monotonic() - self._since
+        load = Load(self._slots, self._slot_seconds / seconds, self._epochs / seconds)
+        self.__init__()  # type: ignore[misc]
+        return load
+
+
+def _epochs(running: Sequence[Progress]) -> int:
+    return sum(max(progress.epoch, 0) for progress in running)
+
+
+class _Inline(Executor):
+    """Does what it is given at once."""
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(function(*arguments, **options))
+        return done
 
 
 def software() -> dict[str, Any]:

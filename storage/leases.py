@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Text, and_, bindparam, insert, select, update
@@ -22,6 +22,18 @@ class Process:
     number: int
 
 
+@dataclass(frozen=True)
+class Load:
+    """How busy a worker has been since it last said so."""
+
+    #: Trials that it can train at once.
+    slots: int
+    #: How many of them trained, on average.
+    occupied: float
+    #: Trial-epochs per second.
+    rate: float
+
+
 def register(
     connection: Connection, name: str, device: str, software: Mapping[str, Any], process: Process | None = None
 ) -> int:
@@ -38,10 +50,11 @@ def register(
     return int(connection.execute(row.returning(workers.c.worker_id)).scalar_one())
 
 
-def renew(connection: Connection, worker_id: int) -> None:
-    """Extend the lease on all that the worker runs."""
+def renew(connection: Connection, worker_id: int, load: Load | None = None) -> None:
+    """Extend the lease on all that the worker runs, and report how busy it is."""
     mine = workers.c.worker_id == worker_id
-    connection.execute(update(workers).where(mine).values(expires=now() + LEASE_SECONDS))
+    values = asdict(load) if load else {}
+    connection.execute(update(workers).where(mine).values(expires=now() + LEASE_SECONDS, **values))
 
 
 def retire(connection: Connection, worker_id: int) -> None:

@@ -34,6 +34,11 @@ STEPS = {
         "CREATE INDEX fewest_runs_classes ON fewest_runs "
         "(study_id, classes, replicate, state, converged, epochs, trial)",
     ),
+    2: (
+        "ALTER TABLE fewest_workers ADD COLUMN slots INTEGER",
+        "ALTER TABLE fewest_workers ADD COLUMN occupied DOUBLE PRECISION",
+        "ALTER TABLE fewest_workers ADD COLUMN rate DOUBLE PRECISION",
+    ),
 }
 
 

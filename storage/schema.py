@@ -10,7 +10,7 @@ from enum import StrEnum
 import sqlalchemy as sa
 from sqlalchemy import Boolean, Column, Double, Index, Integer, LargeBinary, Table, Text, UniqueConstraint
 
-VERSION = 2
+VERSION = 3
 #: `told` of a run that has no outcome yet: after every place in the order, so that one range of one index holds both
 #: what a reader has not seen and what is unfinished.
 PENDING = 2**31 - 1
@@ -54,6 +54,10 @@ workers = Table(
     Column("expires", Double, nullable=False),  # the lease of every run it holds
     Column("machine", Text),  # where `process` can be looked up; null where that is unknown
     Column("process", Integer),
+    # What it reported with its last renewal; null before the first.
+    Column("slots", Integer),
+    Column("occupied", Double),  # slots that trained, on average
+    Column("rate", Double),  # trial-epochs per second
     Index("fewest_workers_expires", "expires"),
 )
 
