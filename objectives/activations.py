@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-#: exp(x) = exp2(x · LOG2_E): on a CPU a third of exp's time, a fifteenth where it comes to nothing.
+#: exp(x) = exp2(x · LOG2_E): on a CPU a third of exp's time, a fifteenth where it underflows.
 LOG2_E = math.log2(math.e)
 _nn: Any = torch._C._nn
 _aten = torch.ops.aten

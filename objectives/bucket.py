@@ -10,6 +10,7 @@ By hand, since on a CPU autograd and Python cost more than the arithmetic of a n
 needs memory that stays in its place.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -20,7 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from objectives.activations import ACTIVATIONS, LOG2_E
+from objectives.activations import ACTIVATIONS
 from objectives.batches import Batches
 from objectives.convergence import Outcome, Progress, Trial
 from objectives.network import initial, right
@@ -28,6 +29,7 @@ from objectives.optimizers import RULES, Coefficients, update_cpu
 
 Key = TypeVar("Key")
 ALIGNED = 16  # numbers: 64 bytes, since a BLAS may round differently at another alignment
+VECTOR = 32  # numbers that torch's elementwise loops take at once, and round otherwise than what is left over
 
 
 class Shape(NamedTuple):
@@ -57,6 +59,11 @@ class Shape(NamedTuple):
 def up(number: int, grain: int = ALIGNED) -> int:
     """Rounded up to whole grains."""
     return -(-number // grain) * grain
+
+
+def grain(classes: int) -> int:
+    """Units that a hidden layer is padded to, so that no vector and no alignment depends on a slot's place."""
+    return max(ALIGNED, VECTOR // math.gcd(classes, VECTOR))
 
 
 @dataclass
@@ -167,11 +174,12 @@ class Bucket(ABC):
             torch.baddbmm(rows.biases[place], rows.inputs[place], rows.transposed[place], out=z)
             if place < len(rows.h):
                 self._activate(place, rows)
-        logits, d = rows.z[-1], rows.d[-1]
-        torch.log_softmax(logits, -1, out=d)
-        own = d.gather(-1, rows.labels)
-        told_apart = right(d, own, out=logits).sum(-1)
-        d.mul_(LOG2_E).exp2_().mul_(1 / self.shape.classes).scatter_add_(-1, rows.labels, self._one[: len(d)])
+        z, d = rows.z[-1], rows.d[-1]
+        torch.softmax(z, -1, out=d)
+        torch.log_softmax(z, -1, out=z)
+        own = z.gather(-1, rows.labels)
+        told_apart = right(z, own, out=z).sum(-1)
+        d.mul_(1 / self.shape.classes).scatter_add_(-1, rows.labels, self._one[: len(d)])
         return told_apart, own.squeeze(-1).mean(-1).neg_()
 
     def _backward(self, rows: Rows) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from objectives.batches import Batches
-from objectives.bucket import Bucket, CompactBucket, Shape, up
+from objectives.bucket import Bucket, CompactBucket, Shape, grain, up
 from objectives.convergence import End, Outcome, Progress, Trial
 from objectives.graph_bucket import GraphBucket
 from objectives.solo import Solo, out_of_memory
@@ -87,7 +87,8 @@ class TrialArray:
     def _shape(self, trial: Trial) -> Shape:
         """Widths rounded up: a little on a CPU, where padding costs time; to powers of two on a GPU, to share."""
         cuda, configuration = self._batches.device.type == "cuda", trial.configuration
-        widths = (1 << (max(width, 32) - 1).bit_length() if cuda else up(width) for width in configuration.widths)
+        fine = grain(configuration.classes)
+        widths = (1 << (max(width, 32) - 1).bit_length() if cuda else up(width, fine) for width in configuration.widths)
         return Shape(self._batches.problem.inputs, tuple(widths), configuration.classes)
 
     def _bytes_of(self, shape: Shape) -> int:

@@ -4,7 +4,8 @@
 their initial weights for the same number of epochs on the same batches, drawn beforehand for all, in turn, one thread
 each. Each gives every trial's loss and accuracy of every epoch. Printed as Markdown: ms per trial-epoch (median of the
 rounds), how many times as long as the trial array (median and range of the rounds), and how much longer its first call
-took: its compilation. Adam throughout, but in the mixed draw, which is 16 configurations of the default space. JAX and Keras take part where installed.
+took, which is its compilation. Adam throughout, but in the mixed draw: 16 configurations of the default space. JAX and
+Keras take part where installed.
 """
 
 import argparse
@@ -151,7 +152,10 @@ def vmapped(task: Task) -> Callable[[], None]:
     gradient = torch.func.vmap(torch.func.grad_and_value(loss, has_aux=True), in_dims=(0, None, None))
 
     def train() -> None:
-        stacks = [tuple(map(torch.stack, zip(*layer, strict=True))) for layer in zip(*map(task.initial, task.trials), strict=True)]
+        stacks = [
+            tuple(map(torch.stack, zip(*layer, strict=True)))
+            for layer in zip(*map(task.initial, task.trials), strict=True)
+        ]
         moments = [[(torch.zeros_like(p), torch.zeros_like(p)) for p in layer] for layer in stacks]
         for epoch in range(task.epochs):
             gradients, _ = gradient(stacks, *task.data(c, epoch))
@@ -204,16 +208,20 @@ def jaxed(task: Task) -> Callable[[], None]:
 
 
 def kerased(task: Task) -> Callable[[], None]:
-    """Keras: train_on_batch, one trial after the other."""
+    """Keras: train_on_batch, one trial after the other, in a model that is compiled once."""
     import keras
+
+    c = task.trials[0].configuration
+    layers = [keras.layers.Dense(width, activation="sigmoid") for width in c.widths]
+    model = keras.Sequential([keras.Input((225,)), *layers, keras.layers.Dense(c.classes, activation="softmax")])
+    loss = keras.losses.SparseCategoricalCrossentropy()
+    model.compile(keras.optimizers.Adam(c.lr), loss, metrics=["accuracy"])
 
     def train() -> None:
         for trial in task.trials:
-            c = trial.configuration
-            layers = [keras.layers.Dense(width, activation="sigmoid") for width in c.widths]
-            model = keras.Sequential([keras.Input((225,)), *layers, keras.layers.Dense(c.classes, activation="softmax")])
-            loss = keras.losses.SparseCategoricalCrossentropy()
-            model.compile(keras.optimizers.Adam(c.lr), loss, metrics=["accuracy"])
+            model.set_weights([part.numpy().T for layer in task.initial(trial) for part in layer])
+            for variable in model.optimizer.variables[2:]:
+                variable.assign(np.zeros(variable.shape, np.float32))
             for epoch in range(task.epochs):
                 x, labels = task.data(c, epoch)
                 model.train_on_batch(x.numpy(), labels.numpy())

@@ -58,8 +58,10 @@ def alone(trial: Trial, batches: Batches = DOUBLE) -> Outcome:
     return outcomes(Solo(batches, 0.99, 3), [trial])[trial.key]
 
 
-def bucket(kind: type[Bucket], batches: Batches = DOUBLE, layers: int = 1, slots: int = 8, width: int = 16) -> Bucket:
-    return kind(batches, Shape(batches.problem.inputs, (width,) * layers, 12), 0.99, 3, slots)
+def bucket(
+    kind: type[Bucket], batches: Batches = DOUBLE, layers: int = 1, slots: int = 8, width: int = 16, classes: int = 12
+) -> Bucket:
+    return kind(batches, Shape(batches.problem.inputs, (width,) * layers, classes), 0.99, 3, slots)
 
 
 def assert_equal(found: Outcome, expected: Outcome, rel: float) -> None:
@@ -129,22 +131,35 @@ def test_float32_begins_as_the_solo_trainer_does() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(("layers", "inputs", "width"), [(1, 225, 64), (2, 225, 32), (2, 20, 16), (1, 225, 208)])
-@pytest.mark.parametrize("kind", BUCKETS)
-def test_neighbours_change_no_bit(kind: type[Bucket], layers: int, inputs: int, width: int, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(
+    ("kind", "layers", "inputs", "width", "classes"),
+    [
+        (CompactBucket, 1, 225, 208, 12),
+        (CompactBucket, 2, 225, 32, 32),
+        (CompactBucket, 2, 20, 32, 7),
+        (GraphBucket, 1, 50, 16, 12),
+        (GraphBucket, 2, 20, 32, 7),
+    ],
+)
+def test_neighbours_change_no_bit(
+    kind: type[Bucket], layers: int, inputs: int, width: int, classes: int, dtype: torch.dtype
+) -> None:
     """Alone, in any order, beside one that diverges and after refills, a slot's numbers are the same to the bit."""
     batches, dice = Batches(Waves(inputs=inputs), dtype=dtype), random.Random(4)
-    kinds = {"width": width} | ({"width_2": width - 5} if layers == 2 else {})
+    same = {"classes": classes, "width": width} | ({"width_2": width - 5} if layers == 2 else {})
     trials = [
-        trial(key, configuration(dice, layers, **kinds, activation=name), cap=3 + 2 * key)
+        trial(key, configuration(dice, layers, **same, activation=name), cap=3 + 2 * key)
         for key, name in enumerate(ACTIVATIONS)
     ]
-    explodes = trial(99, configuration(dice, layers, **kinds, activation="silu", optimizer="adamw", lr=1e6), cap=200)
-    beside = outcomes(bucket(kind, batches, layers, slots=8, width=width), [*trials, explodes])
-    shuffled = outcomes(bucket(kind, batches, layers, slots=3, width=width), [explodes, *reversed(trials)], burst=2)
+    explodes = trial(99, configuration(dice, layers, **same, activation="silu", optimizer="adamw", lr=1e6), cap=200)
+
+    def made(slots: int) -> Bucket:
+        return bucket(kind, batches, layers, slots, width, classes)
+
+    beside, shuffled = outcomes(made(8), [*trials, explodes]), outcomes(made(3), [explodes, *reversed(trials)], burst=2)
     assert beside[99].end is End.DIVERGED
     for each in trials:
-        on_its_own = outcomes(bucket(kind, batches, layers, slots=8, width=width), [each])[each.key]
+        on_its_own = outcomes(made(8), [each])[each.key]
         for found in (beside[each.key], shuffled[each.key]):
             assert (found.curve, found.epochs, found.end) == (on_its_own.curve, on_its_own.epochs, on_its_own.end)
 
