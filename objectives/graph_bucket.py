@@ -6,10 +6,11 @@ epoch at which a trial ended is exact; until the burst is over its slot trains o
 compute each of them and choose.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,7 +43,7 @@ class GraphBucket(Bucket):
         self._live = torch.zeros(BURST, slots, 1, device=device, dtype=torch.bool)
         self._coefficients = torch.zeros(BURST, slots, 8, **new)
         self._seen = torch.zeros(BURST, 2, slots, **new)  # how many classes are told apart, loss
-        self._graph: torch.cuda.CUDAGraph | None = None
+        self._replay: Callable[[], None] | None = None  # one epoch
         self._stream: torch.cuda.Stream | None = None
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
@@ -63,7 +64,7 @@ class GraphBucket(Bucket):
         row, configuration = self._slots.index(None), trial.configuration
         if configuration.activation not in self._activations:
             self._activations[configuration.activation] = ACTIVATIONS[configuration.activation]
-            self._graph = None
+            self._replay = None
         self._load(row, trial)
         self._kind[row] = list(self._activations).index(configuration.activation)
         self._gain[row] = configuration.gain
@@ -91,16 +92,15 @@ class GraphBucket(Bucket):
         self._started = perf_counter()
         self._begun = self._write(taken, min(epochs, BURST))
         if self._stream is None:
+            self._replay = self._replay or self._warmed_up()
             for _ in range(self._begun):
-                self._one_epoch()
+                self._replay()
             return
         self._stream.wait_stream(torch.cuda.current_stream(self._batches.device))
         with torch.cuda.stream(self._stream):
-            if self._graph is None:
-                self._graph = self._captured()
-            self._epoch.zero_()
+            self._replay = self._replay or self._captured(self._stream)
             for _ in range(self._begun):
-                self._graph.replay()
+                self._replay()
 
     def release(self) -> list[Trial]:
         released = [slot.trial for slot in self._slots if slot]
@@ -118,8 +118,8 @@ class GraphBucket(Bucket):
     def _write(self, taken: Sequence[tuple[int, Slot]], epochs: int) -> int:
         """Fill the burst's tables; how many epochs they hold, fewer if the slots see too many different batches."""
         draws: dict[int, tuple[int, Batch]] = {}  # by identity
-        which, live = torch.zeros(BURST, len(self._slots), dtype=torch.long), torch.zeros(BURST, len(self._slots), 1)
-        coefficients = torch.zeros(BURST, len(self._slots), 8, dtype=torch.float64)
+        which = np.zeros((BURST, len(self._slots)), np.int64)
+        live, coefficients = np.zeros((*which.shape, 1), np.bool_), np.zeros((*which.shape, 8))
         for k in range(epochs):
             found = []
             for _, slot in taken:
@@ -133,12 +133,12 @@ class GraphBucket(Bucket):
                 which[k, row] = draws.setdefault(id(batch), (len(draws), batch))[0]
                 if slot.progress.epoch + k >= 0:  # else there is nothing to learn from yet
                     live[k, row] = 1
-                    coefficients[k, row] = torch.tensor(next(slot.schedule), dtype=torch.float64)
+                    coefficients[k, row] = next(slot.schedule)
         for place, batch in draws.values():
             self._drawn_x[place] = batch.x
             self._drawn_labels[place, :, 0] = batch.labels
         for table, values in ((self._which, which), (self._live, live), (self._coefficients, coefficients)):
-            table.copy_(values)
+            table.copy_(torch.from_numpy(values))
         self._epoch.zero_()
         return epochs
 
@@ -157,19 +157,27 @@ class GraphBucket(Bucket):
             slot.seconds += share
         self._begun = 0
 
-    def _captured(self) -> torch.cuda.CUDAGraph:
-        """The graph of one epoch. The epochs that warm it up change no parameter: no slot is live."""
-        live = self._live.clone()
-        self._live.zero_()
+    def _warmed_up(self) -> Callable[[], None]:
+        """One epoch, tried out: no slot is live meanwhile, and what the last evaluation left is put back."""
+        rows = self._all
+        left = [self._live, rows.x, rows.labels, *rows.z, *rows.h, *rows.d]
+        kept = [part.clone() for part in left]
         for _ in range(2):
+            self._live.zero_()
             self._epoch.zero_()
             self._one_epoch()
-        torch.cuda.current_stream().synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self._stream):
-            self._one_epoch()
-        self._live.copy_(live)
-        return graph
+        for part, value in zip(left, kept, strict=True):
+            part.copy_(value)
+        self._epoch.zero_()
+        return self._one_epoch
+
+    def _captured(self, stream: torch.cuda.Stream) -> Callable[[], None]:
+        """The graph of one epoch."""
+        one_epoch, graph = self._warmed_up(), torch.cuda.CUDAGraph()
+        stream.synchronize()
+        with torch.cuda.graph(graph, stream=stream):
+            one_epoch()
+        return graph.replay
 
     def _one_epoch(self) -> None:
         """Learn from the batches evaluated last, then evaluate the next ones."""

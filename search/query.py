@@ -139,7 +139,7 @@ def status(connection: Connection, study: StudyRecord) -> dict[str, Any]:
     found = connection.execute(select(runs).where(_hits(study)).order_by(epochs, runs.c.trial).limit(1)).first()
     busy = workers.c.worker_id.in_(select(runs.c.worker_id).where(held))
     loads = (func.sum(column) for column in (workers.c.slots, workers.c.occupied, workers.c.rate))
-    slots, occupied, rate = connection.execute(select(*loads).where(busy)).one()
+    load = connection.execute(select(*loads).where(busy)).one()
     return {
         "study": study.name,
         "budget": row.budget,
@@ -154,9 +154,9 @@ def status(connection: Connection, study: StudyRecord) -> dict[str, Any]:
         "replicates": connection.scalar(again),
         "confirming": connection.scalar(confirming),
         "workers": connection.scalar(select(func.count(runs.c.worker_id.distinct())).where(held)),
-        "slots": slots,
-        "occupied": occupied,
-        "epochs_per_second": rate,
+        "slots": load[0],
+        "occupied": load[1],
+        "epochs_per_second": load[2],
         "stopping": row.stopping,
         "epochs_trained": sum(int(found.epochs or 0) for found in ends.values()),
         "incumbent": None if found is None else _record(found),

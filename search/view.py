@@ -66,7 +66,12 @@ class View:
             return []
         rate = (finished - before) / (now - then)
         left = (status["budget"] - finished) / rate
-        return [f"{(latest - epochs) / (now - then):.0f} epochs/s · about {_duration(left)} left"] if left > 0 else []
+        busy = f" · {status['occupied']:.1f} of {status['slots']} slots busy" if status["slots"] else ""
+        return (
+            [f"{(latest - epochs) / (now - then):.0f} epochs/s{busy} · about {_duration(left)} left"]
+            if left > 0
+            else []
+        )
 
 
 def _counts(status: dict[str, Any]) -> str:

@@ -39,6 +39,8 @@ def test_command(line: str, directory: Path) -> None:
         ("storage", "--sizes 0 --trials 3 --rounds 1", "| Postgres | 0 |"),
         ("queries", "--trials 200 --times 1", "| Postgres | a look |"),
         ("history", "--sizes 20 --trials 15 --seeds 1", "| trap |"),
+        ("training", "--rounds 1 --cases mixed", "| mixed | eager, fused, unread |"),
+        ("trainers", "--seeds 1 --trials 15 --classes 8 --inputs 16 --max-epochs 30", "| auto |"),
     ],
 )
 def test_a_benchmark_runs(name: str, short: str, said: str) -> None:
