@@ -20,6 +20,7 @@ def train(
     spec: StudySpec, configuration: Configuration, device: str, save: Path | None, show: Callable[[str], None]
 ) -> dict[str, Any]:
     """The outcome as a record; with `save`, the parameters and trained weights are written there for `torch.load`."""
+    torch.set_num_threads(1)  # as workers do: the same trial gives the same numbers
     trainer = Solo(Batches(Waves(spec.inputs, spec.sigma), device), spec.target, spec.hold)
     seeds = derive(spec.seed, "trial"), derive(spec.seed, "data")
     trainer.admit(Trial(0, configuration, *seeds, spec.max_epochs))

