@@ -40,7 +40,7 @@ def test_command(line: str, directory: Path) -> None:
         ("queries", "--trials 200 --times 1", "| Postgres | a look |"),
         ("history", "--sizes 20 --trials 15 --seeds 1", "| trap |"),
         ("training", "--rounds 1 --cases mixed", "| mixed | eager, fused, unread |"),
-        ("trainers", "--seeds 1 --trials 15 --classes 8 --inputs 16 --max-epochs 30", "| auto |"),
+        ("trainers", "--seeds 1 --trainers auto --trials 15 --classes 8 --inputs 16", "| auto |"),
     ],
 )
 def test_a_benchmark_runs(name: str, short: str, said: str) -> None:

@@ -1,9 +1,9 @@
 """The default study with each trainer: does the trial array get there sooner?
 
-`python -m tests.bench.trainers [--seeds 5] [LAUNCH OPTIONS …]` runs `fewest launch --trainer T --seed S`, alternating
-auto, array and solo, in an empty directory each. Per trainer: median trials per second from the first trial's start to
-the last one's end, and seconds from that start until a configuration of at most 3 epochs was known; then the ratios to
-solo, seed by seed. Raw figures go to stderr as JSON lines.
+`python -m tests.bench.trainers [--seeds 5] [--trainers auto,array,solo] [LAUNCH OPTIONS …]` runs `fewest launch
+--trainer T --seed S`, alternating the trainers, in an empty directory each. Per trainer: median trials per second from
+the first trial's start to the last one's end, and seconds from that start until a configuration of at most 3 epochs was
+known; then the ratios to the last trainer, seed by seed. Raw figures go to stderr as JSON lines.
 """
 
 import argparse
@@ -17,7 +17,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-TRAINERS = ("auto", "array", "solo")
 ENOUGH_EPOCHS = 3
 FIRST = (
     "SELECT (SELECT min(finished) FROM fewest_runs WHERE replicate = 0 AND trial IS NOT NULL AND converged "
@@ -47,18 +46,25 @@ def launched(trainer: str, seed: int, options: list[str]) -> dict[str, float | N
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--trainers", default="auto,array,solo")
     arguments, options = parser.parse_known_args()
-    found = [{trainer: launched(trainer, seed, options) for trainer in TRAINERS} for seed in range(arguments.seeds)]
+    trainers = arguments.trainers.split(",")
+    found = [{trainer: launched(trainer, seed, options) for trainer in trainers} for seed in range(arguments.seeds)]
     said = f"`fewest launch --trainer T --seed S {' '.join(options)}`".replace(" `", "`")
     print(f"{said} for {arguments.seeds} seeds on {len(os.sched_getaffinity(0))} cores, {platform.machine()}\n")
-    print("| trainer | trials per second: median | seconds to ≤ 3 epochs: median, worst | trials per second ÷ solo's |")
+    columns = (
+        "trials per second: median",
+        "seconds to ≤ 3 epochs: median, worst",
+        f"trials per second ÷ {trainers[-1]}'s",
+    )
+    print(f"| trainer | {' | '.join(columns)} |")
     print("|---|---|---|---|")
-    for trainer in TRAINERS:
+    for trainer in trainers:
         rates, firsts = ([each[trainer][what] for each in found] for what in ("rate", "first"))
         known = [first for first in firsts if first is not None]
         reached = f"{statistics.median(known):.1f}, {max(known):.1f}" if known else "–"
         missed = f" ({len(firsts) - len(known)} without)" if len(known) < len(firsts) else ""
-        ratios = [each[trainer]["rate"] / each["solo"]["rate"] for each in found]
+        ratios = [each[trainer]["rate"] / each[trainers[-1]]["rate"] for each in found]
         spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         print(f"| {trainer} | {statistics.median(rates):.1f} | {reached}{missed} | {spread} |")
 

@@ -200,14 +200,6 @@ def test_train_reports_one_object(fewest: Fewest, tmp_path: Path) -> None:
     assert other["loss"] != first["loss"]
 
 
-def test_the_question_fails_as_on_the_page(fewest: Fewest) -> None:
-    """After 300 epochs the question's model has learned next to nothing of 256 classes."""
-    done = fewest("train", "--preset", "question", "--format", "json")
-    answer = json.loads(done.stdout)
-    assert not answer["converged"] and answer["epochs"] == 300
-    assert answer["accuracy"] < 0.1 and 3 < answer["loss"] < 6
-
-
 def test_optuna_dashboard_shows_the_study(store: Path) -> None:
     """The dashboard's own server, on the same file, lists the study and every trial with parameters and value."""
     with socket.socket() as free:
