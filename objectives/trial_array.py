@@ -18,7 +18,7 @@ SLOTS = {"cpu": 16, "cuda": 64}  # at most: more trials in flight teach the samp
 CACHE_BYTES = 6 << 20  # that the slots of a CPU worker may fill: beyond it an epoch takes longer, not shorter
 ALONE_BYTES = 16 << 20  # a slot of a CPU worker from which on autograd costs nothing that could be saved
 SHY = 16  # trials without company after one that met none of its shape
-IDLE = 8  # empty buckets kept for the next trial of their shape
+IDLE = 8  # empty buckets on a GPU kept with their graphs for the next trial of their shape
 
 
 class TrialArray:
@@ -69,14 +69,16 @@ class TrialArray:
             self._shy = SHY
 
     def advance(self, epochs: int) -> list[tuple[Trial, Outcome]]:
-        while self._waiting and len(self.running) - len(self._waiting) < self._slots:
-            self._place(self._waiting.pop(0))
-        for part in [part for part in self._parts if isinstance(part, GraphBucket)]:  # all at once on the device
+        if not any(part.running for part in self._parts):
+            again, self._waiting = self._waiting[: self._slots], self._waiting[self._slots :]
+            for trial in again:
+                self._place(trial)
+        graphs = [part for part in self._parts if isinstance(part, GraphBucket)]
+        for part in graphs:  # all at once on the device
             self._guarded(part, part.begin, epochs)
         ended = [found for part in list(self._parts) for found in self._guarded(part, part.advance, epochs)]
-        empty = [part for part in self._parts if not part.running]
-        kept = [part for part in empty if isinstance(part, Bucket)][-IDLE:]
-        self._parts = [part for part in self._parts if part.running or part in kept]
+        idle = [part for part in self._parts if part in graphs and not part.running][-IDLE:]
+        self._parts = [part for part in self._parts if part.running or part in idle]
         return ended
 
     def release(self) -> list[Trial]:
@@ -137,18 +139,18 @@ class TrialArray:
                 raise
             self._put_off(part.release())
             return []
-        for trial, outcome in ended:
-            if outcome.end is End.OUT_OF_MEMORY and len(self.running) > len(self._waiting):
-                self._put_off([trial])
-                return []
+        neighbours = any(other.running for other in self._parts)
+        if neighbours and any(outcome.end is End.OUT_OF_MEMORY for _, outcome in ended):  # of a solo trainer's one
+            self._waiting += [trial for trial, _ in ended]
+            return []
         return ended
 
     def _put_off(self, trials: list[Trial]) -> None:
-        """Begin these again once fewer trials run; one that is left without neighbours is tried alone."""
+        """Begin these again, fewer at once, when nothing else runs; the last one left is tried by itself."""
         self._parts = [part for part in self._parts if part.running]
         if self._batches.device.type == "cuda":
             torch.cuda.empty_cache()
-        running = len(self.running) - len(self._waiting)
+        running = sum(len(part.running) for part in self._parts)
         if not running and len(trials) == 1:
             return self._put_alone(trials[0])
         self._slots = max(1, (running + len(trials)) // 2)
