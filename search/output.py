@@ -55,6 +55,8 @@ def record(row: dict[str, Any], format: Format) -> None:
     for name, cell in row.items():
         if name == "incumbent" and cell:
             cell = f"{epochs(cell['epochs'])}: {_in_words(cell)}"
+        if isinstance(cell, float):
+            cell = f"{cell:.3g}" if abs(cell) < 1000 else f"{cell:.0f}"
         if not isinstance(cell, dict):
             _add(table, name.replace("_", " "), "" if cell is None else cell)
     out.print(table)

@@ -33,6 +33,7 @@ class Stopping:
     max_epochs: int
     _incumbent: dict[int, int] = field(default_factory=dict)  # epochs, by classes
     _shortfalls: dict[tuple[int, int], list[float]] = field(default_factory=lambda: defaultdict(list))  # sorted
+    _noted: set[tuple[int, int]] = field(default_factory=set)  # running trials in those, by number and rung
     _judged: Counter[tuple[int, int, int]] = field(default_factory=Counter)  # by classes, bracket and rung
     _kept: Counter[tuple[int, int, int]] = field(default_factory=Counter)
 
@@ -44,7 +45,9 @@ class Stopping:
             self._incumbent[classes] = min(epochs, self._incumbent.get(classes, epochs))
         for place, (rung, found) in enumerate(zip(RUNGS, shortfalls, strict=True)):
             if found is not None:
-                insort(self._shortfalls[classes, rung], found)
+                if (number, rung) not in self._noted:
+                    insort(self._shortfalls[classes, rung], found)
+                self._noted.discard((number, rung))
                 if place >= _bracket(number):
                     self._judged[classes, _bracket(number), rung] += 1
                     self._kept[classes, _bracket(number), rung] += converged or epochs > rung
@@ -56,6 +59,13 @@ class Stopping:
     def room(self, epochs: int) -> int:
         """The cap of a trial that is to compete with one that converged in so many epochs."""
         return min(self.max_epochs, max(FLOOR, KAPPA * epochs))
+
+    def note(self, number: int, progress: Progress) -> None:
+        """Let others be compared with a running trial at the rung where it is: all that began together get there."""
+        rung = progress.epoch
+        if rung in RUNGS and (number, rung) not in self._noted:
+            insort(self._shortfalls[progress.trial.configuration.classes, rung], progress.shortfall())
+            self._noted.add((number, rung))
 
     def judge(self, number: int, progress: Progress) -> None:
         """Lower a running trial's cap to what it still deserves."""

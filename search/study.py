@@ -103,6 +103,11 @@ class Study:
         cap = self._stopping.cap(configuration.classes) if run.cap is None else run.cap
         return Trial(run.run_id, configuration, run.seed, run.data_seed, cap)
 
+    def note(self, run: Run, progress: Progress) -> None:
+        """Take account of how far a running trial has come."""
+        if run.cap is None and run.trial is not None:
+            self._stopping.note(run.trial, progress)
+
     def judge(self, run: Run, progress: Progress) -> None:
         """Lower the cap of a running trial to what it still deserves; replicates and references keep theirs."""
         if run.cap is None and run.trial is not None:

@@ -121,8 +121,10 @@ class Worker:
             time.sleep(POLL_SECONDS)
             return True
         self._train()
-        for progress in self._trainer.running:
-            self._study.judge(self._held[progress.trial.key], progress)
+        running = [(self._held[progress.trial.key], progress) for progress in self._trainer.running]
+        for about in (self._study.note, self._study.judge):
+            for run, progress in running:
+                about(run, progress)
         return True
 
     def _next(self) -> Run | None:

@@ -42,6 +42,19 @@ def test_a_rung_keeps_what_is_among_the_best_third() -> None:
     assert (bad.cap, good.cap) == (RUNGS[0], 300)
 
 
+def test_trials_that_run_together_are_compared_before_any_has_ended() -> None:
+    """Of a cohort that reaches its first rung at once, those behind the best third end there, and count once."""
+    stopping, cohort = Stopping(300), [running(RUNGS[0], accuracy) for accuracy in (0.9, 0.5, 0.3, 0.2, 0.1, 0.05)]
+    for about in (stopping.note, stopping.judge):
+        for number, progress in enumerate(cohort):
+            about(6 * number, progress)
+    assert [progress.cap for progress in cohort] == [300, 300, 300, RUNGS[0], RUNGS[0], RUNGS[0]]
+    seen = {rung: len(found) for (_, rung), found in stopping._shortfalls.items()}
+    for number, progress in enumerate(cohort):
+        stopping.learn(6 * number, 8, False, RUNGS[0], [progress.shortfall(), None, None, None])
+    assert seen[RUNGS[0]] == len(stopping._shortfalls[8, RUNGS[0]]) == 6
+
+
 def test_no_more_than_a_third_pass_however_good_each_is() -> None:
     """Where every trial is better than all before, still only one in three goes on."""
     stopping, passed = Stopping(300), 0

@@ -54,7 +54,7 @@ def test_killing_a_full_array_loses_and_doubles_nothing(url: str) -> None:
     long = {"max_epochs": 100_000, "target": 1.0, "hold": 1000, "sampler": "random"}
     record = swarm.made(url, 12, dimensions=ONE_SHAPE, **long)
     store = Store.open(url)
-    worker = swarm.start(swarm.work, url)
+    worker = swarm.start(swarm.work_unstopped, url)
     until = time.monotonic() + 60
     while store.read(query.status, record)["running"] < 10:
         assert time.monotonic() < until
@@ -95,6 +95,14 @@ def test_a_single_workers_study_is_a_function_of_its_seed(empty_sqlite: Path, tm
     assert found[0] == found[1]
 
 
+def test_a_first_cohort_is_stopped_at_its_rungs(sqlite: Store) -> None:
+    """Trials that fill the array together do not all run to the end before one has an outcome."""
+    record = made(sqlite, 16, sigma=0.5, sampler="random", max_epochs=2000)
+    Worker(sqlite, record, "cpu").work()
+    epochs = sorted(epochs for *_, epochs, _ in outcomes(sqlite)[:16])
+    assert epochs[0] == 4 and epochs[len(epochs) // 2] <= 36
+
+
 def test_a_slow_sampler_does_not_idle_the_device(sqlite: Store) -> None:
     """While a sampler takes its time in the thread, the trials that are there train on."""
     worker = Worker(sqlite, made(sqlite, 5, target=1.0, hold=1000, max_epochs=3000), "cpu", ahead=True)
@@ -114,6 +122,7 @@ def test_a_slow_sampler_does_not_idle_the_device(sqlite: Store) -> None:
         return advance(epochs)
 
     worker._study.ask, worker._trainer.advance = slow_ask, watched  # type: ignore[method-assign]
+    worker._study.judge = lambda run, progress: None  # type: ignore[method-assign]
     worker.work()
     assert sqlite.read(query.status, sqlite.read(studies.find, "s"))["done"] == 5 and during[0] > 20
 
@@ -144,7 +153,7 @@ def test_a_working_worker_reports_its_load(sqlite: Store) -> None:
         return reports[-1]
 
     worker._meter.load = heard  # type: ignore[method-assign]
-    worker._store = sqlite
+    worker._study.judge = lambda run, progress: None  # type: ignore[method-assign]
     began = time.monotonic()
     advance = worker._trainer.advance
 
