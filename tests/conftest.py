@@ -71,6 +71,15 @@ def empty_postgres(postgres: str) -> str:
 
 
 @pytest.fixture
+def sqlite(empty_sqlite: Path, tmp_path: Path) -> Iterator[Store]:
+    """An empty store on SQLite, for what is above it."""
+    shutil.copy(empty_sqlite, tmp_path / "store.db")
+    store = Store.open(f"sqlite:///{tmp_path}/store.db")
+    yield store
+    store.close()
+
+
+@pytest.fixture
 def store(url: str) -> Iterator[Store]:
     """An open store of each kind, without a study."""
     store = Store.open(url)

@@ -208,7 +208,7 @@ def test_many_data_seeds_shorten_a_burst() -> None:
         assert_equal(found[each.key], alone(each), rel=1e-10)
 
 
-def test_the_array_takes_what_fits_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_array_takes_what_fits_the_cache() -> None:
     """Narrow trials fill every slot, wide ones fewer, and one is always taken."""
 
     def admitted(width: int) -> int:

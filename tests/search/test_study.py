@@ -1,7 +1,6 @@
 """Ask and tell: every sampler, shared knowledge between workers, and the runs that name a winner."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,15 +16,6 @@ from storage.store import Store
 from storage.studies import StudyRecord
 
 FAST_LR = 0.1  # in these tests a trial converges, in so many epochs as its layers, if it learns faster than this
-
-
-@pytest.fixture
-def sqlite(empty_sqlite: Path, tmp_path: Path) -> Iterator[Store]:
-    """A store on SQLite: what is tested here is above it."""
-    shutil.copy(empty_sqlite, tmp_path / "store.db")
-    store = Store.open(f"sqlite:///{tmp_path}/store.db")
-    yield store
-    store.close()
 
 
 def begun(store: Store, budget: int, **fields: object) -> tuple[StudyRecord, Study]:

@@ -4,7 +4,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,6 @@ from tests.storage.test_ledger import OPTUNA, PARAMS
 
 #: Every trial of one shape, so that the array fills up.
 ONE_SHAPE = options.dimensions(["hidden_layers=1", "width=64"], [], [])
-
-
-@pytest.fixture
-def sqlite(empty_sqlite: Path, tmp_path: Path) -> Iterator[Store]:
-    shutil.copy(empty_sqlite, tmp_path / "store.db")
-    store = Store.open(f"sqlite:///{tmp_path}/store.db")
-    yield store
-    store.close()
 
 
 def made(store: Store, trials: int, **fields: Any) -> StudyRecord:
