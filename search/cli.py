@@ -86,6 +86,10 @@ def launch(
         int, typer.Option(min=1, max=MOST, help="Trials in all, over every run of this command.")
     ] = DEFAULT_TRIALS,
     timeout: Annotated[float | None, typer.Option(min=0, help="Seconds after which no new trial is begun.")] = None,
+    until_epochs: Annotated[
+        int | None,
+        typer.Option(min=0, max=MOST, help="Begin no new trial once a configuration of so few epochs is confirmed."),
+    ] = None,
     retries: Annotated[
         int | None,
         typer.Option(min=0, max=MOST, help=f"Attempts after the first, if workers die.  [default: {studies.RETRIES}]"),
@@ -132,7 +136,7 @@ def launch(
     difference = StudySpec.model_validate_json(record.spec).difference(spec)
     if difference:
         raise SpecError(f"study {study!r} in {redacted(storage)} has {difference}; name another with `--study`")
-    store.write(studies.reopen, record.study_id, trials, timeout, retries)
+    store.write(studies.reopen, record.study_id, trials, timeout, retries, until_epochs)
     engine = LocalEngine(store, record, storage, [there[i % len(there)] for i in range(workers or len(there))], trainer)
     with View(output.err) as view:
         finished = engine.run(view.show)

@@ -13,6 +13,7 @@ from bisect import insort
 from collections import defaultdict, deque
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -21,20 +22,35 @@ BEST = 50  # trials
 RECENT = 200  # trials
 
 
+GROUP = "classes"  # user attribute: values are compared within a class count
+
+
 @dataclass
 class _History:
     #: Trials that wait or run, by id.
     open: dict[int, None] = field(default_factory=dict)
     #: The latest that finished.
     recent: deque[FrozenTrial] = field(default_factory=lambda: deque(maxlen=RECENT))
-    #: The best, with value and number in front.
-    best: list[tuple[float, int, FrozenTrial]] = field(default_factory=list)
-    #: All that finished, of a study with several directions, where best has no one order.
-    all: list[FrozenTrial] = field(default_factory=list)
+    #: The best of each group, with value and number in front.
+    best: dict[Any, list[tuple[float, int, FrozenTrial]]] = field(default_factory=lambda: defaultdict(list))
+    #: The highest value of each group.
+    highest: dict[Any, float] = field(default_factory=dict)
+
+    def placed(self, trial: FrozenTrial) -> FrozenTrial:
+        """A complete trial with its place in its group for a value."""
+        group = trial.user_attrs.get(GROUP)
+        low, high = self.best[group][0][0], self.highest[group]
+        shown = copy.copy(trial)
+        shown.value = (trial.values[0] - low) / (high - low) if high > low else 0.0
+        return shown
 
 
 class Mirror(InMemoryStorage):
-    """Optuna's in-memory storage, but that `get_all_trials` forgets all finished trials except BEST and RECENT."""
+    """Optuna's in-memory storage of studies that minimise one value, but that it shows few of the finished trials.
+
+    `get_all_trials` forgets all but BEST and RECENT. Trials of several groups share one history: each value is then
+    shown as its place between the group's lowest, 0, and highest, 1.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,9 +72,11 @@ class Mirror(InMemoryStorage):
     ) -> list[FrozenTrial]:
         self.get_study_directions(study_id)  # KeyError for one that is not there
         history = self._histories[study_id]
-        kept = {trial.number: trial for _, _, trial in history.best}
-        kept |= {trial.number: trial for trial in (*history.recent, *history.all, *map(self.get_trial, history.open))}
+        kept = {trial.number: trial for best in history.best.values() for _, _, trial in best}
+        kept |= {trial.number: trial for trial in (*history.recent, *map(self.get_trial, history.open))}
         trials = [kept[number] for number in sorted(kept) if states is None or kept[number].state in states]
+        if len(history.best) > 1:
+            trials = [history.placed(trial) if trial.state == TrialState.COMPLETE else trial for trial in trials]
         return copy.deepcopy(trials) if deepcopy else trials
 
     def _note(self, study_id: int, trial_id: int) -> None:
@@ -67,11 +85,10 @@ class Mirror(InMemoryStorage):
             history.open[trial_id] = None
             return
         history.open.pop(trial_id, None)
-        if len(self.get_study_directions(study_id)) > 1:
-            history.all.append(trial)
-            return
         history.recent.append(trial)
         if trial.state == TrialState.COMPLETE and trial.value is not None:
-            sign = 1 if self.get_study_directions(study_id)[0].name == "MINIMIZE" else -1
-            insort(history.best, (sign * trial.value, trial.number, trial))
-            del history.best[BEST:]
+            group = trial.user_attrs.get(GROUP)
+            best = history.best[group]
+            history.highest[group] = max(trial.value, history.highest.get(group, trial.value))
+            insort(best, (trial.value, trial.number, trial))
+            del best[BEST:]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,14 @@ from search.spec import DEFAULT_CLASSES, SpecError
 PARAMETERS = ("classes", *defaults(2))
 
 
-def class_counts(text: str) -> Range | Choices:
-    """`256`, `16,64,256`, or a range `16..1024` on a log scale."""
+def class_counts(text: str) -> Choices:
+    """`256`, `16,64,256`, or `16..1024`: the lowest, doubled until the highest, so that each count is tried often."""
     if ".." in text:
-        low, _, high = text.partition("..")
-        return _range("classes", low, high)
+        low, high = (value("classes", end) for end in text.split("..", 1))
+        if low > high:
+            raise SpecError(f"`--classes {text}`: the range is empty")
+        doublings = takewhile(lambda classes: classes < high, (low << n for n in count()))
+        return Choices(values=(*doublings, high))
     return Choices(values=tuple(value("classes", part) for part in text.split(",")))
 
 

@@ -6,12 +6,17 @@ TPE ranks, so the order among misses decides: a flat penalty gives it nothing to
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import mean
+from itertools import combinations
+from math import comb
+from statistics import mean, median_low
 
 REPLICATES = 5  # fresh seeds that a candidate for winner is re-run on
 CONFIRMING = 4  # of which this many must converge
 FINALISTS = 5  # candidates confirmed before a winner is named
 CANDIDATES = 25  # candidates tried at most
+FIRST = 2  # replicates that can refute a candidate, run before the others
+SHARE = 4  # one epoch in so many may be spent on re-running the leader while the search goes on
+SIGNIFICANCE = 0.05  # below which one configuration's replicates are called better than another's
 
 
 def score(converged: bool, epochs: int, gap: float, max_epochs: int) -> float:
@@ -43,6 +48,16 @@ class Evidence:
         return len(self.scores) - self.converged > REPLICATES - CONFIRMING
 
     @property
+    def complete(self) -> bool:
+        """Confirmed, and every replicate has an outcome."""
+        return self.confirmed and len(self.scores) >= REPLICATES
+
+    @property
+    def typical(self) -> float:
+        """The median of the replicates' scores: epochs, if most of them converged."""
+        return median_low(self.scores)
+
+    @property
     def rank(self) -> tuple[int, float]:
         """Order of candidates: confirmed ones by their replicates' mean score, untried ones by epochs, refuted ones."""
         if self.confirmed:
@@ -59,6 +74,35 @@ def due(candidates: Iterable[Evidence]) -> list[tuple[Evidence, int]]:
     ordered = sorted(candidates, key=lambda candidate: (candidate.epochs, candidate.loss, candidate.trial))[:CANDIDATES]
     racing = [candidate for candidate in ordered if not candidate.refuted][:FINALISTS]
     return [(c, k) for k in range(1, REPLICATES + 1) for c in racing if k > len(c.scores)]
+
+
+def challenge(candidates: Iterable[Evidence], trained: int) -> list[tuple[Evidence, int]]:
+    """The replicates worth running before the search is over, after `trained` epochs in all: those of the leader.
+
+    None if a confirmed candidate is as quick, or if they would cost too much of the search so far. The FIRST of them,
+    which can refute it, come before the others.
+    """
+    standing = [candidate for candidate in candidates if not candidate.refuted]
+    leader = min(standing, key=lambda c: (c.epochs, -len(c.scores), c.loss, c.trial), default=None)
+    if leader is None or leader.epochs * REPLICATES * SHARE > trained:
+        return []
+    if any(candidate.complete and candidate.epochs <= leader.epochs for candidate in standing):
+        return []
+    upto = FIRST if len(leader.scores) < FIRST else REPLICATES
+    return [(leader, k) for k in range(len(leader.scores) + 1, upto + 1)]
+
+
+def tied(best: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether the replicates of two configurations do not show that the first is the better one.
+
+    A one-sided exact permutation test on mid-ranks (Wilcoxon 1945; Mann & Whitney 1947) at SIGNIFICANCE. Five against
+    five are told apart if nearly all of one are below all of the other.
+    """
+    pooled = [*best, *other]
+    ranks = [sum(value < this for value in pooled) + sum(value == this for value in pooled) / 2 for this in pooled]
+    seen = sum(ranks[: len(best)])
+    as_low = sum(sum(chosen) <= seen for chosen in combinations(ranks, len(best)))
+    return as_low > SIGNIFICANCE * comb(len(pooled), len(best))
 
 
 def front(fewest: Mapping[int, int]) -> list[int]:

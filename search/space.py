@@ -4,6 +4,7 @@ A dimension is a range (of whole or real numbers, on a log scale or not) or a tu
 parameter. The only condition: `width_2` exists where `hidden_layers` is 2.
 """
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,6 +15,10 @@ from objectives.configuration import CHOICES, Configuration, unknown
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import BaseTrial
+
+
+PRESETS = ("question", "answer")
+GROWING = ("width", "width_2", "gain")  # parameters whose good values grow with the class count
 
 
 class Range(BaseModel):
@@ -27,6 +32,17 @@ class Range(BaseModel):
     log: bool
     whole: bool
 
+    def at(self, u: float) -> int | float:
+        """The value at a fraction of the range, `u` in [0, 1); every whole number has an equal part of it."""
+        low, high = (self.low - 0.5, self.high + 0.5) if self.whole else (self.low, self.high)
+        found = low * (high / low) ** u if self.log else low + (high - low) * u
+        return self.nearest(found)
+
+    def nearest(self, value: float) -> int | float:
+        """The value of the range that is nearest."""
+        kept = min(max(value, self.low), self.high)
+        return math.floor(kept + 0.5) if self.whole else kept
+
 
 class Choices(BaseModel):
     """One of `values`."""
@@ -35,6 +51,10 @@ class Choices(BaseModel):
 
     kind: Literal["choices"] = "choices"
     values: tuple[str | int | float, ...]
+
+    def at(self, u: float) -> str | int | float:
+        """The value at a fraction of the choices, `u` in [0, 1)."""
+        return self.values[int(u * len(self.values))]
 
 
 Dimension = Annotated[Range | Choices, Field(discriminator="kind")]
@@ -77,6 +97,35 @@ def distributions(space: Mapping[str, Range | Choices], params: Mapping[str, Any
     return fixed.distributions
 
 
+def consistent(params: dict[str, Any]) -> dict[str, Any]:
+    """Without parameters that the others leave no place for."""
+    one_layer = params.get("hidden_layers") == 1
+    return {name: value for name, value in params.items() if not (one_layer and name == "width_2")}
+
+
+def fitted(space: Mapping[str, Range | Choices], params: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters moved into the space: numbers to the nearest of their range; what is no choice of it is left out."""
+    found: dict[str, Any] = {}
+    for name, dimension in space.items():
+        value = params.get(name)
+        if isinstance(dimension, Choices):
+            if value in dimension.values:
+                found[name] = value
+        elif value is not None:
+            found[name] = dimension.nearest(value)
+    return consistent(found)
+
+
+def carried(space: Mapping[str, Range | Choices], params: Mapping[str, Any], classes: int) -> dict[str, Any]:
+    """What is to other class counts as these parameters are to theirs: twice the classes, twice the width and gain.
+
+    A net that cuts its input into C bins needs units and frequencies in proportion to C.
+    """
+    ratio = classes / params["classes"]
+    grown = {name: params[name] * ratio for name in GROWING if name in params and isinstance(space[name], Range)}
+    return fitted(space, {**params, **grown, "classes": classes})
+
+
 def preset(name: str, classes: int) -> Configuration:
     """One of the page's two models: what its asker could not train (`question`), and the simpler one of its answer."""
     if name == "question":
@@ -93,4 +142,4 @@ def preset(name: str, classes: int) -> Configuration:
         return Configuration(
             classes=classes, width=8 * classes, activation="sigmoid", optimizer="adam", lr=1e-3, scaling="fixed"
         )
-    raise ValueError(unknown("preset", name, ("question", "answer")))
+    raise ValueError(unknown("preset", name, PRESETS))

@@ -2,14 +2,15 @@
 
 import hashlib
 import math
-from typing import Any, Literal, Self, get_args
+import re
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from objectives.configuration import WHOLE, check, unknown
 from search.space import Choices, Dimension, Range, defaults
 
-Sampler = Literal["tpe", "random", "gp", "qmc", "cmaes"]
+SAMPLERS = ("tpe", "random", "gp", "qmc", "cmaes")
 DEFAULT_CLASSES = 256
 
 
@@ -32,11 +33,14 @@ class StudySpec(BaseModel):
     hold: int = 3
     #: Most epochs of any trial.
     max_epochs: int = 300
-    sampler: Sampler = "tpe"
+    #: One of SAMPLERS, or the import path MODULE:CLASS of an Optuna sampler.
+    sampler: str = "tpe"
     #: Seed of the sampler, the initial weights and the data.
     seed: int = 0
     #: Dimension of each parameter by name, `classes` first.
     space: dict[str, Dimension]
+    #: Parameters of configurations to begin with, as far as they are given and fit into the space.
+    start: tuple[dict[str, Any], ...] = ()
 
     @model_validator(mode="after")
     def _validate(self) -> Self:
@@ -46,21 +50,22 @@ class StudySpec(BaseModel):
         _require(1 <= self.hold <= 1000, "hold", "from 1 to 1000", self.hold)
         _require(1 <= self.max_epochs <= 10_000_000, "max-epochs", "from 1 to 10000000", self.max_epochs)
         _require(0 <= self.seed < 1 << 63, "seed", "from 0 to 2^63 − 1", self.seed)
+        if self.sampler not in SAMPLERS and not re.fullmatch(r"[\w.]+:\w+", self.sampler):
+            raise SpecError(f"{unknown('`sampler`', self.sampler, SAMPLERS)}, or a sampler's import path MODULE:CLASS")
         for name, dimension in self.space.items():
             _check_dimension(name, dimension)
-        if self.sampler == "cmaes" and self.several_class_counts:
-            raise SpecError("`sampler` cmaes has one direction and cannot search class counts; use tpe")
+        if not isinstance(self.space["classes"], Choices):
+            raise SpecError("`classes` must be choices; name another study to search a range")
         return self
 
     @classmethod
     def of(
-        cls, classes: Range | Choices | None = None, dimensions: dict[str, Range | Choices] | None = None, **fields: Any
+        cls, classes: Choices | None = None, dimensions: dict[str, Range | Choices] | None = None, **fields: Any
     ) -> "StudySpec":
         """A spec over the default space with some dimensions replaced; SpecError names what is wrong."""
         classes = classes or Choices(values=(DEFAULT_CLASSES,))
         _check_dimension("classes", classes)
-        most = int(classes.high if isinstance(classes, Range) else max(classes.values))
-        space: dict[str, Range | Choices] = {"classes": classes, **defaults(most)}
+        space: dict[str, Range | Choices] = {"classes": classes, **defaults(max(map(int, classes.values)))}
         for name, dimension in (dimensions or {}).items():
             if name not in space:
                 raise SpecError(unknown("parameter", name, space))
@@ -68,19 +73,23 @@ class StudySpec(BaseModel):
         return validated({"space": space, **fields})
 
     @property
-    def several_class_counts(self) -> bool:
-        """Whether the class count is searched too: then most classes is a second direction."""
+    def class_counts(self) -> tuple[int, ...]:
+        """The class counts that are searched, fewest first."""
         classes = self.space["classes"]
-        return isinstance(classes, Range) or len(classes.values) > 1
+        assert isinstance(classes, Choices)
+        return tuple(sorted(map(int, classes.values)))
 
     @property
     def directions(self) -> tuple[str, ...]:
         """Optuna's directions: fewest epochs, and most classes if they are searched."""
-        return ("MINIMIZE", "MAXIMIZE") if self.several_class_counts else ("MINIMIZE",)
+        return ("MINIMIZE", "MAXIMIZE") if len(self.class_counts) > 1 else ("MINIMIZE",)
 
     def difference(self, other: "StudySpec") -> str | None:
-        """The first field in which two specs differ and both values, in words; None if they are equal."""
-        mine, theirs = ({**spec.model_dump(exclude={"space"}), **spec.space} for spec in (self, other))
+        """The first field in which two specs differ and both values, in words; None if they are equal.
+
+        Where a study began is no difference.
+        """
+        mine, theirs = ({**spec.model_dump(exclude={"space", "start"}), **spec.space} for spec in (self, other))
         for name in mine:
             if mine[name] != theirs[name]:
                 return f"`{name}` {_in_words(mine[name])}, not {_in_words(theirs[name])}"
@@ -132,6 +141,3 @@ def _in_words(value: Any) -> str:
     if isinstance(value, Choices):
         return ",".join(map(str, value.values))
     return f"{value.low:g}:{value.high:g}" if isinstance(value, Range) else str(value)
-
-
-SAMPLERS: tuple[str, ...] = get_args(Sampler)

@@ -1,6 +1,8 @@
-"""When a running trial is no longer worth an epoch: caps that follow the incumbent, and rungs that compare trials.
+"""When a running trial is no longer worth an epoch: a horizon, a cap after the incumbent, rungs that compare trials.
 
-Cap: κ times the incumbent of the same class count, with a floor. Rungs: at fixed epochs a trial must be among the best
+Horizon: what converges in few epochs is found in few epochs, so a study first gives every trial HORIZON of them, and
+doubles that after the same number of trials until all may use `max_epochs`. Cap: κ times the incumbent of the same
+class count, with a floor. Rungs: at fixed epochs a trial must be among the best
 third, by shortfall, of all trials of its class count that got there, and no more than a third may go on, even if each
 is better than all before it (Li et al. 2018, Hyperband; asynchronous as in Li et al. 2020, ASHA).
 
@@ -18,9 +20,20 @@ from dataclasses import dataclass, field
 
 from objectives.convergence import Outcome, Progress, Trial, shortfall
 
-RUNGS = (4, 12, 36, 108)  # epochs
+RUNGS = (1, 4, 12, 36, 108)  # epochs
 KEEP = 3  # one in so many goes on at a rung
-BRACKETS = (0, 0, 1, 0, 0, 2)  # first rung of trials 0, 1, …, and again from the start
+BRACKETS = (
+    0,
+    1,
+    0,
+    2,
+    0,
+    1,
+    3,
+)  # first rung of trials 0, 1, …, and again; odd, as a design alternates
+HORIZON = 4  # epochs that the first trials may use
+STEP = 32  # trials after which the horizon doubles, at most
+OPEN = 3  # the horizon is at `max_epochs` after one in so many trials of the budget
 KAPPA = 2  # cap in incumbents
 FLOOR = 12  # epochs that every trial may use
 BURST = 16  # most epochs between two looks at a trial
@@ -31,6 +44,9 @@ class Stopping:
     """What is known of one study's trials that bears on stopping others."""
 
     max_epochs: int
+    #: Trials of each class count in the budget.
+    trials: int
+    _told: Counter[int] = field(default_factory=Counter)  # trials, by classes
     _incumbent: dict[int, int] = field(default_factory=dict)  # epochs, by classes
     _shortfalls: dict[tuple[int, int], list[float]] = field(default_factory=lambda: defaultdict(list))  # sorted
     _noted: set[tuple[int, int]] = field(default_factory=set)  # running trials in those, by number and rung
@@ -41,6 +57,7 @@ class Stopping:
         self, number: int, classes: int, converged: bool, epochs: int, shortfalls: Sequence[float | None]
     ) -> None:
         """Take account of a trial that has an outcome; `shortfalls` as given by `at_rungs`."""
+        self._told[classes] += 1
         if converged:
             self._incumbent[classes] = min(epochs, self._incumbent.get(classes, epochs))
         for place, (rung, found) in enumerate(zip(RUNGS, shortfalls, strict=True)):
@@ -54,7 +71,12 @@ class Stopping:
 
     def cap(self, classes: int) -> int:
         """Most epochs that a trial may use now."""
-        return self.room(self._incumbent.get(classes, self.max_epochs))
+        return min(self._horizon(classes), self.room(self._incumbent.get(classes, self.max_epochs)))
+
+    def _horizon(self, classes: int) -> int:
+        doublings = math.log2(self.max_epochs / HORIZON) if self.max_epochs > HORIZON else 1
+        step = min(STEP, max(1, self.trials / OPEN / doublings))
+        return min(self.max_epochs, HORIZON << int(min(self._told[classes] / step, 32)))
 
     def room(self, epochs: int) -> int:
         """The cap of a trial that is to compete with one that converged in so many epochs."""

@@ -53,6 +53,17 @@ class NewRun:
 
 
 @dataclass(frozen=True)
+class NewTrial:
+    """A trial to be created."""
+
+    params: Mapping[str, Any]
+    seed: int
+    data_seed: int
+    #: Each parameter's internal value for Optuna, and its distribution as JSON.
+    optuna: Mapping[str, tuple[float, str]]
+
+
+@dataclass(frozen=True)
 class Run:
     """A run as held by one worker: what to train, and which attempt this is."""
 
@@ -81,11 +92,15 @@ class News:
     asks: bool
     #: Somebody has asked for the study to stop.
     stopping: bool
+    #: Trials created so far.
+    reserved: int
+    #: The launch is content with a confirmed configuration of so few epochs; None if with none.
+    until_epochs: int | None
 
 
 def look(connection: Connection, study_id: int, since: int) -> News:
     """The study after its `since`-th outcome; StorageMisuse if it was deleted."""
-    rows = connection.execute(_LOOK, {"this_study": study_id, "since": since}).all()
+    rows: Sequence[Row[Any]] = connection.execute(_LOOK, {"this_study": study_id, "since": since}).all()
     if not rows:
         raise StorageMisuse("the study has been deleted")
     return News(
@@ -93,6 +108,8 @@ def look(connection: Connection, study_id: int, since: int) -> News:
         unfinished=[row for row in rows if row.told == PENDING],
         asks=bool(rows[0].asks),
         stopping=rows[0].stopping,
+        reserved=rows[0].reserved,
+        until_epochs=rows[0].until_epochs,
     )
 
 
@@ -101,31 +118,28 @@ def create(
     study_id: int,
     worker_id: int,
     held: Collection[int],
-    params: Mapping[str, Any],
-    data_seed: int,
-    seed_of: Callable[[int], int],
-    optuna: Mapping[str, tuple[float, str]],
+    new: Callable[[int], NewTrial],
 ) -> Run | None:
     """Create the study's next trial and take its run; None if the budget, the deadline or a stop forbids it.
 
-    `held` are the runs that the worker knows to hold. `seed_of` maps the trial's number to its seed; `optuna` gives
-    each parameter's internal value and distribution as JSON.
+    `held` are the runs that the worker knows to hold; `new` makes the trial for the number that it is given.
     """
     mine = {"this_study": study_id, "this_worker": worker_id, "held": list(held)}
     created = connection.execute(_TRIAL, mine | {"start": _utc_now()}).one_or_none()
     if created is None:
         return _run(connection.execute(_UNKNOWN, mine).first())
     trial_id, number = created
+    trial = new(number)
     with in_one_go(connection):
         connection.execute(_SLOT, {"this_study": study_id})
         connection.execute(
             _PARAMS,
             [
                 {"trial_id": trial_id, "param_name": name, "param_value": value, "distribution_json": distribution}
-                for name, (value, distribution) in optuna.items()
+                for name, (value, distribution) in trial.optuna.items()
             ],
         )
-    row = _row(study_id, NewRun(str(number), number, 0, params, seed_of(number), data_seed, None))
+    row = _row(study_id, NewRun(str(number), number, 0, trial.params, trial.seed, trial.data_seed, None))
     row |= {"trial_id": trial_id, "state": RunState.RUNNING, "worker_id": worker_id, "attempt": 1}
     return _run(connection.execute(_BEGUN, row).one())
 
@@ -275,8 +289,9 @@ _UNKNOWN = select(runs).where(
     runs.c.worker_id == bindparam("this_worker"),
     runs.c.run_id.not_in(bindparam("held", expanding=True)),
 )
+_STATE_OF_STUDY = studies.c.stopping, studies.c.reserved, studies.c.until_epochs, ASKS.label("asks")
 _LOOK = (
-    select(studies.c.stopping, ASKS.label("asks"), (workers.c.expires <= now()).label("expired"), runs)
+    select(*_STATE_OF_STUDY, (workers.c.expires <= now()).label("expired"), runs)
     .select_from(
         studies.outerjoin(
             runs,

@@ -39,6 +39,10 @@ STEPS = {
         "ALTER TABLE fewest_workers ADD COLUMN occupied DOUBLE PRECISION",
         "ALTER TABLE fewest_workers ADD COLUMN rate DOUBLE PRECISION",
     ),
+    3: (
+        "ALTER TABLE fewest_studies ADD COLUMN until_epochs INTEGER",
+        "UPDATE fewest_runs SET rungs = '[null, ' || substr(rungs, 2) WHERE rungs IS NOT NULL",  # one at 1 epoch
+    ),
 }
 
 

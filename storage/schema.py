@@ -10,7 +10,7 @@ from enum import StrEnum
 import sqlalchemy as sa
 from sqlalchemy import Boolean, Column, Double, Index, Integer, LargeBinary, Table, Text, UniqueConstraint
 
-VERSION = 3
+VERSION = 4
 #: `told` of a run that has no outcome yet: after every place in the order, so that one range of one index holds both
 #: what a reader has not seen and what is unfinished.
 PENDING = 2**31 - 1
@@ -40,6 +40,7 @@ studies = Table(
     Column("told", Integer, nullable=False),  # outcomes so far: the order that readers follow
     Column("stopping", Boolean, nullable=False),  # workers finish what they run, and leave
     Column("deadline", Double),  # no new trial after it
+    Column("until_epochs", Integer),  # no new trial once a configuration of so few epochs is confirmed
     Column("retries", Integer, nullable=False),  # attempts after the first, when workers are lost or fail
 )
 

@@ -73,12 +73,23 @@ def find(connection: Connection, name: str) -> StudyRecord:
     raise StorageMisuse(f"no study {name!r} in {redacted(connection.engine.url)}; {there}")
 
 
-def reopen(connection: Connection, study_id: int, budget: int, timeout: float | None, retries: int | None) -> None:
-    """Let trials be asked for again: up to `budget` or what was created already, for `timeout` seconds if given."""
+def reopen(
+    connection: Connection,
+    study_id: int,
+    budget: int,
+    timeout: float | None = None,
+    retries: int | None = None,
+    until_epochs: int | None = None,
+) -> None:
+    """Let trials be asked for again: up to `budget` or what was created already, for `timeout` seconds if given.
+
+    `until_epochs`: only until a configuration of so few epochs is confirmed for every class count.
+    """
     values: dict[str, Any] = {
         "budget": case((studies.c.reserved > budget, studies.c.reserved), else_=budget),
         "deadline": None if timeout is None else now() + timeout,
         "stopping": False,
+        "until_epochs": until_epochs,
     }
     if retries is not None:
         values["retries"] = retries

@@ -61,7 +61,7 @@ class Ours:
         self.store.write(filling.fill, record, size)
         worker = self.store.write(leases.register, "bench", "cpu", {})
         self.study = Study(self.store, record, worker)
-        self.sampler = self.study._sampler = self.study._explorer = Timed(seed=1)  # in the place of TPE
+        self.sampler = self.study._proposals._study.sampler = Timed(seed=1)
         self.study.look()
 
     def one(self) -> None:

@@ -22,7 +22,7 @@ from storage.schema import RunState, runs
 from storage.store import Store
 from storage.studies import StudyRecord
 from tests import swarm
-from tests.storage.test_ledger import OPTUNA, PARAMS
+from tests.storage.test_ledger import new
 
 #: Every trial of one shape, so that the array fills up.
 ONE_SHAPE = options.dimensions(["hidden_layers=1", "width=64"], [], [])
@@ -124,7 +124,7 @@ def test_status_says_how_busy_the_slots_are(store: Store) -> None:
     record = made(store, 10)
     for load in (Load(16, 12.5, 3000.0), Load(4, 1.5, 500.0)):
         worker = store.write(leases.register, "w", "cpu", {})
-        assert store.write(ledger.create, record.study_id, worker, (), PARAMS, 0, lambda _: 0, OPTUNA)
+        assert store.write(ledger.create, record.study_id, worker, (), new)
         store.write(leases.renew, worker, load)
     state = store.read(query.status, record)
     assert (state["slots"], state["occupied"], state["epochs_per_second"]) == (20, 14.0, 3500.0)

@@ -13,7 +13,7 @@ from storage import leases, ledger, schema, studies
 from storage.curves import pack, unpack
 from storage.engine import StorageMisuse
 from storage.leases import Process
-from storage.ledger import NewRun, News, Run
+from storage.ledger import NewRun, News, NewTrial, Run
 from storage.schema import RunState, attempts, runs, workers
 from storage.store import Store
 from storage.studies import RETRIES, StudyRecord
@@ -21,6 +21,13 @@ from storage.studies import RETRIES, StudyRecord
 Load = Callable[[str], optuna.Study]
 PARAMS = {"classes": 8, "lr": 0.5}
 OPTUNA = {"lr": (0.5, distribution_to_json(FloatDistribution(0, 1)))}
+
+
+def new(number: int) -> NewTrial:
+    """The trial of a number."""
+    return NewTrial(PARAMS, 100 + number, 7, OPTUNA)
+
+
 CURVE = pack([0, 1, 2], [0.0, 0.5, 1.0], [3.0, 2.0, 1.0])
 OUTCOME = {"end": "converged", "converged": True, "epochs": 1, "cap": 9, "gap": 0.0}
 
@@ -34,7 +41,7 @@ def study(store: Store) -> StudyRecord:
 def create(store: Store, study: StudyRecord, worker: int) -> Run | None:
     """The next trial, if any."""
     held = [run.run_id for run in rows(store, runs) if run.worker_id == worker and run.state == RunState.RUNNING]
-    return store.write(ledger.create, study.study_id, worker, held, PARAMS, 7, lambda number: 100 + number, OPTUNA)
+    return store.write(ledger.create, study.study_id, worker, held, new)
 
 
 def finish(store: Store, run: Run) -> bool:
@@ -160,7 +167,7 @@ def test_what_a_lost_commit_gave_is_given_again(store: Store, study: StudyRecord
     run = create(store, study, worker)
     none_held: list[int] = []
     assert run and store.write(ledger.take, study.study_id, worker, none_held) == run
-    ask = study.study_id, worker, none_held, {"classes": 9}, 7, lambda number: 0, OPTUNA
+    ask = study.study_id, worker, none_held, lambda number: NewTrial({"classes": 9}, 0, 7, OPTUNA)
     assert store.write(ledger.create, *ask) == run
     assert len(rows(store, runs)) == 1 and finish(store, run)
 

@@ -26,7 +26,7 @@ from storage.schema import workers
 from storage.store import Store
 from storage.studies import StudyRecord
 from tests.conftest import FEWEST, QUICK, mounted
-from tests.storage.test_ledger import OPTUNA, PARAMS, finish
+from tests.storage.test_ledger import finish, new
 
 POSTGRES_ONLY = pytest.mark.parametrize("url", ["postgres"], indirect=True)
 
@@ -87,7 +87,7 @@ def test_a_commit_whose_answer_is_lost_counts_once(proxied: tuple[Proxy, Store, 
     proxy, store, study = proxied
     worker = store.write(leases.register, "w", "cpu", {})
     proxy.cut_next_commit = True
-    run = store.write(ledger.create, study.study_id, worker, [], PARAMS, 7, lambda number: number, OPTUNA)
+    run = store.write(ledger.create, study.study_id, worker, [], new)
     assert not proxy.cut_next_commit and run and run.trial == 0
     proxy.cut_next_commit = True
     assert finish(store, run) and not proxy.cut_next_commit
@@ -103,8 +103,7 @@ def test_a_connection_cut_in_mid_transaction_is_made_again(store: Store, url: st
     cuts = []
 
     def create(connection: sa.Connection) -> Run | None:
-        more = PARAMS, 7, lambda number: number, OPTUNA
-        run = ledger.create(connection, study.study_id, worker, [], *more)
+        run = ledger.create(connection, study.study_id, worker, [], new)
         if not cuts:
             cuts.append(connection.scalar(sa.text("SELECT pg_backend_pid()")))
             with psycopg.connect(url) as other:

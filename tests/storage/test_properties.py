@@ -12,12 +12,12 @@ from optuna.distributions import FloatDistribution, distribution_to_json
 
 from storage import leases, ledger, schema, studies
 from storage.curves import pack
-from storage.ledger import NewRun, Run
+from storage.ledger import NewRun, NewTrial, Run
 from storage.schema import PENDING, RunState, attempts, curves, runs, workers
 from storage.store import Store
 
 PARAMS = {"classes": 8, "lr": 0.5}
-OPTUNA = {"lr": (0.5, distribution_to_json(FloatDistribution(0, 1)))}
+TRIAL = NewTrial(PARAMS, 1, 7, {"lr": (0.5, distribution_to_json(FloatDistribution(0, 1)))})
 CURVE = pack([0], [1.0], [0.1])
 BUDGET = 4
 names = itertools.count()
@@ -81,9 +81,7 @@ class Studies(RuleBasedStateMachine):
 
     def create(self, who: int) -> Run | None:
         """A new trial."""
-        return self.store.write(
-            ledger.create, self.study, self.workers[who], self.held[who], PARAMS, 7, lambda number: number, OPTUNA
-        )
+        return self.store.write(ledger.create, self.study, self.workers[who], self.held[who], lambda _: TRIAL)
 
     @rule(who=someone, twice=st.booleans())
     def finish(self, who: int, twice: bool) -> None:

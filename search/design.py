@@ -1,0 +1,45 @@
+"""How a study begins: with what it is told to start from, the page's two models, and points that cover its space.
+
+Point n is a function of the spec and of n alone, and a trial's number is given in the transaction that creates it: any
+number of workers share one beginning, and nothing of it is tried twice. The points are a scrambled Sobol sequence (Owen
+1998, with the directions of Joe & Kuo 2008), as even in every single parameter as in all together: each choice of a
+parameter occurs in the first 32. They also serve whoever wants a parameter drawn anew later on.
+"""
+
+from typing import Any
+
+import torch
+from torch.quasirandom import SobolEngine
+
+from search import space
+from search.spec import StudySpec, derive
+
+COVER = 32  # points that cover the space before a sampler that learns takes over
+BLOCK = 256  # points drawn at once
+
+
+class Design:
+    """The points of one study."""
+
+    def __init__(self, spec: StudySpec) -> None:
+        self._space = spec.space
+        presets = [space.preset(name, classes).params for classes in spec.class_counts for name in space.PRESETS]
+        self._given = [space.fitted(spec.space, params) for params in (*spec.start, *presets)]
+        self._engine: Any = SobolEngine(len(spec.space), scramble=True, seed=derive(spec.seed, "design") >> 32)  # type: ignore[no-untyped-call]
+        self._drawn: list[list[float]] = []
+
+    def __len__(self) -> int:
+        """Points to be tried first."""
+        return len(self._given) + COVER
+
+    def point(self, number: int) -> dict[str, Any]:
+        """The parameters of the `number`-th point; what a given one leaves open is taken from the sequence."""
+        given = self._given[number] if number < len(self._given) else {}
+        return space.consistent({**self.drawn(number), **given})
+
+    def drawn(self, number: int) -> dict[str, Any]:
+        """The sequence's `number`-th value of every parameter, also of those that depend on another."""
+        while number >= len(self._drawn):
+            self._drawn += self._engine.draw(BLOCK, dtype=torch.float64).tolist()
+        at = zip(self._space.items(), self._drawn[number], strict=True)
+        return {name: dimension.at(u) for (name, dimension), u in at}
