@@ -246,7 +246,7 @@ class Study:
         ]
         if not self.spec.several_class_counts:
             (classes,) = self.spec.space["classes"].values  # type: ignore[union-attr]
-            question = space.preset("question", int(classes)).params
+            question = space.preset("question", int(classes), self.spec.training).params
             due.append(self._new_run(f"question@{classes}", None, 0, question, self.spec.max_epochs))
         return due
 

@@ -39,6 +39,8 @@ STEPS = {
         "ALTER TABLE fewest_workers ADD COLUMN occupied DOUBLE PRECISION",
         "ALTER TABLE fewest_workers ADD COLUMN rate DOUBLE PRECISION",
     ),
+    # SQLite takes any name for a type, and keeps bytes as they are
+    3: ("CREATE TABLE fewest_data (digest TEXT NOT NULL PRIMARY KEY, content BYTEA NOT NULL)",),
 }
 
 

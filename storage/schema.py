@@ -10,7 +10,7 @@ from enum import StrEnum
 import sqlalchemy as sa
 from sqlalchemy import Boolean, Column, Double, Index, Integer, LargeBinary, Table, Text, UniqueConstraint
 
-VERSION = 3
+VERSION = 4
 #: `told` of a run that has no outcome yet: after every place in the order, so that one range of one index holds both
 #: what a reader has not seen and what is unfinished.
 PENDING = 2**31 - 1
@@ -120,6 +120,14 @@ curves = Table(
     ours,
     Column("run_id", Integer, primary_key=True),
     Column("points", LargeBinary, nullable=False),  # see storage.curves
+)
+
+#: Data sets that studies search on, by what is in them.
+data = Table(
+    "fewest_data",
+    ours,
+    Column("digest", Text, primary_key=True),
+    Column("content", LargeBinary, nullable=False),  # see objectives.samples
 )
 
 optuna = sa.MetaData()
