@@ -85,7 +85,8 @@ Sampler = Annotated[str | None, _of_spec("sampler", f"{', '.join(SAMPLERS)}.")]
 @app.command(
     epilog="Examples: `fewest launch` · `fewest launch --classes 64 --trials 100` · "
     "`fewest launch --fix activation=tanh --range lr=1e-4:1 --choices optimizer=adam,sgd` · "
-    "`fewest launch --storage postgresql://localhost/fewest --study wide --range width=256:4096`"
+    "`fewest launch --storage postgresql://localhost/fewest --study wide --range width=256:4096` · "
+    "`fewest launch --data digits.npz --study digits --target 0.95`"
 )
 def launch(
     trials: Annotated[
