@@ -41,6 +41,7 @@ WHOLE: dict[str, tuple[int, int]] = {
     "hidden_layers": (1, 2),
     "width": (1, 1 << 20),
     "width_2": (1, 1 << 20),
+    "batch_size": (1, 1 << 20),
 }
 #: Lowest and highest meaningful value of each real parameter.
 REAL: dict[str, tuple[float, float]] = {
@@ -54,7 +55,7 @@ REAL: dict[str, tuple[float, float]] = {
 class Configuration:
     """A classifier and its training. Bad values raise ValueError with one line that names the parameter."""
 
-    #: Number of classes, also the batch size.
+    #: Number of classes, of waves also the batch size.
     classes: int
     #: 1 or 2.
     hidden_layers: int = 1
@@ -74,13 +75,17 @@ class Configuration:
     gain: float = 1.0
     #: zeros, or spread: the first layer's units centred all over the input range.
     bias_init: str = "zeros"
-    #: every_class once a batch, or classes drawn at random.
+    #: Of waves: every_class once a batch, or classes drawn at random.
     batch_sampling: str = "every_class"
+    #: Samples that an update learns from; given exactly for a data set.
+    batch_size: int | None = None
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if not (name == "width_2" and value is None):
+            if not (name in ("width_2", "batch_size") and value is None):
                 check(name, value)
+        if self.batch_size and self.batch_sampling != "every_class":
+            raise ValueError("`batch_sampling` is for waves and `batch_size` for a data set; leave one out")
         if (self.width_2 is not None) != (self.hidden_layers == 2):
             raise ValueError("`width_2` is for exactly the configurations with `hidden_layers` = 2")
 
@@ -99,7 +104,8 @@ class Configuration:
     @property
     def params(self) -> dict[str, Any]:
         """The parameters that matter, by name."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        without = "batch_sampling" if self.batch_size else "batch_size"
+        return {name: value for name, value in asdict(self).items() if value is not None and name != without}
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -109,11 +115,12 @@ class Configuration:
     def in_words(self) -> str:
         """One line for people, such as `1 × 2035 sine, nesterov lr 0.47 (first layer ×0.0001), …`."""
         ratio = "" if self.first_lr_ratio == 1 else f" (first layer ×{self.first_lr_ratio:.2g})"
+        batches = f"batches of {self.batch_size}" if self.batch_size else f"{self.batch_sampling} batches"
         scaling = "raw inputs" if self.scaling == "none" else f"{self.scaling} scaling"
         return (
             f"{'→'.join(map(str, self.widths))} {self.activation}, {self.optimizer} lr {self.lr:.3g}{ratio}, "
             f"{scaling}{'' if self.gain == 1 else f' ×{self.gain:.3g}'}, {self.bias_init} bias, "
-            f"{self.batch_sampling.replace('_', ' ')} batches"
+            f"{batches.replace('_', ' ')}"
         )
 
 

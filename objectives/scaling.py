@@ -18,8 +18,17 @@ def scaled(
         return x
     if scaling == "fixed":
         return (x - 0.5) / 0.289
+    low, spread = moments(scaling, batch)
+    return (x - low) / spread
+
+
+def moments(
+    scaling: str,  # batch or minmax
+    batch: Tensor,  # (batch, inputs)
+) -> tuple[Tensor, Tensor]:  # (inputs,), (inputs,)
+    """What is taken off each input, and by what the rest is divided."""
     if scaling == "batch":
         low, spread = batch.mean(0), batch.std(0, correction=0)
     else:
         low, spread = batch.amin(0), batch.amax(0) - batch.amin(0)
-    return (x - low) / torch.where(spread > 0, spread, torch.ones_like(spread))
+    return low, torch.where(spread > 0, spread, torch.ones_like(spread))

@@ -3,12 +3,13 @@
 Plain and obviously right: the oracle for the trial array, and what trains whatever the array cannot hold.
 """
 
+from collections.abc import Sequence
 from time import perf_counter
 
 import torch
 from torch import Tensor, nn
 
-from objectives.batches import Batches
+from objectives.batches import Batch, Batches
 from objectives.convergence import End, Outcome, Progress, Trial
 from objectives.network import Network, initial, right
 from objectives.optimizers import Optimizer
@@ -92,25 +93,32 @@ class _Run:
 
     def __init__(self, batches: Batches, trial: Trial) -> None:
         self._batches, self._trial = batches, trial
-        self._epoch = trial.stream_offset
-        self._loss: Tensor | None = None
+        self._epoch = trial.stream_offset - 1
+        self._minibatches: Sequence[Batch] = ()
+        self._evaluated: Batch
+        self._loss: Tensor
         self.network = Network(trial.configuration, initial(trial, batches))
         self._optimizer = Optimizer(trial.configuration, [list(layer.parameters()) for layer in self.network.layers])
 
     def step(self) -> Tensor:  # (2,): accuracy, loss
-        """Learn from the batch evaluated last, then evaluate the next one."""
-        configuration = self._trial.configuration
-        if self._loss is not None:
+        """Learn the minibatches that came with the last evaluation, then evaluate."""
+        for batch in self._minibatches:
+            loss = self._loss if batch is self._evaluated else self._forward(batch)[1]
             self.network.zero_grad()
-            torch.autograd.backward(self._loss)
+            torch.autograd.backward(loss)
             self._optimizer.step()
-            self._epoch += 1
-        x, labels = self._batches.of(configuration, self._trial.data_seed, self._epoch)
-        logits = self.network(x * configuration.gain)
-        self._loss = nn.functional.cross_entropy(logits, labels)
+        self._epoch += 1
+        which = self._trial.configuration, self._trial.data_seed, self._epoch
+        self._evaluated, self._minibatches = self._batches.of(*which), self._batches.minibatches(*which)
+        with torch.set_grad_enabled(self._evaluated is self._minibatches[0]):  # a wave batch is learned next
+            logits, self._loss = self._forward(self._evaluated)
         logits = logits.detach()
-        accuracy = right(logits, logits.gather(1, labels.unsqueeze(1))).to(logits.dtype).mean()
+        accuracy = right(logits, logits.gather(1, self._evaluated.labels.unsqueeze(1))).to(logits.dtype).mean()
         return torch.stack([accuracy, self._loss.detach()])
+
+    def _forward(self, batch: Batch) -> tuple[Tensor, Tensor]:  # (n, classes), ()
+        logits = self.network(batch.x * self._trial.configuration.gain)
+        return logits, nn.functional.cross_entropy(logits, batch.labels)
 
 
 def out_of_memory(error: Exception) -> bool:

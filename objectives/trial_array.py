@@ -13,6 +13,7 @@ from objectives.bucket import Bucket, CompactBucket, Shape, grain, up
 from objectives.convergence import End, Outcome, Progress, Trial
 from objectives.graph_bucket import GraphBucket
 from objectives.solo import Solo, out_of_memory
+from objectives.waves import Waves
 
 SLOTS = {"cpu": 16, "cuda": 64}  # at most: more trials in flight teach the sampler less
 CACHE_BYTES = 6 << 20  # that the slots of a CPU worker may fill: beyond it an epoch takes longer, not shorter
@@ -42,6 +43,8 @@ class TrialArray:
         else:
             self._bytes = CACHE_BYTES
             self._alone = 1 << 30 if always else ALONE_BYTES
+        if not isinstance(batches.problem, Waves):  # a bucket learns one batch an epoch, of as many samples as classes
+            self._alone = 0
 
     @property
     def room(self) -> int:
@@ -49,6 +52,8 @@ class TrialArray:
         if not running:
             return 1
         if self._waiting or len(running) >= self._slots:
+            return 0
+        if not any(self._bucketed(self._shape(progress.trial)) for progress in running):  # they would only take turns
             return 0
         if not self._always:
             busy = [part for part in self._parts if part.running]

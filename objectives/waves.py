@@ -13,8 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from objectives.configuration import Configuration
+
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
+
+
+def philox(data_seed: int, key: int) -> np.random.Generator:
+    """The stream of one key: an epoch, or a purpose beside them."""
+    return np.random.Generator(np.random.Philox(key=[data_seed, key]))
 
 
 @dataclass(frozen=True)
@@ -33,19 +40,29 @@ class Waves:
         Labels,  # (classes,)
     ]:
         """The batch of one epoch: every class once, in order, or as many classes drawn at random."""
-        draw = np.random.Generator(np.random.Philox(key=[data_seed, epoch]))
+        draw = philox(data_seed, epoch)
         x = draw.standard_normal((classes, self.inputs), dtype=np.float32)
         labels = np.arange(classes) if sampling == "every_class" else draw.integers(classes, size=classes)
         x *= self.sigma
         x += (labels / self._span(classes)).astype(np.float32)[:, None]
         return x, labels
 
-    def anchors(
-        self,
-        classes: int,
-        at: Floats,  # (n,) in [0, 1)
-    ) -> Floats:  # (n, inputs)
-        """Noise-free points at the given fractions of the input range, for biases spread over it."""
+    def key(self, configuration: Configuration, data_seed: int, epoch: int) -> tuple[object, ...]:
+        return configuration.classes, configuration.batch_sampling, data_seed, epoch
+
+    def parts(
+        self, configuration: Configuration, data_seed: int, epoch: int
+    ) -> tuple[tuple[Floats, Labels], tuple[Floats, Labels]]:
+        """The batch of the epoch twice: evaluated first, then learned."""
+        batch = self.batch(configuration.classes, data_seed, epoch, configuration.batch_sampling)
+        return batch, batch
+
+    def order(self, configuration: Configuration, data_seed: int, epoch: int) -> None:
+        """No other than the batch's own."""
+
+    def anchors(self, configuration: Configuration, data_seed: int, at: Floats) -> Floats:
+        """Noise-free points at those fractions of the input range."""
+        classes = configuration.classes
         return np.repeat((at * (classes - 1) / self._span(classes)).astype(np.float32)[:, None], self.inputs, axis=1)
 
     @staticmethod

@@ -21,7 +21,7 @@ from search import options, output, query
 from search.launch import EngineError, LocalEngine
 from search.output import Format
 from search.space import preset as preset_of
-from search.spec import DEFAULT_CLASSES, SAMPLERS, SpecError, StudySpec, validated
+from search.spec import DEFAULT_CLASSES, SAMPLERS, SpecError, StudySpec, refuse_of_waves, validated
 from search.view import View
 from storage import studies
 from storage.engine import StorageError, StorageMisuse, redacted
@@ -67,6 +67,12 @@ Trainer = Annotated[
 Classes = Annotated[
     str | None, typer.Option(help=f"Class counts: 256, or 16,64,256, or 16..1024.  [default: {DEFAULT_CLASSES}]")
 ]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        help="npz file of X (samples × features) and y (a label each) to learn instead of waves.", metavar="FILE"
+    ),
+]
 Inputs = Annotated[int | None, _of_spec("inputs", "Inputs of a sample.")]
 Sigma = Annotated[float | None, _of_spec("sigma", "Standard deviation of the noise on each input.")]
 Target = Annotated[float | None, _of_spec("target", "Accuracy that counts as learned.")]
@@ -79,7 +85,8 @@ Sampler = Annotated[str | None, _of_spec("sampler", f"{', '.join(SAMPLERS)}.")]
 @app.command(
     epilog="Examples: `fewest launch` · `fewest launch --classes 64 --trials 100` · "
     "`fewest launch --fix activation=tanh --range lr=1e-4:1 --choices optimizer=adam,sgd` · "
-    "`fewest launch --storage postgresql://localhost/fewest --study wide --range width=256:4096`"
+    "`fewest launch --storage postgresql://localhost/fewest --study wide --range width=256:4096` · "
+    "`fewest launch --data digits.npz --study digits --target 0.95`"
 )
 def launch(
     trials: Annotated[
@@ -103,6 +110,7 @@ def launch(
         list[str] | None, typer.Option("--range", help="NAME=LOW:HIGH: where to search a number.")
     ] = None,
     choices: Annotated[list[str] | None, typer.Option(help="NAME=A,B,…: what to choose from.")] = None,
+    data: Data = None,
     classes: Classes = None,
     inputs: Inputs = None,
     sigma: Sigma = None,
@@ -120,19 +128,26 @@ def launch(
 
     The same command again goes on where it stopped, to exactly that many trials. Ctrl-C lets running trials finish; a
     second one leaves at once. Parameters to fix, range or choose from: hidden_layers, width, width_2, activation,
-    optimizer, lr, first_lr_ratio, scaling, gain, bias_init, batch_sampling.
+    optimizer, lr, first_lr_ratio, scaling, gain, bias_init, batch_sampling, and with --data batch_size in its place.
     """
     given = _given(
         inputs=inputs, sigma=sigma, target=target, hold=hold, max_epochs=max_epochs, sampler=sampler, seed=seed
     )
+    reference = content = None
+    if data:
+        from search.data import packed, read  # which load NumPy
+
+        reference, samples = read(data)
+        content = reference.digest, packed(samples)
     spec = StudySpec.of(
         classes=options.class_counts(classes) if classes else None,
         dimensions=options.dimensions(fix or (), range_ or (), choices or ()),
+        data=reference,
         **given,
     )
     there = _devices(device)
     store = Store.open(storage, create=True, patience=OUTAGE_SECONDS)
-    record = store.write(studies.create, study, spec.model_dump_json(), trials, spec.directions)
+    record = store.write(studies.create, study, spec.model_dump_json(), trials, spec.directions, content)
     difference = StudySpec.model_validate_json(record.spec).difference(spec)
     if difference:
         raise SpecError(f"study {study!r} in {redacted(storage)} has {difference}; name another with `--study`")
@@ -202,6 +217,7 @@ def train(
     save: Annotated[
         Path | None, typer.Option(help="Write parameters and trained weights here, for torch.load.")
     ] = None,
+    data: Data = None,
     classes: Classes = None,
     inputs: Inputs = None,
     sigma: Sigma = None,
@@ -219,14 +235,23 @@ def train(
     if sum(map(bool, (preset, config, settings))) > 1:
         raise SpecError("`--preset`, `--config` and `--set` exclude each other; give one")
     given = _given(inputs=inputs, sigma=sigma, target=target, hold=hold, max_epochs=max_epochs, seed=seed)
-    if preset:
-        spec = StudySpec.of(**given)
-        try:
-            configuration = preset_of(preset, options.value("classes", classes or str(DEFAULT_CLASSES)))
-        except ValueError as error:
-            raise SpecError(str(error)) from None
-    elif config or settings:
-        spec, configuration = StudySpec.of(**given), options.configuration(classes, config, settings)
+    from search.data import read, stored
+
+    if preset or config or settings:
+        reference, samples = read(data) if data else (None, None)
+        spec = StudySpec.of(options.class_counts(classes) if classes else None, data=reference, **given)
+        default = reference.classes if reference else DEFAULT_CLASSES
+        if preset:
+            counted = options.value("classes", classes) if classes else default
+            try:
+                configuration = preset_of(preset, counted, spec.training)
+            except ValueError as error:
+                raise SpecError(str(error)) from None
+        else:
+            configuration = options.configuration(classes, config, settings, default)
+        spec.check(configuration)
+    elif data:
+        raise SpecError("`--data` needs `--preset`, `--config` or `--set`; a study has data of its own")
     else:
         store = Store.open(storage)
         record = store.read(studies.find, study)
@@ -234,6 +259,9 @@ def train(
         if not found:
             raise EngineError(f"nothing has converged in study {study!r} yet; give `--preset`, `--config` or `--set`")
         spec = validated(json.loads(record.spec) | given)
+        if spec.data:
+            refuse_of_waves(given)
+        samples = stored(spec, store)
         configuration = Configuration.of(found[0]["params"])
     taken = save is not None and save.exists() and not save.is_file()  # a directory, a device
     if save and (taken or not save.parent.is_dir() or not os.access(save.parent, os.W_OK)):
@@ -243,7 +271,7 @@ def train(
     from search.train import train as train_one
 
     with output.err.status("training") as shown:
-        answer = train_one(spec, configuration, place, save, shown.update)
+        answer = train_one(spec, samples, configuration, place, save, shown.update)
     if format is Format.TABLE:
         output.line(configuration.in_words())
     output.record(answer, format)

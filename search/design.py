@@ -23,7 +23,9 @@ class Design:
 
     def __init__(self, spec: StudySpec) -> None:
         self._space = spec.space
-        presets = [space.preset(name, classes).params for classes in spec.class_counts for name in space.PRESETS]
+        presets = [
+            space.preset(name, classes, spec.training).params for classes in spec.class_counts for name in space.PRESETS
+        ]
         self._given = [space.fitted(spec.space, params) for params in (*spec.start, *presets)]
         self._engine: Any = SobolEngine(len(spec.space), scramble=True, seed=derive(spec.seed, "design") >> 32)  # type: ignore[no-untyped-call]
         self._drawn: list[list[float]] = []

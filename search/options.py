@@ -10,7 +10,7 @@ from objectives.configuration import CHOICES, REAL, WHOLE, Configuration, check,
 from search.space import Choices, Range, defaults
 from search.spec import DEFAULT_CLASSES, SpecError
 
-PARAMETERS = ("classes", *defaults(2))
+PARAMETERS = ("classes", *defaults(2), "batch_size")
 
 
 def class_counts(text: str) -> Choices:
@@ -47,8 +47,10 @@ def dimensions(fix: Iterable[str], ranges: Iterable[str], choices: Iterable[str]
     return found
 
 
-def configuration(classes: str | None, config: Path | None, settings: Iterable[str]) -> Configuration:
-    """The one configuration of a JSON file or of `name=value` settings."""
+def configuration(
+    classes: str | None, config: Path | None, settings: Iterable[str], default: int = DEFAULT_CLASSES
+) -> Configuration:
+    """The one configuration of a JSON file or of `name=value` settings; `default` classes unless it says how many."""
     params: dict[str, Any] = {} if config is None else _read(config)
     for text in settings:
         name, given = _pair("--set", text)
@@ -56,7 +58,7 @@ def configuration(classes: str | None, config: Path | None, settings: Iterable[s
     if params.get("width_2") is not None:
         params.setdefault("hidden_layers", 2)
     asked = value("classes", classes) if classes else None
-    if params.setdefault("classes", asked or DEFAULT_CLASSES) != (asked or params["classes"]):
+    if params.setdefault("classes", asked or default) != (asked or params["classes"]):
         raise SpecError(f"`--classes {classes}` contradicts `classes` {params['classes']} of the configuration")
     try:
         return Configuration.of(params)

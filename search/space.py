@@ -60,9 +60,9 @@ class Choices(BaseModel):
 Dimension = Annotated[Range | Choices, Field(discriminator="kind")]
 
 
-def defaults(most_classes: int) -> dict[str, Range | Choices]:
-    """The default space but for `classes`; both of the page's models lie in it."""
-    return {
+def defaults(most_classes: int, training: int | None = None) -> dict[str, Range | Choices]:
+    """The default space but for `classes`, of waves or of so many training samples; the page's models lie in it."""
+    space: dict[str, Range | Choices] = {
         "hidden_layers": Range(low=1, high=2, log=False, whole=True),
         "width": Range(low=16, high=max(1024, 8 * most_classes), log=True, whole=True),
         "width_2": Range(low=16, high=max(1024, 2 * most_classes), log=True, whole=True),
@@ -71,6 +71,10 @@ def defaults(most_classes: int) -> dict[str, Range | Choices]:
         "gain": Range(low=1, high=1000, log=True, whole=False),
         **{name: Choices(values=values) for name, values in CHOICES.items()},
     }
+    if training is not None:
+        del space["batch_sampling"]
+        space["batch_size"] = Range(low=min(8, training), high=min(512, training), log=True, whole=True)
+    return space
 
 
 def suggest(space: Mapping[str, Range | Choices], trial: "BaseTrial") -> dict[str, Any]:
@@ -126,8 +130,12 @@ def carried(space: Mapping[str, Range | Choices], params: Mapping[str, Any], cla
     return fitted(space, {**params, **grown, "classes": classes})
 
 
-def preset(name: str, classes: int) -> Configuration:
-    """One of the page's two models: what its asker could not train (`question`), and the simpler one of its answer."""
+def preset(name: str, classes: int, training: int | None = None) -> Configuration:
+    """One of the page's two models: what its asker could not train (`question`), and the simpler one of its answer.
+
+    On a data set of so many training samples it learns in batches of 32.
+    """
+    batch_size = training and min(32, training)
     if name == "question":
         return Configuration(
             classes=classes,
@@ -137,9 +145,16 @@ def preset(name: str, classes: int) -> Configuration:
             activation="sigmoid",
             optimizer="rmsprop",
             lr=1e-3,
+            batch_size=batch_size,
         )
     if name == "answer":
         return Configuration(
-            classes=classes, width=8 * classes, activation="sigmoid", optimizer="adam", lr=1e-3, scaling="fixed"
+            classes=classes,
+            width=8 * classes,
+            activation="sigmoid",
+            optimizer="adam",
+            lr=1e-3,
+            scaling="fixed",
+            batch_size=batch_size,
         )
     raise ValueError(unknown("preset", name, PRESETS))

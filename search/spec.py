@@ -3,11 +3,12 @@
 import hashlib
 import math
 import re
+from collections.abc import Iterable
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from objectives.configuration import WHOLE, check, unknown
+from objectives.configuration import WHOLE, Configuration, check, unknown
 from search.space import Choices, Dimension, Range, defaults
 
 SAMPLERS = ("tpe", "random", "gp", "qmc", "cmaes")
@@ -18,14 +19,41 @@ class SpecError(ValueError):
     """A spec, or an option that makes one, is wrong: which, why, and what it may be."""
 
 
+class DataRef(BaseModel):
+    """A labelled data set in the store. Two are equal if what is in them is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: The file it came from, for people.
+    name: str
+    #: SHA-256 of what is in it.
+    digest: str
+    samples: int
+    features: int
+    classes: int
+    #: Samples of the training part.
+    training: int
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DataRef) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.samples} × {self.features} in {self.classes} classes, {self.digest:.8})"
+
+
 class StudySpec(BaseModel):
     """A study: its data, its space, what counts as converged, and how it searches. SpecError names a wrong field."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True)
 
+    #: What to learn instead of waves.
+    data: DataRef | None = None
     #: Inputs of a sample.
     inputs: int = 225
-    #: Standard deviation of the noise on each input.
+    #: Standard deviation of the noise on each input of a wave.
     sigma: float = 1e-4
     #: Accuracy that counts as having learned.
     target: float = 0.99
@@ -60,13 +88,23 @@ class StudySpec(BaseModel):
 
     @classmethod
     def of(
-        cls, classes: Choices | None = None, dimensions: dict[str, Range | Choices] | None = None, **fields: Any
+        cls,
+        classes: Choices | None = None,
+        dimensions: dict[str, Range | Choices] | None = None,
+        data: DataRef | None = None,
+        **fields: Any,
     ) -> "StudySpec":
         """A spec over the default space with some dimensions replaced; SpecError names what is wrong."""
+        if data:
+            refuse_of_waves([*fields, *(["classes"] if classes else ())])
+            classes, fields = Choices(values=(data.classes,)), {**fields, "data": data, "inputs": data.features}
         classes = classes or Choices(values=(DEFAULT_CLASSES,))
         _check_dimension("classes", classes)
-        space: dict[str, Range | Choices] = {"classes": classes, **defaults(max(map(int, classes.values)))}
+        most = max(map(int, classes.values))
+        space: dict[str, Range | Choices] = {"classes": classes, **defaults(most, data.training if data else None)}
         for name, dimension in (dimensions or {}).items():
+            if name in ("batch_size", "batch_sampling") and name not in space:
+                raise SpecError(f"`{name}` is for {'waves' if data else 'data of your own, given with `--data`'}")
             if name not in space:
                 raise SpecError(unknown("parameter", name, space))
             space[name] = dimension
@@ -80,6 +118,11 @@ class StudySpec(BaseModel):
         return tuple(sorted(map(int, classes.values)))
 
     @property
+    def training(self) -> int | None:
+        """Samples that an epoch learns; None for waves, of which it learns one batch."""
+        return self.data.training if self.data else None
+
+    @property
     def directions(self) -> tuple[str, ...]:
         """Optuna's directions: fewest epochs, and most classes if they are searched."""
         return ("MINIMIZE", "MAXIMIZE") if len(self.class_counts) > 1 else ("MINIMIZE",)
@@ -89,11 +132,30 @@ class StudySpec(BaseModel):
 
         Where a study began is no difference.
         """
-        mine, theirs = ({**spec.model_dump(exclude={"space", "start"}), **spec.space} for spec in (self, other))
+        aside = ("space", "start")
+        mine, theirs = ({name: of for name, of in spec if name not in aside} | spec.space for spec in (self, other))
         for name in mine:
             if mine[name] != theirs[name]:
                 return f"`{name}` {_in_words(mine[name])}, not {_in_words(theirs[name])}"
         return None
+
+    def check(self, configuration: Configuration) -> None:
+        """SpecError unless the configuration can be trained on this study's data."""
+        if self.data is None:
+            if configuration.batch_size:
+                raise SpecError("`batch_size` is for data of your own, given with `--data`")
+            return
+        if configuration.classes != self.data.classes:
+            raise SpecError(f"`classes` is {configuration.classes}, but {self.data.name} has {self.data.classes}")
+        if not configuration.batch_size:
+            raise SpecError("the configuration lacks `batch_size`, which data of your own need")
+
+
+def refuse_of_waves(given: Iterable[str]) -> None:
+    """SpecError if one of these fields is of waves alone."""
+    for name in ("classes", "inputs", "sigma"):
+        if name in given:
+            raise SpecError(f"`--{name}` is for waves; data of your own have theirs")
 
 
 def validated(fields: dict[str, Any]) -> StudySpec:
@@ -140,4 +202,4 @@ def _check_dimension(name: str, dimension: Range | Choices) -> None:
 def _in_words(value: Any) -> str:
     if isinstance(value, Choices):
         return ",".join(map(str, value.values))
-    return f"{value.low:g}:{value.high:g}" if isinstance(value, Range) else str(value)
+    return f"{value.low:g}:{value.high:g}" if isinstance(value, Range) else "none" if value is None else str(value)

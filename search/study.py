@@ -205,7 +205,7 @@ class Study:
         if len(self.spec.class_counts) > 1:
             return []
         (classes,) = self.spec.class_counts
-        question = space.preset("question", classes).params
+        question = space.preset("question", classes, self.spec.training).params
         return [self._new_run(f"question@{classes}", None, 0, question, self.spec.max_epochs)]
 
     def _replicate(self, candidate: Evidence, k: int) -> NewRun:

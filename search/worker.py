@@ -29,6 +29,7 @@ from objectives.solo import Solo
 from objectives.trainer import Trainer, TrainerKind
 from objectives.trial_array import TrialArray
 from objectives.waves import Waves
+from search.data import stored
 from search.processes import bury_the_dead, handling, this_process
 from search.stopping import burst
 from search.study import Study
@@ -81,7 +82,7 @@ class Worker:
         self._worker_id = store.write(leases.register, name, device, software(), this_process())
         self._study = Study(store, record, self._worker_id)
         spec = self._study.spec
-        batches = Batches(Waves(spec.inputs, spec.sigma), device)
+        batches = Batches(stored(spec, store) or Waves(spec.inputs, spec.sigma), device)
         self._trainer: Trainer = _TRAINERS[kind](batches, spec.target, spec.hold)
         self._ahead = device != "cpu" if ahead is None else ahead
         self._clerk: Executor = ThreadPoolExecutor(1, "clerk") if self._ahead else _Inline()

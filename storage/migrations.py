@@ -42,6 +42,8 @@ STEPS = {
     3: (
         "ALTER TABLE fewest_studies ADD COLUMN until_epochs INTEGER",
         "UPDATE fewest_runs SET rungs = '[null, ' || substr(rungs, 2) WHERE rungs IS NOT NULL",  # one at 1 epoch
+        # SQLite takes any name for a type, and keeps bytes as they are
+        "CREATE TABLE fewest_data (digest TEXT NOT NULL PRIMARY KEY, content BYTEA NOT NULL)",
     ),
 }
 

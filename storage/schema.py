@@ -123,6 +123,14 @@ curves = Table(
     Column("points", LargeBinary, nullable=False),  # see storage.curves
 )
 
+#: Data sets that studies search on, by what is in them.
+data = Table(
+    "fewest_data",
+    ours,
+    Column("digest", Text, primary_key=True),
+    Column("content", LargeBinary, nullable=False),  # see objectives.samples
+)
+
 optuna = sa.MetaData()
 
 _state = sa.Enum("RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING", name="trialstate")

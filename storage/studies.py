@@ -37,7 +37,14 @@ class StudyRecord:
     budget: int
 
 
-def create(connection: Connection, name: str, spec: str, budget: int, directions: Sequence[str]) -> StudyRecord:
+def create(
+    connection: Connection,
+    name: str,
+    spec: str,
+    budget: int,
+    directions: Sequence[str],
+    data: tuple[str, bytes] | None = None,  # digest and content of what it searches on
+) -> StudyRecord:
     """The study of that name, created unless it exists; a stored spec and budget are left as they are.
 
     StorageMisuse if a study of Optuna's own has that name.
@@ -58,6 +65,9 @@ def create(connection: Connection, name: str, spec: str, budget: int, directions
         insert(schema.optuna_directions),
         [{"study_id": study_id, "objective": i, "direction": direction} for i, direction in enumerate(directions)],
     )
+    if data:
+        new = upsert(connection)(schema.data).values(digest=data[0], content=data[1])
+        connection.execute(new.on_conflict_do_nothing())
     row = {"study_id": study_id, "name": name, "spec": spec, "budget": budget, "retries": RETRIES}
     connection.execute(insert(studies).values(row | {"reserved": 0, "told": 0, "stopping": False}))
     return StudyRecord(study_id, name, spec, budget)
@@ -71,6 +81,15 @@ def find(connection: Connection, name: str) -> StudyRecord:
     names = connection.scalars(select(studies.c.name).where(THERE).order_by(studies.c.study_id)).all()
     there = f"it has {', '.join(names)}" if names else "it has none yet"
     raise StorageMisuse(f"no study {name!r} in {redacted(connection.engine.url)}; {there}")
+
+
+def content(connection: Connection, digest: str) -> bytes:
+    """The data set of that digest; StorageMisuse if somebody has removed it."""
+    found = connection.scalar(select(schema.data.c.content).where(schema.data.c.digest == digest))
+    if found is None:
+        where = redacted(connection.engine.url)
+        raise StorageMisuse(f"{where} has lost the data of this study (SHA-256 {digest:.12}…); begin another study")
+    return bytes(found)
 
 
 def reopen(

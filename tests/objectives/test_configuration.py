@@ -17,6 +17,14 @@ def test_round_trip_through_its_parameters() -> None:
     assert made.widths == (4, 3)
 
 
+def test_batches_are_sampled_or_have_a_size() -> None:
+    """A configuration for waves says how a batch is sampled, one for a data set how large it is."""
+    waves, data = Configuration.of(GOOD), Configuration.of({**GOOD, "batch_size": 32})
+    assert waves.in_words().endswith(", every class batches") and "batch_size" not in waves.params
+    assert data.in_words().endswith(", batches of 32") and "batch_sampling" not in data.params
+    assert Configuration.of(data.params) == data
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -31,6 +39,8 @@ def test_round_trip_through_its_parameters() -> None:
         ({"width_2": 3}, "`width_2` is for"),
         ({"hidden_layers": 2}, "`width_2` is for"),
         ({"gain": math.inf}, "`gain` must be a number"),
+        ({"batch_size": 0}, "`batch_size` must be a whole number from 1"),
+        ({"batch_size": 8, "batch_sampling": "random"}, "`batch_sampling` is for waves"),
     ],
 )
 def test_refuses_what_cannot_be_trained(change: dict[str, object], said: str) -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from objectives.configuration import Configuration
 from objectives.waves import Waves
 
 
@@ -35,5 +36,6 @@ def test_random_batches_draw_classes() -> None:
 
 def test_anchors_span_the_inputs() -> None:
     """Anchors at 0 and almost 1 are the first and the last class, in every input."""
-    anchors = Waves(inputs=3).anchors(256, np.array([0, 0.5, 1], dtype=np.float32))
+    configuration = Configuration(classes=256, width=1, activation="sine", optimizer="sgd", lr=1)
+    anchors = Waves(inputs=3).anchors(configuration, 0, np.array([0, 0.5, 1], dtype=np.float32))
     assert np.allclose(anchors, [[0, 0, 0], [0.5, 0.5, 0.5], [1, 1, 1]])

@@ -110,6 +110,17 @@ def test_creating_a_study_again_leaves_it_as_it_is(store: Store, study: StudyRec
     assert store.write(studies.create, "s", '{"a": 2}', 9, ["MINIMIZE"]) == study
 
 
+def test_studies_share_the_data_that_they_are_created_with(store: Store) -> None:
+    """They are kept once, by their digest, and come back as they were; data that are not there are named."""
+    content = bytes(range(256)) * 1000
+    for name in ("a", "b", "b"):
+        store.write(studies.create, name, "{}", 5, ["MINIMIZE"], ("abc", content))
+    assert [tuple(row) for row in rows(store, schema.data)] == [("abc", content)]
+    assert store.read(studies.content, "abc") == content
+    with pytest.raises(StorageMisuse, match=r"lost the data of this study \(SHA-256 def…"):
+        store.read(studies.content, "def")
+
+
 def test_a_study_deleted_through_optuna_can_be_made_anew(store: Store, study: StudyRecord, url: str) -> None:
     """Nothing of the old one is left, even where the database gives its number again."""
     run = create(store, study, register(store, "w"))

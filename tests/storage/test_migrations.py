@@ -44,6 +44,8 @@ def test_an_old_store_becomes_what_a_new_one_is(old: str) -> None:
     run = take(store, study, register(store, "new"))
     assert run and (run.name, run.attempt, run.seed) == ("1", 3, 101) and finish(store, run)
     assert [(a.attempt, a.started) for a in rows(store, attempts)] == [(1, 2.0), (2, 5.0)]
+    store.write(sa.Connection.execute, sa.insert(schema.data).values(digest="abc", content=b"\x00\xff1"))
+    assert store.read(studies.content, "abc") == b"\x00\xff1"
     store.close()
 
 
