@@ -65,7 +65,8 @@ Trainer = Annotated[
     typer.Option(help="array: many trials as one computation; solo: one by one; auto: each where it trains faster"),
 ]
 Classes = Annotated[
-    str | None, typer.Option(help=f"Class counts: 256, or 16,64,256, or 16..1024.  [default: {DEFAULT_CLASSES}]")
+    str | None,
+    typer.Option(help=f"Class counts: 256, or 16,64,256, or 16..1024 in doublings.  [default: {DEFAULT_CLASSES}]"),
 ]
 Data = Annotated[
     Path | None,
@@ -79,7 +80,7 @@ Target = Annotated[float | None, _of_spec("target", "Accuracy that counts as lea
 Hold = Annotated[int | None, _of_spec("hold", "Evaluations in a row that must reach the target.")]
 MaxEpochs = Annotated[int | None, _of_spec("max_epochs", "Most epochs of a trial.")]
 Seed = Annotated[int | None, _of_spec("seed", "Seed of the sampler, the initial weights and the data.")]
-Sampler = Annotated[str | None, _of_spec("sampler", f"{', '.join(SAMPLERS)}.")]
+Sampler = Annotated[str | None, _of_spec("sampler", f"{', '.join(SAMPLERS)}, or MODULE:CLASS of any Optuna sampler.")]
 
 
 @app.command(
@@ -105,6 +106,10 @@ def launch(
         int | None, typer.Option(min=1, help="Worker processes.  [default: one per GPU, else per core]")
     ] = None,
     sampler: Sampler = None,
+    from_: Annotated[
+        str | None,
+        typer.Option("--from", help="Begin a study with the best of another one, carried to this one's class counts."),
+    ] = None,
     fix: Annotated[list[str] | None, typer.Option(help="NAME=VALUE: a parameter that is not searched.")] = None,
     range_: Annotated[
         list[str] | None, typer.Option("--range", help="NAME=LOW:HIGH: where to search a number.")
@@ -145,8 +150,17 @@ def launch(
         data=reference,
         **given,
     )
+    if ":" in spec.sampler:
+        from search.proposals import sampler as sampler_of
+
+        sampler_of(spec.sampler, 0)  # SpecError before anything is stored
     there = _devices(device)
     store = Store.open(storage, create=True, patience=OUTAGE_SECONDS)
+    if from_:
+        begun = store.read(query.start, store.read(studies.find, from_), spec)
+        if not begun:
+            raise EngineError(f"nothing has converged in study {from_!r} yet, so there is nothing to begin with")
+        spec = spec.model_copy(update={"start": tuple(begun)})
     record = store.write(studies.create, study, spec.model_dump_json(), trials, spec.directions, content)
     difference = StudySpec.model_validate_json(record.spec).difference(spec)
     if difference:
@@ -168,7 +182,7 @@ def launch(
         winners = output.winners(confirmed)
         answer = {"winner": winners[0] if winners else None, "winners": winners}
         return output.record({**answer, "question": question, "status": state}, format)
-    output.conclusion(confirmed, question, state)
+    output.conclusion(confirmed, question, state, store.read(query.by_classes, record))
     where = "" if storage == STORAGE or redacted(storage) != storage else f" --storage {shlex.quote(storage)}"
     where += "" if study == STUDY else f" --study {shlex.quote(study)}"
     commands = (f"fewest {command}{where}" for command in ("best", "trials", "train --save winner.pt"))

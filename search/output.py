@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from objectives.configuration import Configuration
+from search.scoring import front, outlook
 
 
 class _Answers(Console):
@@ -84,22 +85,24 @@ def trials_table(found: Sequence[dict[str, Any]]) -> None:
     out.print(table)
 
 
-def conclusion(confirmed: Sequence[dict[str, Any]], question: dict[str, Any] | None, state: dict[str, Any]) -> None:
+def conclusion(
+    confirmed: Sequence[dict[str, Any]],
+    question: dict[str, Any] | None,
+    state: dict[str, Any],
+    counts: Sequence[dict[str, Any]],
+) -> None:
     """How a launch ends: the winner of each class count beside the question's model, and how many trials missed."""
     finished = state["done"] + state["failed"]
     if finished < state["budget"]:
-        line(f"The time was up after {finished} of {state['budget']} trials; the same command goes on")
+        line(f"Ended after {finished} of {state['budget']} trials; the same command goes on")
     elif not confirmed:
         why = "no candidate held on fresh seeds" if state["converged"] else "nothing converged"
         line(f"No winner: {why}. More trials may find one: --trials {2 * state['budget']}", style="bold")
-    for first in winners(confirmed):
-        classes = first["classes"]
-        ties = sum((row["rank"], row["classes"]) == (first["rank"], classes) for row in confirmed) - 1
-        fresh = f"{epochs(median_low(first['replicate_epochs']))} on fresh seeds ({_numbers(first['replicate_epochs'])}"
-        fresh += f"; {first['replicates_converged']}/{first['replicates']} converged)"
-        tie = f"; {ties} other configuration{'s are' if ties > 1 else ' is'} as good" if ties else ""
-        line(f"Winner for {classes} classes: {fresh}, {epochs(first['epochs'])} in trial {first['trial']}{tie}", "bold")
-        line(f"  {_in_words(first)}")
+    if len(counts) > 1:
+        _front(confirmed, counts)
+    else:
+        for first in winners(confirmed):
+            _winner(first, confirmed, counts)
     if question:
         missed = f"not learned in {epochs(question['epochs'])}"
         numbers = f"accuracy {question['accuracy'] or 0:.3f}, loss {question['loss'] or float('nan'):.2f}"
@@ -109,6 +112,37 @@ def conclusion(confirmed: Sequence[dict[str, Any]], question: dict[str, Any] | N
         )
         line(f"  {_in_words(question)}")
     line(_misses(state))
+
+
+def _winner(first: dict[str, Any], confirmed: Sequence[dict[str, Any]], counts: Sequence[dict[str, Any]]) -> None:
+    ties = sum(row["rank"] == first["rank"] for row in confirmed) - 1
+    fresh = f"{epochs(median_low(first['replicate_epochs']))} on fresh seeds ({_numbers(first['replicate_epochs'])}"
+    fresh += f"; {first['replicates_converged']}/{first['replicates']} converged)"
+    tie = f"; {ties} other configuration{'s are' if ties > 1 else ' is'} as good" if ties else ""
+    classes = first["classes"]
+    line(f"Winner for {classes} classes: {fresh}, {epochs(first['epochs'])} in trial {first['trial']}{tie}", "bold")
+    line(f"  {_in_words(first)}")
+    for found in counts:
+        line(f"  {outlook(*(found[name] for name in ('epochs', 'equalled', 'since', 'trials')))}")
+
+
+def _front(confirmed: Sequence[dict[str, Any]], counts: Sequence[dict[str, Any]]) -> None:
+    """Every class count with its winner; then the front: the counts that no higher one does in as few epochs."""
+    firsts = {first["classes"]: first for first in winners(confirmed)}
+    table = _table("classes", "epochs", "on fresh seeds", "converged", "trials", "missed", "configuration")
+    for found in counts:
+        first = firsts.get(found["classes"])
+        tried = f"{found['trials']}", f"{found['trials'] - found['converged']}"
+        if first is None:
+            _add(table, found["classes"], "none confirmed", "", "", *tried, "")
+            continue
+        again = f"{first['replicates_converged']}/{first['replicates']}"
+        fresh = median_low(first["replicate_epochs"])
+        _add(table, found["classes"], fresh, _numbers(first["replicate_epochs"]), again, *tried, _in_words(first))
+    out.print(table)
+    fewest = {classes: median_low(first["replicate_epochs"]) for classes, first in firsts.items()}
+    best = (f"{classes} classes in {epochs(fewest[classes])}" for classes in front(fewest))
+    line(f"Front: {' · '.join(best) or 'nothing confirmed yet'}", "bold")
 
 
 def winners(confirmed: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -29,7 +29,7 @@ from storage.schema import RunState
 #: One proposal in so many explores, since a sampler's categories collapse: once a mediocre activation and optimizer
 #: led, 290 of 300 trials of one study kept both. It is in turn a point of the design, and a leader with REDRAWN of its
 #: parameters drawn anew. Most end at the first rung.
-EXPLORE = 2
+CYCLE = ("leader", "sampler", "leader", "design")
 REDRAWN = 2
 #: A proposal: the parameters of the trial that will have a given number.
 Proposal = Callable[[int], Mapping[str, Any]]
@@ -85,11 +85,12 @@ class Proposals:
             return self._design.point
         self._made += 1
         classes = min(self._spec.class_counts, key=lambda count: (self._tried[count] + self._open[count], count))
-        if not self._learns or (self._made % EXPLORE or not self._leaders):
-            return self._sample(classes)
-        if self._made // EXPLORE % 2:
+        way = CYCLE[self._made % len(CYCLE)] if self._learns and self._leaders else "sampler"
+        if way == "leader":
             return self._near_a_leader(classes)
-        return lambda number: space.fitted(self._spec.space, self._design.drawn(number) | {"classes": classes})
+        if way == "design":
+            return lambda number: space.fitted(self._spec.space, self._design.drawn(number) | {"classes": classes})
+        return self._sample(classes)
 
     def settle(self, number: int | None) -> None:
         """The proposal became the trial of that number; None if it became none."""

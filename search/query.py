@@ -5,12 +5,14 @@ time depends on what it returns and not on the size of the study.
 """
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select, true
+from sqlalchemy import ColumnElement, Connection, and_, case, func, select, true
 
 from search.scoring import Evidence, score
+from search.space import carried
 from search.spec import StudySpec
 from storage.engine import now
 from storage.schema import PENDING, RunState, runs, studies, workers
@@ -38,11 +40,15 @@ def confirmed(connection: Connection, study: StudyRecord) -> list[dict[str, Any]
     return [row for row in _ranked(_candidates(connection, study)) if row["confirmed"]]
 
 
+def _trials(study: StudyRecord) -> ColumnElement[bool]:
+    """The study's trials, and no other runs."""
+    return and_(runs.c.study_id == study.study_id, runs.c.replicate == 0, runs.c.trial.is_not(None))
+
+
 def _hits(study: StudyRecord, classes: int | None = None) -> ColumnElement[bool]:
     """The study's converged trials."""
-    of_study = and_(runs.c.study_id == study.study_id, runs.c.replicate == 0, runs.c.trial.is_not(None))
     counted = true() if classes is None else runs.c.classes == classes
-    return and_(of_study, counted, runs.c.state == RunState.DONE, runs.c.converged)
+    return and_(_trials(study), counted, runs.c.state == RunState.DONE, runs.c.converged)
 
 
 def _candidates(connection: Connection, study: StudyRecord) -> list[tuple[Evidence, dict[str, Any]]]:
@@ -80,9 +86,54 @@ def _candidate(
 
 
 def _ranked(found: Iterable[tuple[Evidence, dict[str, Any]]]) -> list[dict[str, Any]]:
-    ranked = sorted(found, key=lambda candidate: (candidate[0].rank, candidate[0].epochs, candidate[0].trial))
-    ranks = {rank: place for place, rank in reversed(list(enumerate((e.rank for e, _ in ranked), start=1)))}
-    return [{"rank": ranks[evidence.rank], **answer} for evidence, answer in ranked]
+    """Best first; those of one class count that no test tells from the best of their rank share it."""
+    ranked, firsts = [], dict[int, tuple[int, Evidence]]()  # rank and its first, by classes
+    for place, (evidence, answer) in enumerate(sorted(found, key=lambda each: each[0].order), start=1):
+        rank, first = firsts.get(answer["classes"], (place, evidence))
+        if not evidence.ties(first):
+            rank, first = place, evidence
+        firsts[answer["classes"]] = rank, first
+        ranked.append({"rank": rank, **answer})
+    return ranked
+
+
+def by_classes(connection: Connection, study: StudyRecord) -> list[dict[str, Any]]:
+    """How the search went at each class count that has a told trial, fewest first: what its outlook depends on.
+
+    `epochs`: the fewest of any trial; `equalled`: others that needed as few; `since`: told after the first of them.
+    """
+    done = and_(_trials(study), runs.c.state == RunState.DONE)
+    fewest = func.min(case((runs.c.converged, runs.c.epochs)))
+    counts = select(
+        runs.c.classes,
+        func.count().label("trials"),
+        func.count(case((runs.c.converged, 1))).label("converged"),
+        fewest.label("epochs"),
+    )
+    found = []
+    for row in connection.execute(counts.where(done).group_by(runs.c.classes).order_by(runs.c.classes)).all():
+        n, since = 0, None
+        if row.converged:
+            here = and_(done, runs.c.classes == row.classes)
+            best = and_(here, runs.c.converged, runs.c.epochs == row.epochs)
+            n, first = connection.execute(select(func.count(), func.min(runs.c.told)).where(best)).one()
+            since = connection.scalar(select(func.count()).where(here, runs.c.told > first))
+        found.append({**row._mapping, "equalled": max(n - 1, 0), "since": since})
+    return found
+
+
+def start(connection: Connection, source: StudyRecord, spec: StudySpec, top: int = 3) -> list[dict[str, Any]]:
+    """What a study of that spec begins with if it is to learn from another one: its best, carried to each class count.
+
+    Empty if nothing has converged there.
+    """
+    counts = StudySpec.model_validate_json(source.spec).class_counts
+    known = {count: found for count in counts if (found := best(connection, source, count, top))}
+    return [
+        carried(spec.space, row["params"], classes)
+        for classes in (spec.class_counts if known else ())
+        for row in known[min(known, key=lambda count: abs(math.log(count / classes)))]
+    ]
 
 
 def reference(connection: Connection, study: StudyRecord) -> dict[str, Any] | None:
@@ -117,7 +168,7 @@ def _record(row: Any) -> dict[str, Any]:
 def status(connection: Connection, study: StudyRecord) -> dict[str, Any]:
     """How far the study is: its trials by state, its living workers and how busy they are, and the incumbent."""
     mine = runs.c.study_id == study.study_id
-    trial = and_(mine, runs.c.replicate == 0, runs.c.trial.is_not(None))
+    trial = _trials(study)
     row = connection.execute(select(studies).where(studies.c.study_id == study.study_id)).one()
     epochs = runs.c.epochs
     sums = (

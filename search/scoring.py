@@ -16,6 +16,7 @@ FINALISTS = 5  # candidates confirmed before a winner is named
 CANDIDATES = 25  # candidates tried at most
 FIRST = 2  # replicates that can refute a candidate, run before the others
 SHARE = 4  # one epoch in so many may be spent on re-running the leader while the search goes on
+LEVEL = 10  # trials as good as the best, before better ones are called unlikely
 SIGNIFICANCE = 0.05  # below which one configuration's replicates are called better than another's
 
 
@@ -64,6 +65,15 @@ class Evidence:
             return 0, mean(self.scores)
         return (2, mean(self.scores)) if self.refuted else (1, self.epochs)
 
+    @property
+    def order(self) -> tuple[tuple[int, float], int, int]:
+        """By rank, then by its own epochs."""
+        return self.rank, self.epochs, self.trial
+
+    def ties(self, first: "Evidence") -> bool:
+        """Whether it is as good as an earlier one in order: equal, or confirmed both and not told apart by `tied`."""
+        return self.rank == first.rank or (self.confirmed and first.confirmed and tied(first.scores, self.scores))
+
 
 def due(candidates: Iterable[Evidence]) -> list[tuple[Evidence, int]]:
     """The replicates to run next, as (candidate, replicate): those of the best candidates that are not refuted.
@@ -103,6 +113,19 @@ def tied(best: Sequence[float], other: Sequence[float]) -> bool:
     seen = sum(ranks[: len(best)])
     as_low = sum(sum(chosen) <= seen for chosen in combinations(ranks, len(best)))
     return as_low > SIGNIFICANCE * comb(len(pooled), len(best))
+
+
+def outlook(epochs: int, equalled: int, since: int, trials: int) -> str:
+    """Whether more trials are likely to improve on the best of so many, and why, in words.
+
+    `epochs`, `equalled` and `since` are those of `query.by_classes`. Unlikely: the best was found in the first half,
+    and LEVEL others are as good, which bounds how likely better ones are.
+    """
+    if epochs <= 1:
+        return f"{epochs} epoch{'' if epochs == 1 else 's'} is the least there is: more trials cannot improve on it"
+    facts = f"{equalled} other trials needed as few, and the last {since} of {trials} brought nothing better"
+    unlikely = equalled >= LEVEL and since >= trials / 2
+    return f"{facts}: more trials {'are unlikely to' if unlikely else 'may'} improve on it"
 
 
 def front(fewest: Mapping[int, int]) -> list[int]:

@@ -11,10 +11,13 @@ from search.spec import SpecError
 
 
 def test_class_counts() -> None:
-    """One, several, or a range."""
+    """One, several, or a range in doublings up to its end."""
     assert options.class_counts("256") == Choices(values=(256,))
     assert options.class_counts("16,64,256") == Choices(values=(16, 64, 256))
-    assert options.class_counts("16..1024") == Range(low=16, high=1024, log=True, whole=True)
+    assert options.class_counts("16..1024") == Choices(values=(16, 32, 64, 128, 256, 512, 1024))
+    assert options.class_counts("10..50") == Choices(values=(10, 20, 40, 50))
+    with pytest.raises(SpecError, match="the range is empty"):
+        options.class_counts("64..16")
 
 
 def test_dimensions() -> None:

@@ -30,8 +30,9 @@ def test_json_round_trip() -> None:
         ({"inputs": 0}, "`inputs` must be"),
         ({"max_epochs": 0}, "`max-epochs` must be"),
         ({"seed": -1}, "`seed` must be"),
-        ({"sampler": "magic"}, "`sampler`: "),
-        ({"sampler": "cmaes", "classes": options.class_counts("8,16")}, "`sampler` cmaes"),
+        ({"sampler": "magic"}, "unknown `sampler` 'magic'"),
+        ({"sampler": "a b:C"}, "or a sampler's import path MODULE:CLASS"),
+        ({"dimensions": {"classes": Range(low=8, high=16, log=True, whole=True)}}, "`classes` must be choices"),
         ({"nonsense": 1}, "`nonsense`: "),
         ({"dimensions": {"depth": Choices(values=(1,))}}, "unknown parameter 'depth'"),
         ({"dimensions": {"lr": Choices(values=())}}, "`lr` needs one or more"),
@@ -63,8 +64,14 @@ def test_the_difference_of_two_specs_names_the_field(change: dict[str, Any], sai
 def test_several_class_counts_have_two_directions() -> None:
     """Fewest epochs, and most classes where the class count is searched."""
     assert StudySpec.of().directions == ("MINIMIZE",)
-    for text in ("16,64", "16..64"):
-        assert StudySpec.of(classes=options.class_counts(text)).directions == ("MINIMIZE", "MAXIMIZE")
+    for text in ("64,16", "16..64"):
+        spec = StudySpec.of(classes=options.class_counts(text))
+        assert spec.directions == ("MINIMIZE", "MAXIMIZE") and spec.class_counts[0] == 16
+
+
+def test_where_a_study_began_is_no_difference() -> None:
+    """The same launch goes on, even if the study that it learned from has gone on too."""
+    assert StudySpec.of(start=({"lr": 0.5},)).difference(StudySpec.of()) is None
 
 
 @given(st.integers(0, 2**63 - 1), st.text(), st.text())

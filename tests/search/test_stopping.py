@@ -1,12 +1,22 @@
-"""Caps follow the incumbent, rungs keep a third, and some trials are judged late."""
+"""The horizon opens, caps follow the incumbent, rungs keep a third, and some trials are judged late."""
 
 import pytest
 
 from objectives.configuration import Configuration
 from objectives.convergence import Progress, Trial
-from search.stopping import BRACKETS, FLOOR, RUNGS, Stopping, at_rungs, burst
+from search.stopping import BRACKETS, FLOOR, HORIZON, OPEN, RUNGS, STEP, Stopping, at_rungs, burst
 
-CONFIGURATION = Configuration(classes=8, width=4, activation="tanh", optimizer="sgd", lr=0.1)
+ALWAYS_OPEN = 1  # trials of a budget so small that the horizon is open after the first
+EARLY = 7  # trials with a multiple of this number are judged from the first rung on
+
+
+def opened(*class_counts: int) -> Stopping:
+    """What a study knows whose horizon has reached 300 epochs, one trial of each class count having left no trace."""
+    stopping = Stopping(300, ALWAYS_OPEN)
+    for classes in class_counts or (8,):
+        for _ in range(7):
+            stopping.learn(EARLY, classes, False, 0, [None] * len(RUNGS))
+    return stopping
 
 
 def running(epoch: int, accuracy: float, cap: int = 300, classes: int = 8) -> Progress:
@@ -20,22 +30,35 @@ def running(epoch: int, accuracy: float, cap: int = 300, classes: int = 8) -> Pr
 
 def test_the_cap_follows_the_incumbent_of_the_same_class_count() -> None:
     """Twice the incumbent, no lower than the floor, apart for each class count."""
-    stopping = Stopping(300)
+    stopping = opened(8, 16)
     assert stopping.cap(8) == 300
-    stopping.learn(0, 8, True, 40, [0.5, 0.4, 0.0, 0.0])
+    stopping.learn(0, 8, True, 40, [0.6, 0.5, 0.4, 0.0, 0.0])
     assert (stopping.cap(8), stopping.cap(16)) == (80, 300)
-    stopping.learn(1, 8, True, 2, [0.0, 0.0, 0.0, 0.0])
+    stopping.learn(1, 8, True, 2, [0.5, 0.0, 0.0, 0.0, 0.0])
     assert stopping.cap(8) == FLOOR
     progress = running(6, 0.1)
     stopping.judge(2, progress)
     assert progress.cap == FLOOR
 
 
+def test_the_horizon_doubles_with_the_trials_told() -> None:
+    """All trials of a class count get few epochs at first, then ever more; a small budget opens sooner."""
+    caps = []
+    stopping, small = Stopping(300, 10_000), Stopping(300, 18)
+    for _ in range(8 * STEP):
+        caps.append(stopping.cap(8))
+        stopping.learn(EARLY, 8, False, 1, [0.9, *[None] * 4])
+    assert caps[::STEP] == [HORIZON, 8, 16, 32, 64, 128, 256, 300] and stopping.cap(16) == HORIZON
+    for _ in range(18 // OPEN + 1):
+        small.learn(EARLY, 8, False, 1, [0.9, *[None] * 4])
+    assert small.cap(8) == 300 and Stopping(3, 10).cap(8) == 3
+
+
 def test_a_rung_keeps_what_is_among_the_best_third() -> None:
     """At its rung a trial worse than a third of the others ends there; a better one goes on."""
-    stopping = Stopping(300)
+    stopping = opened()
     for number, found in enumerate([0.2, 0.3, 0.4, 0.6, 0.8, 0.9]):
-        stopping.learn(6 * number, 8, False, 4, [found, None, None, None])
+        stopping.learn(EARLY * number, 8, False, 1, [found, None, None, None, None])
     bad, good = running(RUNGS[0], 0.01), running(RUNGS[0], 0.9)
     stopping.judge(0, bad)
     stopping.judge(0, good)
@@ -44,36 +67,36 @@ def test_a_rung_keeps_what_is_among_the_best_third() -> None:
 
 def test_trials_that_run_together_are_compared_before_any_has_ended() -> None:
     """Of a cohort that reaches its first rung at once, those behind the best third end there, and count once."""
-    stopping, cohort = Stopping(300), [running(RUNGS[0], accuracy) for accuracy in (0.9, 0.5, 0.3, 0.2, 0.1, 0.05)]
+    stopping, cohort = opened(), [running(RUNGS[0], accuracy) for accuracy in (0.9, 0.5, 0.3, 0.2, 0.1, 0.05)]
     for about in (stopping.note, stopping.judge):
         for number, progress in enumerate(cohort):
-            about(6 * number, progress)
+            about(EARLY * number, progress)
     assert [progress.cap for progress in cohort] == [300, 300, 300, RUNGS[0], RUNGS[0], RUNGS[0]]
     seen = {rung: len(found) for (_, rung), found in stopping._shortfalls.items()}
     for number, progress in enumerate(cohort):
-        stopping.learn(6 * number, 8, False, RUNGS[0], [progress.shortfall(), None, None, None])
+        stopping.learn(EARLY * number, 8, False, RUNGS[0], [progress.shortfall(), None, None, None, None])
     assert seen[RUNGS[0]] == len(stopping._shortfalls[8, RUNGS[0]]) == 6
 
 
 def test_no_more_than_a_third_pass_however_good_each_is() -> None:
     """Where every trial is better than all before, still only one in three goes on."""
-    stopping, passed = Stopping(300), 0
+    stopping, passed = opened(), 0
     for i in range(60):
         progress = running(RUNGS[0], i / 100)
         stopping.judge(0, progress)
         passed += progress.cap == 300
-        found = [progress.shortfall(), *[0.5 if progress.cap == 300 else None] * 3]
+        found = [progress.shortfall(), *[0.5 if progress.cap == 300 else None] * 4]
         stopping.learn(0, 8, False, progress.cap, found)
     assert passed == 20
 
 
 def test_late_brackets_are_spared_at_early_rungs() -> None:
-    """A trial of the last bracket meets its first judge at the third rung."""
-    stopping = Stopping(300)
+    """A trial of the third bracket meets its first judge at the third rung."""
+    stopping = opened()
     for number in range(6):
-        stopping.learn(6 * number, 8, False, 300, [0.1, 0.1, 0.1, 0.1])
+        stopping.learn(EARLY * number, 8, False, 300, [0.1, 0.1, 0.1, 0.1, 0.1])
     late = BRACKETS.index(2)
-    for rung, spared in zip(RUNGS, (True, True, False, False), strict=True):
+    for rung, spared in zip(RUNGS, (True, True, False, False, False), strict=True):
         progress = running(rung, 0.01)
         stopping.judge(late, progress)
         assert (progress.cap == 300) is spared
@@ -83,12 +106,12 @@ def test_shortfalls_at_rungs_come_from_the_curve() -> None:
     """A rung that was reached has its shortfall, one beyond convergence 0, one beyond a miss none."""
     missed = running(20, 0.5, cap=20)
     found = at_rungs(missed.trial, missed.outcome(0.0), 0.99)
-    assert found == [missed.shortfall(4), missed.shortfall(12), None, None]
+    assert found == [missed.shortfall(1), missed.shortfall(4), missed.shortfall(12), None, None]
     hit = running(2, 1.0)
-    assert at_rungs(hit.trial, hit.outcome(0.0), 0.99)[1:] == [0.0, 0.0, 0.0]
+    assert at_rungs(hit.trial, hit.outcome(0.0), 0.99)[1:] == [0.0, 0.0, 0.0, 0.0]
 
 
-@pytest.mark.parametrize(("epoch", "expected"), [(-1, 5), (0, 4), (4, 8), (12, 16), (35, 1), (200, 16)])
+@pytest.mark.parametrize(("epoch", "expected"), [(-1, 2), (0, 1), (1, 3), (4, 8), (12, 16), (35, 1), (200, 16)])
 def test_a_burst_ends_at_the_next_rung(epoch: int, expected: int) -> None:
     """The worker looks at a trial exactly at its rungs, and never later than after 16 epochs."""
     assert burst([running(epoch, 0.1)]) == expected
