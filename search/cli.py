@@ -178,11 +178,12 @@ def launch(
         output.notice(f"{said}, and the same command goes on")
         raise typer.Exit(0 if finished else 130)
     confirmed, question = store.read(query.confirmed, record), store.read(query.reference, record)
+    counts = store.read(query.by_classes, record)
     if format is not Format.TABLE:
         winners = output.winners(confirmed)
-        answer = {"winner": winners[0] if winners else None, "winners": winners}
+        answer = {"winner": winners[0] if winners else None, "winners": winners, "by_classes": counts}
         return output.record({**answer, "question": question, "status": state}, format)
-    output.conclusion(confirmed, question, state, store.read(query.by_classes, record))
+    output.conclusion(confirmed, question, state, counts)
     where = "" if storage == STORAGE or redacted(storage) != storage else f" --storage {shlex.quote(storage)}"
     where += "" if study == STUDY else f" --study {shlex.quote(study)}"
     commands = (f"fewest {command}{where}" for command in ("best", "trials", "train --save winner.pt"))
