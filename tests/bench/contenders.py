@@ -30,10 +30,11 @@ import torch
 from objectives.batches import Batches
 from objectives.configuration import Configuration
 from objectives.convergence import End, Outcome, Trial
+from objectives.samples import Samples
 from objectives.solo import Solo
 from objectives.waves import Waves
 from search.scoring import REPLICATES, score
-from search.space import Choices, suggest
+from search.space import Choices, consistent, suggest
 from search.spec import StudySpec, derive
 from search.stopping import FLOOR
 
@@ -48,7 +49,7 @@ class Bench:
     """The work that every contender has done for it: trains configurations and writes down what is found."""
 
     spec: StudySpec
-    problem: Waves
+    problem: Waves | Samples
     seed: int
     #: Epochs with which a configuration is re-run on fresh seeds at once; 0 for never.
     enough: int
@@ -70,7 +71,9 @@ class Bench:
 
     def _again(self, params: dict[str, Any]) -> bool:
         """Whether it converges on all fresh seeds, within FLOOR as in our own re-runs, and on most in so few epochs."""
-        runs = (self._trained(params, FLOOR, fresh=fresh) for fresh in range(1, REPLICATES + 1))
+        runs = (
+            self._trained(params, min(FLOOR, self.spec.max_epochs), fresh=fresh) for fresh in range(1, REPLICATES + 1)
+        )
         epochs = [outcome.epochs for outcome in takewhile(lambda outcome: outcome.converged, runs)]
         return len(epochs) == REPLICATES and median(epochs) <= self.enough
 
@@ -195,9 +198,7 @@ def keras_process(bench: Bench, role: str) -> None:
         def run_trial(self, trial: Any) -> float:
             given = trial.hyperparameters
             params = {name: given.get(name) for name in bench.spec.space}
-            if params["hidden_layers"] == 1:
-                del params["width_2"]
-            return bench.run(params, epochs=given.get("tuner/epochs"))
+            return bench.run(consistent(params), epochs=given.get("tuner/epochs"))
 
     space = keras_tuner.HyperParameters()
     for name, dimension in bench.spec.space.items():
@@ -231,7 +232,11 @@ CONTENDERS: dict[str, Callable[[Bench], None]] = {
 if __name__ == "__main__":
     tool, given, seed, enough = sys.argv[1:]
     spec = StudySpec.model_validate_json(given)
-    problem = Waves(spec.inputs, spec.sigma)  # as search/worker.py chooses it
+    problem: Waves | Samples = Waves(spec.inputs, spec.sigma)
+    if spec.data:
+        from search.data import read  # which loads the store
+
+        problem = read(Path(spec.data.name))[1]
     events = Path("events.jsonl").absolute()  # for Ray gives each trial a directory of its own
     CONTENDERS[tool](Bench(spec, problem, int(seed), int(enough), events))
     sys.exit(f"{tool} has ended by itself")

@@ -34,6 +34,7 @@ import psutil
 import typer
 
 from search import cli, options
+from search.data import read
 from search.spec import StudySpec
 
 ENOUGH_EPOCHS = 3
@@ -112,7 +113,8 @@ def main() -> None:
                 rows[name].append(row)
                 raw = {name: None if value == math.inf else value for name, value in vars(row).items()}
                 print(json.dumps({"case": case, **raw}), file=sys.stderr, flush=True)
-        print(f"\nCase {case}: `{' '.join(['fewest launch', *CASES[case].split()])}`\n")
+        shown = f"fewest launch {CASES[case]}".format(digits="digits.npz").strip()
+        print(f"\nCase {case}: `{shown}`\n")
         print("\n".join(equal_time(rows) if asked.equal_time else time_to_best(rows, asked.seconds)), flush=True)
 
 
@@ -152,7 +154,10 @@ def spec(chosen: Sequence[str]) -> StudySpec:
     return StudySpec.of(
         classes=options.class_counts(given["classes"]) if given["classes"] else None,
         dimensions=options.dimensions(given["fix"] or (), given["range_"] or (), given["choices"] or ()),
-        **{name: given[name] for name in StudySpec.model_fields if given.get(name) is not None},
+        data=read(given["data"])[0] if given["data"] else None,
+        **{
+            name: given[name] for name in ("target", "hold", "max_epochs", "inputs", "sigma") if given[name] is not None
+        },
     )
 
 
