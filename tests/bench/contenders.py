@@ -182,10 +182,12 @@ def ray(bench: Bench) -> None:
 
 
 def keras(bench: Bench) -> None:
-    """Keras Tuner's Hyperband, distributed as its guide says: the script once as the chief, once a worker."""
+    """Keras Tuner's Hyperband, distributed as its guide says: one chief, and a process for each worker."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     os.environ |= {"KERAS_BACKEND": "torch", "KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": str(port)}
+    import keras_tuner  # noqa: F401, once: a script for each, as in its guide, takes 4 s longer
+
     in_processes(partial(keras_process, bench), ["chief", *(f"tuner{process}" for process in range(PROCESSES))])
 
 
