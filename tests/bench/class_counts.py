@@ -13,9 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from statistics import median_low
 
-import matplotlib
 import torch
-from matplotlib import pyplot
 
 from objectives.batches import Batches
 from objectives.convergence import Trial
@@ -46,6 +44,9 @@ def trained(scale: float, model: tuple[str, int]) -> tuple[int, bool, float]:
 
 def draw(picture: Path, found: dict[str, dict[int, tuple[int, bool]]]) -> None:
     """Epochs over classes, both on log scales; a miss is an open triangle at the epochs that it was given."""
+    import matplotlib
+    from matplotlib import pyplot
+
     matplotlib.rcParams.update({"font.size": 10, "svg.hashsalt": "fewest", "axes.spines.right": False})
     matplotlib.rcParams["axes.spines.top"] = False
     figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
