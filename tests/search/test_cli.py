@@ -78,6 +78,28 @@ def test_a_deadline_begins_no_trial_and_the_answer_is_still_given(fewest: Fewest
     assert answer["status"]["done"] == 30 and answer["status"]["budget"] == 5000 and answer["winner"]["confirmed"]
 
 
+def test_a_launch_ends_when_it_has_what_was_asked_for(fewest: Fewest, store: Path) -> None:
+    """With a confirmed configuration of so few epochs no trial is begun; the end says what more could do."""
+    epochs = str(json.loads(fewest("best", "--format", "json").stdout)[0]["epochs"] + 1)
+    done = fewest("launch", *QUICK, "--trials", "5000", "--seed", "1", "--until-epochs", epochs)
+    assert done.returncode == 0 and "Ended after 30 of 5000 trials; the same command goes on" in done.stdout
+    assert "more trials " in done.stdout
+
+
+def test_a_study_over_class_counts_learns_from_another_and_prints_its_front(fewest: Fewest, store: Path) -> None:
+    """It begins with the other's best; each class count has a line, and the front comes last."""
+    counts = ["--study", "counts", "--from", "default", "--classes", "4..16"]
+    done = fewest("launch", *QUICK[2:], *counts, "--trials", "40")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines[:4]] == ["classes", "4", "8", "16"]
+    assert any(line.startswith("Front: 16 classes in ") for line in lines)
+    first = json.loads(fewest("trials", "--study", "counts", "--limit", "9", "--format", "json").stdout)
+    assert [row["classes"] for row in first] == [4] * 3 + [8] * 3 + [16] * 3
+    taught = json.loads(fewest("best", "--top", "3", "--format", "json").stdout)
+    assert [row["params"]["lr"] for row in first[3:6]] == [row["params"]["lr"] for row in taught]
+
+
 def test_a_lower_budget_keeps_what_there_is_and_says_so(fewest: Fewest, store: Path) -> None:
     """Fewer trials than the study has add none and lose none."""
     done = fewest("launch", *QUICK, "--trials", "20", "--seed", "1", "--format", "json")
@@ -111,7 +133,7 @@ def test_another_spec_is_refused_and_names_the_field(fewest: Fewest, store: Path
         (["launch", "--range", "activation=1:2"], "not of choices"),
         (["launch", "--choices", "optimizer=adm"], "unknown `optimizer` 'adm'"),
         (["launch", "--target", "1.5"], "`target` must be in (0, 1]"),
-        (["launch", "--classes", "16..8"], "the range of `classes` is empty"),
+        (["launch", "--classes", "16..8"], "the range is empty"),
         (["launch", "--trials", "0"], "--trials"),
         (["launch", "--trials", "99999999999999999999"], "--trials"),
         (["launch", "--workers", "0"], "--workers"),
@@ -121,6 +143,9 @@ def test_another_spec_is_refused_and_names_the_field(fewest: Fewest, store: Path
         (["launch", "--storage", f"sqlite:///{'x' * 300}.db"], "does not name a file"),
         (["launch", "--storage", "postgresql://ann:s3cret@localhost:abc/x"], "not a URL"),
         (["launch", "--sampler", "magic"], "`sampler`"),
+        (["launch", "--sampler", "no.such:Sampler"], "`sampler` no.such:Sampler: ModuleNotFoundError"),
+        (["launch", "--from", "elsewhere"], "no study 'elsewhere'"),
+        (["launch", "--until-epochs", "-1"], "--until-epochs"),
         (["launch", "--device", "gpu"], "`device` must be"),
         (["launch", "--data", "none.npz"], "cannot read none.npz"),
         (["launch", "--fix", "batch_size=8"], "`batch_size` is for data of your own"),

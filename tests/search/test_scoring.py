@@ -1,9 +1,22 @@
 """Scores lead the sampler; replicates name the winner."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.scoring import CANDIDATES, FINALISTS, REPLICATES, Evidence, due, front, score
+from search.scoring import (
+    CANDIDATES,
+    FINALISTS,
+    REPLICATES,
+    SHARE,
+    Evidence,
+    challenge,
+    due,
+    front,
+    outlook,
+    score,
+    tied,
+)
 
 
 @given(st.integers(0, 300), st.floats(0, 1, exclude_max=True), st.floats(0, 1, exclude_max=True))
@@ -59,3 +72,45 @@ def test_the_front_leaves_out_what_more_classes_do_in_as_few_epochs() -> None:
     """Of 8 classes in 2 epochs, 16 in 2 and 32 in 5, the middle one makes the first pointless."""
     assert front({8: 2, 16: 2, 32: 5}) == [32, 16]
     assert front({8: 1, 16: 2}) == [16, 8] and front({}) == []
+
+
+def test_the_leader_is_challenged_when_that_is_cheap() -> None:
+    """Two replicates of the quickest, once they cost a small share of what was trained; then the others."""
+    known = [Evidence(1, 9), Evidence(2, 4), Evidence(3, 4, loss=-1.0)]
+    enough = 4 * REPLICATES * SHARE
+    assert challenge(known, enough - 1) == [] == challenge([], enough)
+    assert [(c.trial, k) for c, k in challenge(known, enough)] == [(3, 1), (3, 2)]
+    begun = Evidence(2, 4, (4.0, 5.0), 2)
+    assert [(c.trial, k) for c, k in challenge([known[0], begun, known[2]], enough)] == [(2, 3), (2, 4), (2, 5)]
+
+
+def test_a_confirmed_candidate_is_challenged_by_quicker_ones_alone() -> None:
+    """What is as quick adds nothing; what is quicker does; what was refuted is out of the race."""
+    champion = Evidence(1, 4, (4.0,) * 5, 5)
+    assert challenge([champion, Evidence(2, 4)], 10_000) == []
+    assert [c.trial for c, _ in challenge([champion, Evidence(3, 2)], 10_000)] == [3, 3]
+    assert challenge([champion, Evidence(3, 2, (300.0, 300.0), 0)], 10_000) == []
+
+
+@pytest.mark.parametrize(
+    ("best", "other", "same"),
+    [
+        ([1, 1, 1, 1, 1], [1, 1, 1, 1, 1], True),
+        ([1, 1, 1, 1, 1], [1, 1, 1, 1, 2], True),  # once in 2 of all ways to deal these ten out
+        ([1, 1, 1, 1, 1], [2, 2, 2, 2, 2], False),  # 1 of 252
+        ([1, 1, 2, 2, 3], [2, 2, 3, 3, 4], True),
+        ([3, 4, 4, 5, 6], [6, 7, 9, 300, 300], False),
+        ([1, 1, 1, 1, 1], [1, 1, 2, 2, 2], True),  # 21 of 252
+        ([1, 1, 1, 1, 1], [1, 2, 2, 2, 2], False),  # 6 of 252
+    ],
+)
+def test_ties_are_what_the_test_does_not_tell_apart(best: list[float], other: list[float], same: bool) -> None:
+    """Five replicates against five, at 5 %: the figures are those of the exact distribution."""
+    assert tied(best, other) is same
+
+
+def test_the_outlook_says_what_it_rests_on() -> None:
+    """Nothing beats one epoch; else many equals and a quiet half make an improvement unlikely."""
+    assert outlook(1, 0, 0, 5) == "1 epoch is the least there is: more trials cannot improve on it"
+    assert "unlikely" in outlook(4, 30, 400, 600)
+    assert all("may improve" in outlook(4, *rest) for rest in ((3, 400, 600), (30, 200, 600)))
