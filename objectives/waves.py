@@ -44,7 +44,7 @@ class Waves:
         x = draw.standard_normal((classes, self.inputs), dtype=np.float32)
         labels = np.arange(classes) if sampling == "every_class" else draw.integers(classes, size=classes)
         x *= self.sigma
-        x += (labels / self._span(classes)).astype(np.float32)[:, None]
+        x += (labels / span(classes)).astype(np.float32)[:, None]
         return x, labels
 
     def key(self, configuration: Configuration, data_seed: int, epoch: int) -> tuple[object, ...]:
@@ -63,8 +63,9 @@ class Waves:
     def anchors(self, configuration: Configuration, data_seed: int, at: Floats) -> Floats:
         """Noise-free points at those fractions of the input range."""
         classes = configuration.classes
-        return np.repeat((at * (classes - 1) / self._span(classes)).astype(np.float32)[:, None], self.inputs, axis=1)
+        return np.repeat((at * (classes - 1) / span(classes)).astype(np.float32)[:, None], self.inputs, axis=1)
 
-    @staticmethod
-    def _span(classes: int) -> int:
-        return max(255, classes - 1)
+
+def span(classes: int) -> int:
+    """Distances between neighbouring classes in 1, the range of the inputs."""
+    return max(255, classes - 1)

@@ -22,10 +22,8 @@ class Design:
     """The points of one study."""
 
     def __init__(self, spec: StudySpec) -> None:
-        self._space = spec.space
-        presets = [
-            space.preset(name, classes, spec.training).params for classes in spec.class_counts for name in space.PRESETS
-        ]
+        self._space, self._classes = spec.space, spec.class_counts[0]
+        presets = [space.preset(name, self._classes, spec.training).params for name in space.PRESETS]
         self._given = [space.fitted(spec.space, params) for params in (*spec.start, *presets)]
         self._engine: Any = SobolEngine(len(spec.space), scramble=True, seed=derive(spec.seed, "design") >> 32)  # type: ignore[no-untyped-call]
         self._drawn: list[list[float]] = []
@@ -35,9 +33,12 @@ class Design:
         return len(self._given) + COVER
 
     def point(self, number: int) -> dict[str, Any]:
-        """The parameters of the `number`-th point; what a given one leaves open is taken from the sequence."""
+        """The parameters of the `number`-th point; what a given one leaves open is taken from the sequence.
+
+        Where class counts are searched, all are for the lowest but for what is given.
+        """
         given = self._given[number] if number < len(self._given) else {}
-        return space.consistent({**self.drawn(number), **given})
+        return space.consistent({**self.drawn(number), "classes": self._classes, **given})
 
     def drawn(self, number: int) -> dict[str, Any]:
         """The sequence's `number`-th value of every parameter, also of those that depend on another."""

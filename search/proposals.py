@@ -1,9 +1,12 @@
 """What to try next: the only caller of an Optuna sampler.
 
-A study begins with its design. Then most proposals are the sampler's, on a mirror of the study in memory. Where class
-counts are searched, the next trial is for the count that has had the fewest, and the sampler sees all counts as one:
-parameters carried to the middle one, scores by their place within their own. Scores are on a log scale there, on which
-a Gaussian process can follow epochs; TPE only ranks.
+A study begins with its design. Then proposals are the sampler's, on a mirror of the study in memory, or explore. The
+mirror has scores on a log scale, on which a Gaussian process can follow epochs; TPE only ranks.
+
+Where class counts are searched, few classes teach many, since a trial of them takes less time and no more luck: half of
+the budget is for one count after another, the lowest first, the rest for whichever has had the fewest trials. Whatever
+leads at one count and would lead at another is tried there as it is. The sampler sees all counts as one: parameters
+carried to the middle one, scores by their place within their own.
 """
 
 import importlib
@@ -34,6 +37,7 @@ from storage.schema import RunState
 SEARCHING = ("leader", "design", "leader", "design", "sampler")
 REFINING = ("sampler", "leader", "sampler", "design")
 REDRAWN = 2
+FOCUS = 100  # trials for one class count after another, at most
 #: A proposal: the parameters of the trial that will have a given number.
 Proposal = Callable[[int], Mapping[str, Any]]
 
@@ -45,7 +49,8 @@ class Proposals:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # its version is pinned
         self._spec, self._design = spec, Design(spec)
-        self._first = {"random": 0, "qmc": math.inf}.get(spec.sampler, min(len(self._design), budget // 4))
+        self._first = min(len(self._design), budget // 4)
+        self._share = min(FOCUS, budget // 2 // len(spec.class_counts))
         self._learns = spec.sampler not in ("random", "qmc")
         self._avoids = self._learns and spec.sampler != "cmaes"
         made = sampler(spec.sampler, derive(spec.seed, spec.sampler, worker_id) >> 31)
@@ -59,6 +64,7 @@ class Proposals:
         self._middle = counts[len(counts) // 2]
         self._sampled = {name: dimension for name, dimension in spec.space.items() if name != "classes"}
         self._tried = Counter(dict.fromkeys(counts, 0))
+        self._taught: set[tuple[int, int]] = set()  # class counts, and the trials of others that were tried there
         self._converged: Counter[int] = Counter()  # trials, by classes
         self._leaders: dict[int, tuple[float, int, dict[str, Any]]] = {}  # score, trial and parameters, by classes
 
@@ -86,10 +92,15 @@ class Proposals:
 
     def next(self, reserved: int) -> Proposal:
         """The next proposal of a study that has created `reserved` trials."""
-        if reserved < self._first:
+        if self._spec.sampler == "qmc":
+            return lambda number: space.consistent(self._design.drawn(number))
+        if reserved < self._first and self._learns:
             return self._design.point
         self._made += 1
-        classes = min(self._spec.class_counts, key=lambda count: (self._tried[count] + self._open[count], count))
+        classes = self._next_classes()
+        lesson = self._lesson(classes)
+        if lesson:
+            return lesson
         turn = REFINING if self._converged[classes] else SEARCHING
         way = turn[self._made % len(turn)] if self._learns and self._leaders else "sampler"
         if way == "leader":
@@ -97,6 +108,11 @@ class Proposals:
         if way == "design":
             return lambda number: space.fitted(self._spec.space, self._design.drawn(number) | {"classes": classes})
         return self._sample(classes)
+
+    def _next_classes(self) -> int:
+        had = {count: self._tried[count] + self._open[count] for count in self._spec.class_counts}
+        focused = (count for count, trials in had.items() if trials < self._share and self._learns)
+        return next(focused, min(had, key=lambda count: (had[count], count)))
 
     def settle(self, number: int | None) -> None:
         """The proposal became the trial of that number; None if it became none."""
@@ -116,11 +132,22 @@ class Proposals:
         found = space.carried(self._spec.space, params, classes)
         return lambda number: found
 
+    def _lesson(self, classes: int) -> Proposal | None:
+        """The best leader of another class count that is better than this one's and new to it, as it is."""
+        if not self._learns:
+            return None
+        bar = min(self._leaders.get(classes, (math.inf,))[0], self._spec.max_epochs)
+        for value, trial, params in sorted(self._leaders.values(), key=lambda leader: leader[:2]):
+            if value < bar and (classes, trial) not in self._taught:
+                self._taught.add((classes, trial))
+                found = space.carried(self._spec.space, params, classes)
+                return lambda number: found
+        return None
+
     def _near_a_leader(self, classes: int) -> Proposal:
-        """The best of the class count, or now and then that of a neighbouring count, but for a few parameters."""
-        nearest = sorted(self._leaders, key=lambda count: (abs(math.log(count / classes)), count))
-        teacher = next((count for count in nearest if self._random.random() < 0.5), nearest[0])
-        kept = space.carried(self._spec.space, self._leaders[teacher][2], classes)
+        """The leader of the class count, or of the best one as long as it has none, but for a few parameters."""
+        _, _, params = self._leaders.get(classes) or min(self._leaders.values(), key=lambda leader: leader[:2])
+        kept = space.carried(self._spec.space, params, classes)
         redrawn = self._random.sample(sorted(name for name in kept if name != "classes"), REDRAWN)
         kept = {name: value for name, value in kept.items() if name not in redrawn}
         return lambda number: space.fitted(self._spec.space, self._design.drawn(number) | kept)

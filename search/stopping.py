@@ -22,15 +22,7 @@ from objectives.convergence import Outcome, Progress, Trial, shortfall
 
 RUNGS = (1, 4, 12, 36, 108)  # epochs
 KEEP = 3  # one in so many goes on at a rung
-BRACKETS = (
-    0,
-    1,
-    0,
-    2,
-    0,
-    1,
-    3,
-)  # first rung of trials 0, 1, …, and again; odd, as a design alternates
+BRACKETS = (0, 0, 0, 1, 0, 0, 2)  # first rung of trials 0, 1, …, and again; odd, as a design alternates
 HORIZON = 4  # epochs that the first trials may use
 STEP = 32  # trials after which the horizon doubles, at most
 OPEN = 3  # the horizon is at `max_epochs` after one in so many trials of the budget

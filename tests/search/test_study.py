@@ -130,12 +130,22 @@ def test_exploring_redraws_a_few_parameters_of_a_leader(sqlite: Store) -> None:
 
 
 def test_what_one_class_count_taught_serves_another(sqlite: Store) -> None:
-    """A leader among 8 classes comes to 32 with four times its width and gain, inside their ranges."""
-    params = {**options.configuration("8", None, ["width=100", "activation=sine", "optimizer=sgd", "lr=0.1"]).params}
-    space = StudySpec.of(classes=options.class_counts("8..32")).space
-    there = carried(space, params | {"gain": 30.0}, 32)
-    assert (there["width"], there["gain"], there["classes"], there["activation"]) == (400, 120.0, 32, "sine")
-    assert carried(space, params | {"gain": 900.0}, 32)["gain"] == 1000
+    """A leader's gain goes with the distance between classes, its width with the root of their number."""
+    params = {**options.configuration("256", None, ["width=100", "activation=sine", "optimizer=sgd", "lr=0.1"]).params}
+    space = StudySpec.of(classes=options.class_counts("16..1021")).space
+    there, lower = (carried(space, params | {"gain": 30.0}, classes) for classes in (1021, 16))
+    assert (there["width"], there["gain"], there["classes"], there["activation"]) == (200, 120.0, 1021, "sine")
+    assert (lower["width"], lower["gain"]) == (25, 30.0)
+    assert carried(space, params | {"gain": 900.0}, 1021)["gain"] == 1000
+
+
+def test_few_classes_teach_many(sqlite: Store) -> None:
+    """Trials are for the fewest classes at first; what leads there is the first that is tried at the next count."""
+    _, study = begun(sqlite, 120, classes="8..32")
+    runs = [run for run in work(study) if not run.replicate]
+    alone = next(place for place, run in enumerate(runs) if run.params["classes"] > 8)
+    learned = {run.params["lr"] for run in runs[:alone] if played(study, run)[1].converged}
+    assert alone >= 20 and runs[alone].params["classes"] == 16 and runs[alone].params["lr"] in learned
 
 
 def test_a_study_begins_with_the_best_of_another(sqlite: Store) -> None:
@@ -148,7 +158,7 @@ def test_a_study_begins_with_the_best_of_another(sqlite: Store) -> None:
     run = another(sqlite, record).ask()
     best = sqlite.read(query.best, source, top=1)[0]["params"]
     assert run and run.params["classes"] == 16
-    assert run.params["lr"] == best["lr"] and run.params["width"] == min(2 * best["width"], 1024)
+    assert run.params["lr"] == best["lr"] and run.params["width"] == min(round(2**0.5 * best["width"]), 1024)
 
 
 def test_a_leader_is_confirmed_while_the_search_goes_on(sqlite: Store) -> None:
