@@ -23,7 +23,7 @@ from search.output import Format
 from search.space import preset as preset_of
 from search.spec import DEFAULT_CLASSES, SAMPLERS, SpecError, StudySpec, refuse_of_waves, validated
 from search.view import View
-from storage import studies
+from storage import ledger, studies
 from storage.engine import StorageError, StorageMisuse, redacted
 from storage.store import OUTAGE_SECONDS, Store
 
@@ -313,6 +313,56 @@ def best(
     store = Store.open(storage)
     record = store.read(studies.find, study)
     found = store.read(query.best, record, classes, top)
+    if format is not Format.TABLE:
+        return output.records(found, format)
+    output.best_table(found, store.read(query.status, record))
+
+
+@app.command(
+    epilog="Examples: `fewest confirm` · `fewest confirm --top 3 --seeds 20` · `fewest confirm 12 40 --seeds 10`"
+)
+def confirm(
+    which: Annotated[list[int] | None, typer.Argument(metavar="[TRIAL]...", help="Trials to re-run.")] = None,
+    top: Annotated[int, typer.Option(min=1, max=1000, help="How many of the best, if no trial is named.")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, max=30, help="Fresh seeds that each is to have been run on.")] = 5,
+    classes: Annotated[int | None, typer.Option(min=2, max=MOST, help="Only the best of this class count.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes.  [default: as `launch`]")] = None,
+    device: Device = "auto",
+    storage: Storage = STORAGE,
+    study: StudyName = STUDY,
+    format: Output = Format.TABLE,
+) -> None:
+    """Re-run the best configurations on fresh seeds, without another trial, and rank them by what comes out."""
+    there = _devices(device)
+    store = Store.open(storage, patience=OUTAGE_SECONDS)
+    record = store.read(studies.find, study)
+    asked = {row["trial"]: row for row in store.read(query.best, record, classes, top=top if not which else MOST)}
+    missing = [number for number in which or () if number not in asked]
+    if missing or not asked:
+        said = (
+            f"trial {missing[0]} of study {study!r} has not converged"
+            if missing
+            else f"nothing has converged in {study!r}"
+        )
+        raise EngineError(f"{said}, so there is nothing to confirm; `fewest best` shows what has")
+    from search.study import replicate
+
+    spec = validated(json.loads(record.spec))
+    rows = [asked[number] for number in which] if which else list(asked.values())
+    new = [
+        replicate(spec, row["trial"], k, row["params"], row["epochs"])
+        for row in rows
+        for k in range(row["replicates"] + 1, seeds + 1)
+    ]
+    store.write(studies.reopen, record.study_id, record.budget, timeout=0.0)
+    store.write(ledger.add, record.study_id, new)
+    engine = LocalEngine(store, record, storage, [there[i % len(there)] for i in range(workers or len(there))])
+    with View(output.err) as view:
+        if not engine.run(view.show):
+            output.notice("stopped; nothing is lost, and the same command goes on")
+            raise typer.Exit(130)
+    named = {row["trial"] for row in rows}
+    found = [row for row in store.read(query.best, record, classes, top=MOST) if row["trial"] in named]
     if format is not Format.TABLE:
         return output.records(found, format)
     output.best_table(found, store.read(query.status, record))

@@ -47,7 +47,12 @@ class LocalEngine:
     """Worker processes for one study."""
 
     def __init__(
-        self, store: Store, study: StudyRecord, url: str, devices: Sequence[str], trainer: TrainerKind
+        self,
+        store: Store,
+        study: StudyRecord,
+        url: str,
+        devices: Sequence[str],
+        trainer: TrainerKind = TrainerKind.AUTO,
     ) -> None:
         self._store, self._study, self._url, self._trainer = store, study, url, trainer
         bury_the_dead(store)

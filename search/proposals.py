@@ -63,9 +63,10 @@ class Proposals:
         counts = spec.class_counts
         self._middle = counts[len(counts) // 2]
         self._sampled = {name: dimension for name, dimension in spec.space.items() if name != "classes"}
-        self._tried = Counter(dict.fromkeys(counts, 0))
+        self._tried: Counter[int] = Counter()  # trials that are over, by classes
+        self._open: Counter[int] = Counter()  # trials that run or wait
         self._taught: set[tuple[int, int]] = set()  # class counts, and the trials of others that were tried there
-        self._converged: Counter[int] = Counter()  # trials, by classes
+        self._converged: Counter[int] = Counter()
         self._leaders: dict[int, tuple[float, int, dict[str, Any]]] = {}  # score, trial and parameters, by classes
 
     def learn(self, told: Sequence[Any], unfinished: Sequence[Any]) -> None:
@@ -128,8 +129,8 @@ class Proposals:
         trial = self._study.ask()
         trial.set_user_attr(GROUP, classes)
         self._asked, self._mirrored = trial.number, self._mirrored + 1
-        params = space.suggest(self._sampled, trial) | {"classes": self._middle}
-        found = space.carried(self._spec.space, params, classes)
+        own = self._middle if self._learns else classes  # what is only drawn is drawn for the count itself
+        found = space.carried(self._spec.space, space.suggest(self._sampled, trial) | {"classes": own}, classes)
         return lambda number: found
 
     def _lesson(self, classes: int) -> Proposal | None:

@@ -6,12 +6,11 @@ TPE ranks, so the order among misses decides: a flat penalty gives it nothing to
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from math import comb
 from statistics import mean, median_low
 
 REPLICATES = 5  # fresh seeds that a candidate for winner is re-run on
-CONFIRMING = 4  # of which this many must converge
+CONFIRMING = 4  # of which this many must converge; of more, as large a part
 FINALISTS = 5  # candidates confirmed before a winner is named
 CANDIDATES = 25  # candidates tried at most
 FIRST = 2  # replicates that can refute a candidate, run before the others
@@ -41,12 +40,13 @@ class Evidence:
     @property
     def confirmed(self) -> bool:
         """Enough replicates converged."""
-        return self.converged >= CONFIRMING
+        return self.converged >= CONFIRMING and not self.refuted
 
     @property
     def refuted(self) -> bool:
         """Too many replicates missed for it to be confirmed."""
-        return len(self.scores) - self.converged > REPLICATES - CONFIRMING
+        may_miss = (REPLICATES - CONFIRMING) * max(1, len(self.scores) // REPLICATES)
+        return len(self.scores) - self.converged > may_miss
 
     @property
     def complete(self) -> bool:
@@ -108,10 +108,16 @@ def tied(best: Sequence[float], other: Sequence[float]) -> bool:
     A one-sided exact permutation test on mid-ranks (Wilcoxon 1945; Mann & Whitney 1947) at SIGNIFICANCE. Five against
     five are told apart if nearly all of one are below all of the other.
     """
+    import numpy as np
+
     pooled = [*best, *other]
-    ranks = [sum(value < this for value in pooled) + sum(value == this for value in pooled) / 2 for this in pooled]
-    seen = sum(ranks[: len(best)])
-    as_low = sum(sum(chosen) <= seen for chosen in combinations(ranks, len(best)))
+    # Twice the mid-rank, so that it is whole.
+    ranks = [2 * sum(value < this for value in pooled) + sum(value == this for value in pooled) for this in pooled]
+    ways = np.zeros((len(best) + 1, sum(ranks) + 1), dtype=np.int64)  # to choose so many with such a sum of ranks
+    ways[0, 0] = 1
+    for rank in ranks:
+        ways[1:, rank:] += ways[:-1, : ways.shape[1] - rank]
+    as_low = int(ways[len(best), : sum(ranks[: len(best)]) + 1].sum())
     return as_low > SIGNIFICANCE * comb(len(pooled), len(best))
 
 

@@ -63,16 +63,13 @@ class Stopping:
 
     def cap(self, classes: int) -> int:
         """Most epochs that a trial may use now."""
-        return min(self._horizon(classes), self.room(self._incumbent.get(classes, self.max_epochs)))
+        incumbent = self._incumbent.get(classes, self.max_epochs)
+        return min(self._horizon(classes), room(incumbent, self.max_epochs))
 
     def _horizon(self, classes: int) -> int:
         doublings = math.log2(self.max_epochs / HORIZON) if self.max_epochs > HORIZON else 1
         step = min(STEP, max(1, self.trials / OPEN / doublings))
         return min(self.max_epochs, HORIZON << int(min(self._told[classes] / step, 32)))
-
-    def room(self, epochs: int) -> int:
-        """The cap of a trial that is to compete with one that converged in so many epochs."""
-        return min(self.max_epochs, max(FLOOR, KAPPA * epochs))
 
     def note(self, number: int, progress: Progress) -> None:
         """Let others be compared with a running trial at the rung where it is: all that began together get there."""
@@ -92,6 +89,11 @@ class Stopping:
         full = self._kept[ladder] >= math.ceil((self._judged[ladder] + 1) / KEEP)
         if full or progress.shortfall() > others[len(others) // KEEP]:
             progress.lower_cap(rung)
+
+
+def room(epochs: int, max_epochs: int) -> int:
+    """The cap of a trial that is to compete with one that converged in so many epochs."""
+    return min(max_epochs, max(FLOOR, KAPPA * epochs))
 
 
 def at_rungs(trial: Trial, outcome: Outcome, target: float) -> list[float | None]:

@@ -7,7 +7,7 @@ what is still needed to name a winner: replicates of the best trials, and a run 
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from search import scoring, space
 from search.proposals import Proposal, Proposals
 from search.scoring import Evidence, score
 from search.spec import StudySpec, derive
-from search.stopping import Stopping, at_rungs
+from search.stopping import Stopping, at_rungs, room
 from storage import ledger
 from storage.curves import pack
 from storage.leases import LEASE_SECONDS
@@ -206,15 +206,22 @@ class Study:
             return []
         (classes,) = self.spec.class_counts
         question = space.preset("question", classes, self.spec.training).params
-        return [self._new_run(f"question@{classes}", None, 0, question, self.spec.max_epochs)]
+        return [_new_run(self.spec, f"question@{classes}", None, 0, question, self.spec.max_epochs)]
 
     def _replicate(self, candidate: Evidence, k: int) -> NewRun:
-        name, params = f"{candidate.trial}#{k}", self._params[candidate.trial]
-        return self._new_run(name, candidate.trial, k, params, self._stopping.room(candidate.epochs))
+        return replicate(self.spec, candidate.trial, k, self._params[candidate.trial], candidate.epochs)
 
-    def _new_run(self, name: str, trial: int | None, replicate: int, params: dict[str, Any], cap: int) -> NewRun:
-        seed, data_seed = (derive(self.spec.seed, what, name) for what in ("trial", "data"))
-        return NewRun(name, trial, replicate, params, seed, data_seed, cap)
+
+def replicate(spec: StudySpec, trial: int, k: int, params: Mapping[str, Any], epochs: int) -> NewRun:
+    """The k-th re-run of a trial that converged in so many epochs, on seeds of its own."""
+    return _new_run(spec, f"{trial}#{k}", trial, k, params, room(epochs, spec.max_epochs))
+
+
+def _new_run(
+    spec: StudySpec, name: str, trial: int | None, replicate: int, params: Mapping[str, Any], cap: int
+) -> NewRun:
+    seed, data_seed = (derive(spec.seed, what, name) for what in ("trial", "data"))
+    return NewRun(name, trial, replicate, params, seed, data_seed, cap)
 
 
 def _trials(rows: Iterable[Any]) -> list[Any]:

@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -16,8 +18,11 @@ BIN = Path(sys.executable).parent
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One directory for all commands: the later ones ask about what the first one launched."""
-    return tmp_path_factory.mktemp("readme")
+    """One directory for all commands: the later ones ask about what the first one launched, or read its data."""
+    directory = tmp_path_factory.mktemp("readme")
+    x, y = load_digits(return_X_y=True)
+    np.savez(directory / "digits.npz", X=x, y=y)
+    return directory
 
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith(".venv/bin/fewest")])
@@ -35,6 +40,9 @@ def test_command(line: str, directory: Path) -> None:
     ("name", "short", "said"),
     [
         ("seeds", "--seeds 1 --trials 30 --classes 8 --inputs 16 --max-epochs 30", "of 1 winners converge within"),
+        ("time_to_best", "--seeds 1 --contenders ours,sha --seconds 8 --equal-time --case noisy", "| sha |"),
+        ("class_counts", "--classes 8,16 --trials 30 --scale 0.01", "| 16 | > 30 (accuracy"),
+        ("in_flight", "--seeds 1 --trials 20 --at 10,20", "| 16 | 1 |"),
         ("kill --kills 100", "--kills 1 --trials 20 --each 5", "| Postgres | 16 | 80 |"),
         ("storage", "--sizes 0 --trials 3 --rounds 1", "| Postgres | 0 |"),
         ("queries", "--trials 200 --times 1", "| Postgres | a look |"),

@@ -86,6 +86,24 @@ def test_a_launch_ends_when_it_has_what_was_asked_for(fewest: Fewest, store: Pat
     assert "more trials " in done.stdout
 
 
+def test_confirm_runs_more_seeds_and_no_other_trial(fewest: Fewest, store: Path) -> None:
+    """The best get as many replicates as asked for, also by number; the same command again has nothing to do."""
+    best = json.loads(fewest("best", "--format", "json").stdout)
+    again = json.loads(fewest("confirm", "--top", "2", "--seeds", "7", "--format", "json").stdout)
+    assert {row["trial"] for row in again} == {row["trial"] for row in best[:2]}
+    assert [row["replicates"] for row in again] == [7, 7]
+    last = str(best[-1]["trial"])
+    (one,) = json.loads(fewest("confirm", last, "--seeds", "6", "--format", "json").stdout)
+    assert one["trial"] == int(last) and one["replicates"] == 6
+    assert json.loads(fewest("status", "--format", "json").stdout)["done"] == 30
+    for arguments, said in (
+        (["9999"], "trial 9999 of study 'default' has not converged"),
+        (["--seeds", "99"], "--seeds"),
+    ):
+        refused = fewest("confirm", *arguments)
+        assert refused.returncode and said in refused.stderr and refused.stdout == ""
+
+
 def test_a_study_over_class_counts_learns_from_another_and_prints_its_front(fewest: Fewest, store: Path) -> None:
     """It begins with the other's best; each class count has a line, and the front comes last."""
     counts = ["--study", "counts", "--from", "default", "--classes", "4..16"]
@@ -273,7 +291,9 @@ def test_plain_sqlite_readers_are_not_locked_out(store: Path) -> None:
     connection.close()
 
 
-@pytest.mark.parametrize("of", [[], ["launch"], ["worker"], ["train"], ["status"], ["best"], ["trials"], ["stop"]])
+@pytest.mark.parametrize(
+    "of", [[], ["launch"], ["worker"], ["train"], ["status"], ["best"], ["trials"], ["confirm"], ["stop"]]
+)
 def test_help_teaches(of: list[str], fewest: Fewest) -> None:
     """Every command explains itself; those with options worth it give examples."""
     done = fewest(*of, "--help")

@@ -42,6 +42,13 @@ def test_a_refuted_candidate_makes_room_for_the_next() -> None:
     assert refuted.refuted and not shaky.refuted and not shaky.confirmed
 
 
+@pytest.mark.parametrize(("hits", "seeds", "confirmed"), [(4, 5, True), (3, 5, False), (8, 10, True), (7, 10, False)])
+def test_more_seeds_may_miss_as_large_a_part(hits: int, seeds: int, confirmed: bool) -> None:
+    """Four of five, and of ten eight."""
+    evidence = Evidence(1, 1, (1.0,) * hits + (300.0,) * (seeds - hits), hits)
+    assert evidence.confirmed is confirmed is not evidence.refuted
+
+
 @given(st.lists(st.lists(st.booleans(), min_size=REPLICATES, max_size=REPLICATES), min_size=0, max_size=40))
 def test_the_race_ends_with_finalists_or_without_candidates(truth: list[list[bool]]) -> None:
     """Whatever the replicates do, asking and answering ends, and what is left is confirmed or refuted."""
@@ -102,6 +109,8 @@ def test_a_confirmed_candidate_is_challenged_by_quicker_ones_alone() -> None:
         ([3, 4, 4, 5, 6], [6, 7, 9, 300, 300], False),
         ([1, 1, 1, 1, 1], [1, 1, 2, 2, 2], True),  # 21 of 252
         ([1, 1, 1, 1, 1], [1, 2, 2, 2, 2], False),  # 6 of 252
+        ([4.0] * 30, [4.0] * 29 + [5.0], True),
+        ([4.0] * 30, [5.0] * 30, False),
     ],
 )
 def test_ties_are_what_the_test_does_not_tell_apart(best: list[float], other: list[float], same: bool) -> None:
