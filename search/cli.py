@@ -21,7 +21,7 @@ from search import options, output, query
 from search.launch import EngineError, LocalEngine
 from search.output import Format
 from search.space import preset as preset_of
-from search.spec import DEFAULT_CLASSES, SAMPLERS, SpecError, StudySpec, refuse_of_waves, validated
+from search.spec import DEFAULT_CLASSES, SAMPLERS, SpecError, StudySpec, refuse_of_waves, stored, validated
 from search.view import View
 from storage import ledger, studies
 from storage.engine import StorageError, StorageMisuse, redacted
@@ -138,35 +138,41 @@ def launch(
     given = _given(
         inputs=inputs, sigma=sigma, target=target, hold=hold, max_epochs=max_epochs, sampler=sampler, seed=seed
     )
-    reference = content = None
+    reference = samples = None
     if data:
         from search.data import packed, read  # which load NumPy
 
         reference, samples = read(data)
-        content = reference.digest, packed(samples)
     spec = StudySpec.of(
         classes=options.class_counts(classes) if classes else None,
         dimensions=options.dimensions(fix or (), range_ or (), choices or ()),
         data=reference,
         **given,
     )
+    if from_ and sampler in ("random", "qmc"):
+        raise SpecError(f"`--from {from_}` is for samplers that learn, not for {sampler}")
     if ":" in spec.sampler:
         from search.proposals import sampler as sampler_of
 
         sampler_of(spec.sampler, 0)  # SpecError before anything is stored
     there = _devices(device)
     store = Store.open(storage, create=True, patience=OUTAGE_SECONDS)
-    if from_:
+    known = store.read(studies.look_up, study)
+    if from_ and known:
+        output.notice(f"study {study!r} has begun already; --from {from_} is for its beginning")
+    elif from_:
         begun = store.read(query.start, store.read(studies.find, from_), spec)
         if not begun:
             raise EngineError(f"nothing has converged in study {from_!r} yet, so there is nothing to begin with")
         spec = spec.model_copy(update={"start": tuple(begun)})
+    content = None if known or not samples else (samples.digest, packed(samples))
     record = store.write(studies.create, study, spec.model_dump_json(), trials, spec.directions, content)
-    difference = StudySpec.model_validate_json(record.spec).difference(spec)
+    difference = stored(record.spec).difference(spec)
     if difference:
         raise SpecError(f"study {study!r} in {redacted(storage)} has {difference}; name another with `--study`")
     store.write(studies.reopen, record.study_id, trials, timeout, retries, until_epochs)
-    engine = LocalEngine(store, record, storage, [there[i % len(there)] for i in range(workers or len(there))], trainer)
+    places = [there[i % len(there)] for i in range(workers or len(there))]
+    engine = LocalEngine(store, record, storage, places, "--trainer", trainer)
     with View(output.err) as view:
         finished = engine.run(view.show)
     state = store.read(query.status, record)
@@ -181,9 +187,10 @@ def launch(
     counts = store.read(query.by_classes, record)
     if format is not Format.TABLE:
         winners = output.winners(confirmed)
-        answer = {"winner": winners[0] if winners else None, "winners": winners, "by_classes": counts}
+        only = winners[0] if len(winners) == 1 else None
+        answer = {"winner": only, "winners": winners, "by_classes": counts}
         return output.record({**answer, "question": question, "status": state}, format)
-    output.conclusion(confirmed, question, state, counts)
+    output.conclusion(confirmed, question, state, counts, until_epochs)
     where = "" if storage == STORAGE or redacted(storage) != storage else f" --storage {shlex.quote(storage)}"
     where += "" if study == STUDY else f" --study {shlex.quote(study)}"
     commands = (f"fewest {command}{where}" for command in ("best", "trials", "train --save winner.pt"))
@@ -195,6 +202,9 @@ def launch(
 def worker(
     device: Device = "auto",
     trainer: Trainer = TrainerKind.AUTO,
+    only_waiting: Annotated[
+        bool, typer.Option("--only-waiting", help="Run what waits, such as replicates, and begin no trial.")
+    ] = False,
     storage: Storage = STORAGE,
     study: StudyName = STUDY,
 ) -> None:
@@ -208,7 +218,8 @@ def worker(
 
     output.notice(f"serving study {study!r} on {place}")
     try:
-        Worker(store, record, place, parent=int(parent) if parent else None, kind=trainer).work()
+        who = int(parent) if parent else None
+        Worker(store, record, place, parent=who, kind=trainer, only_waiting=only_waiting).work()
     except Left:
         raise typer.Exit(130) from None
     except RuntimeError as error:
@@ -354,9 +365,10 @@ def confirm(
         for row in rows
         for k in range(row["replicates"] + 1, seeds + 1)
     ]
-    store.write(studies.reopen, record.study_id, record.budget, timeout=0.0)
+    store.write(studies.resume, record.study_id)
     store.write(ledger.add, record.study_id, new)
-    engine = LocalEngine(store, record, storage, [there[i % len(there)] for i in range(workers or len(there))])
+    places = [there[i % len(there)] for i in range(workers or len(there))]
+    engine = LocalEngine(store, record, storage, places, "--only-waiting")
     with View(output.err) as view:
         if not engine.run(view.show):
             output.notice("stopped; nothing is lost, and the same command goes on")

@@ -27,6 +27,7 @@ class Design:
         self._given = [space.fitted(spec.space, params) for params in (*spec.start, *presets)]
         self._engine: Any = SobolEngine(len(spec.space), scramble=True, seed=derive(spec.seed, "design") >> 32)  # type: ignore[no-untyped-call]
         self._drawn: list[list[float]] = []
+        self._block = -1  # which is drawn
 
     def __len__(self) -> int:
         """Points to be tried first."""
@@ -42,7 +43,9 @@ class Design:
 
     def drawn(self, number: int) -> dict[str, Any]:
         """The sequence's `number`-th value of every parameter, also of those that depend on another."""
-        while number >= len(self._drawn):
-            self._drawn += self._engine.draw(BLOCK, dtype=torch.float64).tolist()
-        at = zip(self._space.items(), self._drawn[number], strict=True)
+        block, place = divmod(number, BLOCK)
+        if block != self._block:
+            self._engine.reset().fast_forward(block * BLOCK)
+            self._drawn, self._block = self._engine.draw(BLOCK, dtype=torch.float64).tolist(), block
+        at = zip(self._space.items(), self._drawn[place], strict=True)
         return {name: dimension.at(u) for (name, dimension), u in at}

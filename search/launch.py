@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
-from objectives.trainer import TrainerKind
 from search import query
 from search.processes import bury_the_dead, handling
 from storage.engine import StorageError
@@ -52,9 +51,10 @@ class LocalEngine:
         study: StudyRecord,
         url: str,
         devices: Sequence[str],
-        trainer: TrainerKind = TrainerKind.AUTO,
+        *options: str,
     ) -> None:
-        self._store, self._study, self._url, self._trainer = store, study, url, trainer
+        """`options` are those of the `worker` command, besides the study and the device."""
+        self._store, self._study, self._url, self._options = store, study, url, options
         bury_the_dead(store)
         self._workers = [self._start(device) for device in devices]
         self._restarts = self._outcomes = 0
@@ -84,7 +84,7 @@ class LocalEngine:
     def _start(self, device: str) -> _Worker:
         # -P: a file in the user's directory must not stand in for a module of ours or of Python's
         command = [sys.executable, "-P", "-m", "search.cli", "worker"]
-        command += ["--study", self._study.name, "--device", device, "--trainer", self._trainer]
+        command += ["--study", self._study.name, "--device", device, *self._options]
         environment = os.environ | {
             "FEWEST_STORAGE": self._url,
             "FEWEST_PARENT": str(os.getpid()),

@@ -90,11 +90,16 @@ def conclusion(
     question: dict[str, Any] | None,
     state: dict[str, Any],
     counts: Sequence[dict[str, Any]],
+    until_epochs: int | None = None,
 ) -> None:
     """How a launch ends: the winner of each class count beside the question's model, and how many trials missed."""
     finished = state["done"] + state["failed"]
-    if finished < state["budget"]:
-        line(f"Ended after {finished} of {state['budget']} trials; the same command goes on")
+    medians = [median_low(winner["replicate_epochs"]) for winner in winners(confirmed)]
+    if until_epochs is not None and len(medians) == len(counts) > 0 and max(medians) <= until_epochs:
+        said = f"At most {epochs(until_epochs)} confirmed after {finished} trials"
+        line(f"{said}; without --until-epochs the search goes on")
+    elif finished < state["budget"]:
+        line(f"The time was up after {finished} of {state['budget']} trials; the same command goes on")
     elif not confirmed:
         why = "no candidate held on fresh seeds" if state["converged"] else "nothing converged"
         line(f"No winner: {why}. More trials may find one: --trials {2 * state['budget']}", style="bold")

@@ -3,8 +3,8 @@
 A study begins with its design. Then proposals are the sampler's, on a mirror of the study in memory, or explore. The
 mirror has scores on a log scale, on which a Gaussian process can follow epochs; TPE only ranks.
 
-Where class counts are searched, few classes teach many, since a trial of them takes less time and no more luck: half of
-the budget is for one count after another, the lowest first, the rest for whichever has had the fewest trials. Whatever
+Where class counts are searched, few classes teach many, since a trial of them takes less time and no more luck: up to
+FOCUS trials each are for one count after another, the lowest first, the rest for whichever has had the fewest. Whatever
 leads at one count and would lead at another is tried there as it is. The sampler sees all counts as one: parameters
 carried to the middle one, scores by their place within their own.
 """
@@ -49,7 +49,7 @@ class Proposals:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # its version is pinned
         self._spec, self._design = spec, Design(spec)
-        self._first = min(len(self._design), budget // 4)
+        self._first = min(len(self._design), max(len(spec.start), budget // 4))
         self._share = min(FOCUS, budget // 2 // len(spec.class_counts))
         self._learns = spec.sampler not in ("random", "qmc")
         self._avoids = self._learns and spec.sampler != "cmaes"
@@ -65,7 +65,8 @@ class Proposals:
         self._sampled = {name: dimension for name, dimension in spec.space.items() if name != "classes"}
         self._tried: Counter[int] = Counter()  # trials that are over, by classes
         self._open: Counter[int] = Counter()  # trials that run or wait
-        self._taught: set[tuple[int, int]] = set()  # class counts, and the trials of others that were tried there
+        self._seen: set[int] = set()  # hashes of the parameters of all trials
+        self._free = [name for name, dimension in self._sampled.items() if dimension.at(0.0) != dimension.at(0.999)]
         self._converged: Counter[int] = Counter()
         self._leaders: dict[int, tuple[float, int, dict[str, Any]]] = {}  # score, trial and parameters, by classes
 
@@ -78,6 +79,8 @@ class Proposals:
         self._tried.update(row.classes for row in told)
         self._converged.update(row.classes for row in done if row.converged)
         self._open = Counter(row.classes for row in unfinished)
+        if len(self._spec.class_counts) > 1:
+            self._seen.update(hash(row.params) for row in (*told, *unfinished))
         if self._learns:
             best = sorted(done, key=self._score)
             kept = {row.trial for row in told[-mirror.RECENT :]}  # of a long past, what a sampler will still see
@@ -90,6 +93,12 @@ class Proposals:
             for row in unfinished:
                 if row.trial not in self._numbers:
                     self._reflect(row)
+
+    def correct(self, classes: int, leader: tuple[float, int, dict[str, Any]] | None) -> None:
+        """The leader of a class count was refuted on fresh seeds: this one leads now, or whatever is told next."""
+        self._leaders.pop(classes, None)
+        if leader:
+            self._leaders[classes] = leader
 
     def next(self, reserved: int) -> Proposal:
         """The next proposal of a study that has created `reserved` trials."""
@@ -107,7 +116,7 @@ class Proposals:
         if way == "leader":
             return self._near_a_leader(classes)
         if way == "design":
-            return lambda number: space.fitted(self._spec.space, self._design.drawn(number) | {"classes": classes})
+            return lambda number: space.consistent(self._design.drawn(number) | {"classes": classes})
         return self._sample(classes)
 
     def _next_classes(self) -> int:
@@ -131,27 +140,27 @@ class Proposals:
         self._asked, self._mirrored = trial.number, self._mirrored + 1
         own = self._middle if self._learns else classes  # what is only drawn is drawn for the count itself
         found = space.carried(self._spec.space, space.suggest(self._sampled, trial) | {"classes": own}, classes)
-        return lambda number: found
+        return _whatever_number(found)
 
     def _lesson(self, classes: int) -> Proposal | None:
         """The best leader of another class count that is better than this one's and new to it, as it is."""
         if not self._learns:
             return None
         bar = min(self._leaders.get(classes, (math.inf,))[0], self._spec.max_epochs)
-        for value, trial, params in sorted(self._leaders.values(), key=lambda leader: leader[:2]):
-            if value < bar and (classes, trial) not in self._taught:
-                self._taught.add((classes, trial))
-                found = space.carried(self._spec.space, params, classes)
-                return lambda number: found
+        for value, _, params in sorted(self._leaders.values(), key=lambda leader: leader[:2]):
+            found = space.carried(self._spec.space, params, classes) if value < bar else None
+            if found and hash(json.dumps(found)) not in self._seen:
+                return _whatever_number(found)
         return None
 
     def _near_a_leader(self, classes: int) -> Proposal:
         """The leader of the class count, or of the best one as long as it has none, but for a few parameters."""
         _, _, params = self._leaders.get(classes) or min(self._leaders.values(), key=lambda leader: leader[:2])
         kept = space.carried(self._spec.space, params, classes)
-        redrawn = self._random.sample(sorted(name for name in kept if name != "classes"), REDRAWN)
+        free = [name for name in self._free if name in kept]
+        redrawn = self._random.sample(free, min(REDRAWN, len(free)))
         kept = {name: value for name, value in kept.items() if name not in redrawn}
-        return lambda number: space.fitted(self._spec.space, self._design.drawn(number) | kept)
+        return lambda number: space.consistent(self._design.drawn(number) | kept)
 
     def _reflect(self, row: Any) -> None:
         """Bring one trial of the mirror up to date."""
@@ -175,6 +184,10 @@ class Proposals:
 
     def _score(self, row: Any) -> float:
         return score(row.converged, row.epochs, row.gap, self._spec.max_epochs)
+
+
+def _whatever_number(params: Mapping[str, Any]) -> Proposal:
+    return lambda number: params
 
 
 def sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:

@@ -9,11 +9,11 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, select, true
+from sqlalchemy import ColumnElement, Connection, and_, case, false, func, select, true
 
 from search.scoring import Evidence, score
 from search.space import carried
-from search.spec import StudySpec
+from search.spec import StudySpec, stored
 from storage.engine import now
 from storage.schema import PENDING, RunState, runs, studies, workers
 from storage.studies import StudyRecord
@@ -53,11 +53,17 @@ def _hits(study: StudyRecord, classes: int | None = None) -> ColumnElement[bool]
 
 def _candidates(connection: Connection, study: StudyRecord) -> list[tuple[Evidence, dict[str, Any]]]:
     """The trials that were re-run on fresh seeds: few, whatever the size of the study."""
-    spec = StudySpec.model_validate_json(study.spec)
-    again = and_(runs.c.study_id == study.study_id, runs.c.replicate > 0, runs.c.state == RunState.DONE)
+    spec = stored(study.spec)
+    over = runs.c.state.in_((RunState.DONE, RunState.FAILED))  # one that failed is no evidence of converging either
+    again = and_(runs.c.study_id == study.study_id, runs.c.replicate > 0, over)
     replicates: dict[int, list[tuple[bool, int, float]]] = {}
     for trial, *outcome in connection.execute(
-        select(runs.c.trial, runs.c.converged, runs.c.epochs, runs.c.gap).where(again)
+        select(
+            runs.c.trial,
+            func.coalesce(runs.c.converged, false()),
+            func.coalesce(runs.c.epochs, 0),
+            func.coalesce(runs.c.gap, 1.0),
+        ).where(again)
     ):
         replicates.setdefault(trial, []).append(tuple(outcome))
     first = and_(runs.c.study_id == study.study_id, runs.c.replicate == 0, runs.c.trial.in_(replicates))
@@ -127,7 +133,7 @@ def start(connection: Connection, source: StudyRecord, spec: StudySpec, top: int
 
     Empty if nothing has converged there.
     """
-    counts = StudySpec.model_validate_json(source.spec).class_counts
+    counts = stored(source.spec).class_counts
     known = {count: found for count in counts if (found := best(connection, source, count, top))}
     return [
         carried(spec.space, row["params"], classes)

@@ -86,20 +86,21 @@ def due(candidates: Iterable[Evidence]) -> list[tuple[Evidence, int]]:
     return [(c, k) for k in range(1, REPLICATES + 1) for c in racing if k > len(c.scores)]
 
 
-def challenge(candidates: Iterable[Evidence], trained: int) -> list[tuple[Evidence, int]]:
-    """The replicates worth running before the search is over, after `trained` epochs in all: those of the leader.
+def challenge(candidates: Iterable[Evidence], trained: int, retrained: int) -> list[tuple[Evidence, int]]:
+    """The replicates worth having before the search is over, as (candidate, replicate): those of one that could lead.
 
-    None if a confirmed candidate is as quick, or if they would cost too much of the search so far. The FIRST of them,
-    which can refute it, come before the others.
+    `trained` and `retrained` are the epochs of all trials and of all replicates. None if a candidate that was re-run is
+    as quick on fresh seeds, or if re-running takes more than its SHARE. The FIRST come first: they can refute it.
     """
-    standing = [candidate for candidate in candidates if not candidate.refuted]
-    leader = min(standing, key=lambda c: (c.epochs, -len(c.scores), c.loss, c.trial), default=None)
-    if leader is None or leader.epochs * REPLICATES * SHARE > trained:
+    candidates = list(candidates)
+    rivals = [candidate for candidate in candidates if not (candidate.refuted or candidate.complete)]
+    rival = min(rivals, key=lambda c: (c.epochs, -len(c.scores), c.loss, c.trial), default=None)
+    if rival is None or retrained + rival.epochs * REPLICATES > trained / SHARE:
         return []
-    if any(candidate.complete and candidate.epochs <= leader.epochs for candidate in standing):
+    if any(candidate.complete and candidate.typical <= rival.epochs for candidate in candidates):
         return []
-    upto = FIRST if len(leader.scores) < FIRST else REPLICATES
-    return [(leader, k) for k in range(len(leader.scores) + 1, upto + 1)]
+    upto = FIRST if len(rival.scores) < FIRST else REPLICATES
+    return [(rival, k) for k in range(1, upto + 1)]
 
 
 def tied(best: Sequence[float], other: Sequence[float]) -> bool:

@@ -1,6 +1,7 @@
 """StudySpec: all that describes a study, kept in the store as JSON, so that a worker needs only the storage URL."""
 
 import hashlib
+import json
 import math
 import re
 from collections.abc import Iterable
@@ -83,7 +84,7 @@ class StudySpec(BaseModel):
         for name, dimension in self.space.items():
             _check_dimension(name, dimension)
         if not isinstance(self.space["classes"], Choices):
-            raise SpecError("`classes` must be choices; name another study to search a range")
+            raise SpecError("`classes` must be choices")
         return self
 
     @classmethod
@@ -167,6 +168,14 @@ def validated(fields: dict[str, Any]) -> StudySpec:
         where = ".".join(map(str, first["loc"]))
         message = first["msg"].removeprefix("Value error, ")
         raise SpecError(f"`{where}`: {message}" if where else message) from None
+
+
+def stored(text: str) -> StudySpec:
+    """The spec of a study in the store; SpecError if another version made it and this one cannot serve it."""
+    try:
+        return validated(json.loads(text))
+    except SpecError as error:
+        raise SpecError(f"the study was made by another version of fewest and cannot go on: {error}") from None
 
 
 def derive(seed: int, *purpose: object) -> int:

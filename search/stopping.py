@@ -67,9 +67,16 @@ class Stopping:
         return min(self._horizon(classes), room(incumbent, self.max_epochs))
 
     def _horizon(self, classes: int) -> int:
-        doublings = math.log2(self.max_epochs / HORIZON) if self.max_epochs > HORIZON else 1
-        step = min(STEP, max(1, self.trials / OPEN / doublings))
+        if self.max_epochs <= HORIZON or self.trials <= OPEN:
+            return self.max_epochs
+        step = min(STEP, self.trials / OPEN / math.log2(self.max_epochs / HORIZON))
         return min(self.max_epochs, HORIZON << int(min(self._told[classes] / step, 32)))
+
+    def correct(self, classes: int, fewest: int | None) -> None:
+        """The incumbent was refuted on fresh seeds, and needs so many epochs now; None if nothing else converged."""
+        self._incumbent.pop(classes, None)
+        if fewest is not None:
+            self._incumbent[classes] = fewest
 
     def note(self, number: int, progress: Progress) -> None:
         """Let others be compared with a running trial at the rung where it is: all that began together get there."""

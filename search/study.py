@@ -1,6 +1,6 @@
 """One worker's ask and tell.
 
-An ask is one read and one write: what was told since the last look, and the new trial stored whole. As soon as the
+An ask is mostly one read and one write: what was told since the last look, and the new trial stored whole. As soon as a
 leader of a class count can be re-run at little cost it is; and when every trial has an outcome, the same ask hands out
 what is still needed to name a winner: replicates of the best trials, and a run of the question's model as a reference.
 """
@@ -18,7 +18,7 @@ from objectives.convergence import Outcome, Progress, Trial
 from search import scoring, space
 from search.proposals import Proposal, Proposals
 from search.scoring import Evidence, score
-from search.spec import StudySpec, derive
+from search.spec import StudySpec, derive, stored
 from search.stopping import Stopping, at_rungs, room
 from storage import ledger
 from storage.curves import pack
@@ -32,14 +32,18 @@ from storage.studies import StudyRecord
 class Study:
     """A study as one worker sees it."""
 
-    def __init__(self, store: Store, record: StudyRecord, worker_id: int) -> None:
-        self.spec = StudySpec.model_validate_json(record.spec)
+    def __init__(self, store: Store, record: StudyRecord, worker_id: int, only_waiting: bool = False) -> None:
+        """`only_waiting`: run what waits, and neither begin a trial nor add a run."""
+        self._only_waiting = only_waiting
+        self.spec = stored(record.spec)
         self._store, self._id, self._worker_id = store, record.study_id, worker_id
         self._news = News((), (), asks=True, stopping=False, reserved=0, until_epochs=None)
         self._proposals = Proposals(self.spec, record.budget, worker_id)
         self._told = 0
         self._stopping = Stopping(self.spec.max_epochs, record.budget // len(self.spec.class_counts))
-        self._trained: Counter[int] = Counter()  # epochs, by classes
+        self._trained: Counter[int] = Counter()  # epochs of trials, by classes
+        self._retrained: Counter[int] = Counter()  # epochs of replicates
+        self._replicated: set[tuple[int, int]] = set()  # told replicates, as (trial, replicate)
         self._candidates: dict[int, dict[int, Evidence]] = defaultdict(dict)  # by classes and trial
         self._params: dict[int, dict[str, Any]] = {}  # of those candidates, by trial
 
@@ -55,14 +59,16 @@ class Study:
                 return run
         if self._asks:
             again = self._challenges()
-            return self._added(again, held) if again else self._propose(held)
-        if self._news.stopping or self._news.unfinished:
+            return (self._added(again, held) if again else None) or self._propose(held)
+        if self._news.stopping or self._news.unfinished or self._only_waiting:
             return None
         return self._added([*self._finals(), *self._references()], held)
 
     @property
     def over(self) -> bool:
         """When last looked at, nothing was left to do in this study, by this worker or any other."""
+        if self._only_waiting:
+            return not any(row.replicate or row.state == RunState.WAITING for row in self._news.unfinished)
         return not self._news.unfinished and not self._asks
 
     @property
@@ -116,7 +122,7 @@ class Study:
     @property
     def _asks(self) -> bool:
         """Another trial may be created now, and is wanted."""
-        return self._news.asks and not self._satisfied
+        return self._news.asks and not self._satisfied and not self._only_waiting
 
     @property
     def _satisfied(self) -> bool:
@@ -160,7 +166,20 @@ class Study:
         elif row.replicate:  # one that failed is no evidence of converging either
             before = found[row.trial]
             scores = *before.scores, self._score(row) if done else 2.0 * self.spec.max_epochs
-            found[row.trial] = replace(before, scores=scores, converged=before.converged + (done and row.converged))
+            now = replace(before, scores=scores, converged=before.converged + (done and row.converged))
+            found[row.trial] = now
+            self._retrained[row.classes] += row.epochs or 0
+            self._replicated.add((row.trial, row.replicate))
+            if now.refuted and not before.refuted:
+                self._dethrone(row.classes)
+
+    def _dethrone(self, classes: int) -> None:
+        """What was refuted neither bounds other trials nor teaches them any longer."""
+        standing = [candidate for candidate in self._candidates[classes].values() if not candidate.refuted]
+        best = min(standing, key=lambda candidate: (candidate.epochs, candidate.trial), default=None)
+        self._stopping.correct(classes, best.epochs if best else None)
+        leader = (float(best.epochs), best.trial, self._params[best.trial]) if best else None
+        self._proposals.correct(classes, leader)
 
     def _score(self, told: Any) -> float:
         """What the sampler is told of an outcome, by its `converged`, `epochs` and `gap`."""
@@ -187,12 +206,12 @@ class Study:
         return NewTrial(params, derive(self.spec.seed, "trial", number), derive(self.spec.seed, "data"), optuna)
 
     def _challenges(self) -> list[NewRun]:
-        """Replicates that are worth running while the search goes on, and that are not waiting or running already."""
-        there = {(row.trial, row.replicate) for row in self._news.unfinished}
+        """Replicates that are worth running while the search goes on, and that nobody has run or begun."""
+        there = self._replicated | {(row.trial, row.replicate) for row in self._news.unfinished}
         due = [
             due
             for classes, found in self._candidates.items()
-            for due in scoring.challenge(found.values(), self._trained[classes])
+            for due in scoring.challenge(found.values(), self._trained[classes], self._retrained[classes])
         ]
         return [self._replicate(candidate, k) for candidate, k in due if (candidate.trial, k) not in there]
 

@@ -49,14 +49,14 @@ def create(
 
     StorageMisuse if a study of Optuna's own has that name.
     """
-    found = _find(connection, name)
+    found = look_up(connection, name)
     if found:
         return found
     optuna = schema.optuna_studies
     new = upsert(connection)(optuna).values(study_name=name).on_conflict_do_nothing()
     study_id = connection.scalar(new.returning(optuna.c.study_id))
     if study_id is None:
-        found = _find(connection, name)  # another process was first
+        found = look_up(connection, name)  # another process was first
         if found:
             return found
         raise StorageMisuse(f"study {name!r} was made without fewest; name another with `--study`")
@@ -75,7 +75,7 @@ def create(
 
 def find(connection: Connection, name: str) -> StudyRecord:
     """The study of that name; StorageMisuse names those there are."""
-    found = _find(connection, name)
+    found = look_up(connection, name)
     if found:
         return found
     names = connection.scalars(select(studies.c.name).where(THERE).order_by(studies.c.study_id)).all()
@@ -115,6 +115,11 @@ def reopen(
     connection.execute(update(studies).where(studies.c.study_id == study_id).values(values))
 
 
+def resume(connection: Connection, study_id: int) -> None:
+    """Take back a stop; what ends the search otherwise stays as it is."""
+    connection.execute(update(studies).where(studies.c.study_id == study_id).values(stopping=False))
+
+
 def stop(connection: Connection, study_id: int) -> None:
     """Ask every worker of the study to finish what it runs and leave."""
     connection.execute(update(studies).where(studies.c.study_id == study_id).values(stopping=True))
@@ -148,7 +153,8 @@ def upsert(connection: Connection) -> Any:
     return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
 
 
-def _find(connection: Connection, name: str) -> StudyRecord | None:
+def look_up(connection: Connection, name: str) -> StudyRecord | None:
+    """The study of that name, or None."""
     columns = studies.c.study_id, studies.c.name, studies.c.spec, studies.c.budget
     found = connection.execute(select(*columns).where(studies.c.name == name, THERE)).one_or_none()
     return found and StudyRecord(*found)

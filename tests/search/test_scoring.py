@@ -81,22 +81,23 @@ def test_the_front_leaves_out_what_more_classes_do_in_as_few_epochs() -> None:
     assert front({8: 1, 16: 2}) == [16, 8] and front({}) == []
 
 
-def test_the_leader_is_challenged_when_that_is_cheap() -> None:
-    """Two replicates of the quickest, once they cost a small share of what was trained; then the others."""
+def test_who_could_lead_is_challenged_when_that_is_cheap() -> None:
+    """Two replicates of the quickest, once re-running has a small share of all epochs; then the others."""
     known = [Evidence(1, 9), Evidence(2, 4), Evidence(3, 4, loss=-1.0)]
     enough = 4 * REPLICATES * SHARE
-    assert challenge(known, enough - 1) == [] == challenge([], enough)
-    assert [(c.trial, k) for c, k in challenge(known, enough)] == [(3, 1), (3, 2)]
+    assert challenge(known, enough - 1, 0) == challenge(known, enough, 1) == challenge([], enough, 0) == []
+    assert [(c.trial, k) for c, k in challenge(known, enough, 0)] == [(3, 1), (3, 2)]
     begun = Evidence(2, 4, (4.0, 5.0), 2)
-    assert [(c.trial, k) for c, k in challenge([known[0], begun, known[2]], enough)] == [(2, 3), (2, 4), (2, 5)]
+    assert [(c.trial, k) for c, k in challenge([known[0], begun, known[2]], enough, 0)] == [(2, k) for k in range(1, 6)]
 
 
-def test_a_confirmed_candidate_is_challenged_by_quicker_ones_alone() -> None:
-    """What is as quick adds nothing; what is quicker does; what was refuted is out of the race."""
-    champion = Evidence(1, 4, (4.0,) * 5, 5)
-    assert challenge([champion, Evidence(2, 4)], 10_000) == []
-    assert [c.trial for c, _ in challenge([champion, Evidence(3, 2)], 10_000)] == [3, 3]
-    assert challenge([champion, Evidence(3, 2, (300.0, 300.0), 0)], 10_000) == []
+def test_what_is_as_quick_on_fresh_seeds_is_not_challenged_by_its_equals() -> None:
+    """Only by what could be quicker than it is there, and was not refuted."""
+    champion, lucky = Evidence(1, 4, (4.0,) * 5, 5), Evidence(1, 1, (4.0,) * 5, 5)
+    assert challenge([champion, Evidence(2, 4)], 10_000, 0) == challenge([lucky, Evidence(2, 4)], 10_000, 0) == []
+    assert {c.trial for c, _ in challenge([champion, Evidence(3, 2)], 10_000, 0)} == {3}
+    assert {c.trial for c, _ in challenge([lucky, Evidence(3, 1)], 10_000, 0)} == {3}
+    assert challenge([champion, Evidence(3, 2, (300.0, 300.0), 0)], 10_000, 0) == []
 
 
 @pytest.mark.parametrize(

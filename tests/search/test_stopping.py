@@ -6,17 +6,12 @@ from objectives.configuration import Configuration
 from objectives.convergence import Progress, Trial
 from search.stopping import BRACKETS, FLOOR, HORIZON, OPEN, RUNGS, STEP, Stopping, at_rungs, burst
 
-ALWAYS_OPEN = 1  # trials of a budget so small that the horizon is open after the first
 EARLY = 7  # trials with a multiple of this number are judged from the first rung on
 
 
-def opened(*class_counts: int) -> Stopping:
-    """What a study knows whose horizon has reached 300 epochs, one trial of each class count having left no trace."""
-    stopping = Stopping(300, ALWAYS_OPEN)
-    for classes in class_counts or (8,):
-        for _ in range(7):
-            stopping.learn(EARLY, classes, False, 0, [None] * len(RUNGS))
-    return stopping
+def opened() -> Stopping:
+    """What a study knows whose budget is so small that its horizon is open."""
+    return Stopping(300, OPEN)
 
 
 def running(epoch: int, accuracy: float, cap: int = 300, classes: int = 8) -> Progress:
@@ -30,7 +25,7 @@ def running(epoch: int, accuracy: float, cap: int = 300, classes: int = 8) -> Pr
 
 def test_the_cap_follows_the_incumbent_of_the_same_class_count() -> None:
     """Twice the incumbent, no lower than the floor, apart for each class count."""
-    stopping = opened(8, 16)
+    stopping = opened()
     assert stopping.cap(8) == 300
     stopping.learn(0, 8, True, 40, [0.6, 0.5, 0.4, 0.0, 0.0])
     assert (stopping.cap(8), stopping.cap(16)) == (80, 300)
@@ -39,6 +34,16 @@ def test_the_cap_follows_the_incumbent_of_the_same_class_count() -> None:
     progress = running(6, 0.1)
     stopping.judge(2, progress)
     assert progress.cap == FLOOR
+
+
+def test_a_refuted_incumbent_bounds_no_trial() -> None:
+    """The cap is that of what stands, or there is none."""
+    stopping = opened()
+    stopping.learn(0, 8, True, 2, [0.5, 0.0, 0.0, 0.0, 0.0])
+    stopping.correct(8, 50)
+    assert stopping.cap(8) == 100
+    stopping.correct(8, None)
+    assert stopping.cap(8) == 300
 
 
 def test_the_horizon_doubles_with_the_trials_told() -> None:

@@ -2,20 +2,21 @@
 
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
 import pytest
 
 from objectives.configuration import CHOICES, Configuration
-from objectives.convergence import Outcome, Progress, Trial
+from objectives.convergence import End, Outcome, Progress, Trial
 from search import options, query
 from search.proposals import REDRAWN, sampler
 from search.scoring import FINALISTS, REPLICATES
 from search.space import carried
 from search.spec import SAMPLERS, SpecError, StudySpec
-from search.study import Study
-from storage import leases, studies
+from search.study import Study, replicate
+from storage import leases, ledger, studies
 from storage.ledger import Run
 from storage.store import Store
 from storage.studies import StudyRecord
@@ -174,6 +175,43 @@ def test_a_leader_is_confirmed_while_the_search_goes_on(sqlite: Store) -> None:
         1,
         2,
     ]
+
+
+def test_a_fluke_neither_bounds_nor_teaches_once_it_is_refuted(sqlite: Store) -> None:
+    """Its replicates missed: the next best is the incumbent and the leader."""
+    _, study = begun(sqlite, 300)
+    refuted = set[int]()
+    while not refuted:
+        run = study.ask()
+        assert run
+        trial, outcome = played(study, run)
+        if run.replicate:
+            outcome = replace(outcome, end=End.CAP, epochs=12, gap=0.9)
+        assert study.tell(run, trial, outcome)
+        study.look()
+        refuted = {trial for trial, found in study._candidates[8].items() if found.refuted}
+    standing = [found.epochs for trial, found in study._candidates[8].items() if trial not in refuted]
+    assert study._stopping._incumbent.get(8) == min(standing, default=None)
+    leader = study._proposals._leaders.get(8)
+    assert leader is None or leader[1] not in refuted
+
+
+def test_what_waits_is_run_without_another_trial(sqlite: Store) -> None:
+    """A worker that only runs what waits begins nothing, adds nothing, and leaves the study as open as it was."""
+    record, study = begun(sqlite, 200)
+    for _ in range(60):
+        run = study.ask()
+        assert run and study.tell(run, *played(study, run))
+    hit = next(row for row in sqlite.read(query.trials, record) if row["converged"])
+    again = [replicate(study.spec, hit["trial"], k, hit["params"], hit["epochs"]) for k in range(1, 9)]
+    before = sqlite.read(query.status, record)
+    sqlite.write(ledger.add, record.study_id, again)
+    helper = Study(sqlite, record, sqlite.write(leases.register, "w", "cpu", {}), only_waiting=True)
+    done = work(helper)
+    assert helper.over and not study.over and {run.trial for run in done} == {hit["trial"]}
+    after = sqlite.read(query.status, record)
+    assert after["done"] == before["done"] and after["waiting"] == 0
+    assert study.ask() is not None
 
 
 def test_a_study_ends_when_a_configuration_is_good_enough(sqlite: Store) -> None:
