@@ -10,7 +10,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,11 +21,15 @@ from search import options, output, query
 from search.launch import EngineError, LocalEngine
 from search.output import Format
 from search.space import preset as preset_of
-from search.spec import DEFAULT_CLASSES, SAMPLERS, SpecError, StudySpec, refuse_of_waves, stored, validated
+from search.spec import DEFAULT_CLASSES, SAMPLERS, SpecError, StudySpec, parsed, refuse_of_waves, validated
 from search.view import View
 from storage import ledger, studies
 from storage.engine import StorageError, StorageMisuse, redacted
 from storage.store import OUTAGE_SECONDS, Store
+from storage.studies import StudyRecord
+
+if TYPE_CHECKING:
+    from objectives.samples import Samples
 
 DEFAULT_TRIALS = 600  # with 400, one study in twenty ended too early; measured by tests/bench/seeds.py
 STORAGE, STUDY = "sqlite:///fewest.db", "default"
@@ -135,41 +139,19 @@ def launch(
     second one leaves at once. Parameters to fix, range or choose from: hidden_layers, width, width_2, activation,
     optimizer, lr, first_lr_ratio, scaling, gain, bias_init, batch_sampling, and with --data batch_size in its place.
     """
-    given = _given(
-        inputs=inputs, sigma=sigma, target=target, hold=hold, max_epochs=max_epochs, sampler=sampler, seed=seed
-    )
-    reference = samples = None
-    if data:
-        from search.data import packed, read  # which load NumPy
-
-        reference, samples = read(data)
-    spec = StudySpec.of(
-        classes=options.class_counts(classes) if classes else None,
-        dimensions=options.dimensions(fix or (), range_ or (), choices or ()),
-        data=reference,
-        **given,
-    )
-    if from_ and sampler in ("random", "qmc"):
-        raise SpecError(f"`--from {from_}` is for samplers that learn, not for {sampler}")
-    if ":" in spec.sampler:
-        from search.proposals import sampler as sampler_of
-
-        sampler_of(spec.sampler, 0)  # SpecError before anything is stored
+    searched = options.dimensions(fix or (), range_ or (), choices or ())
+    wanted: dict[str, Any] = {
+        "target": target,
+        "hold": hold,
+        "max_epochs": max_epochs,
+        "sampler": sampler,
+        "seed": seed,
+    }
+    spec, samples = options.study_spec(classes, data, searched, inputs=inputs, sigma=sigma, **wanted)
+    _check_sampler(spec, from_)
     there = _devices(device)
     store = Store.open(storage, create=True, patience=OUTAGE_SECONDS)
-    known = store.read(studies.look_up, study)
-    if from_ and known:
-        output.notice(f"study {study!r} has begun already; --from {from_} is for its beginning")
-    elif from_:
-        begun = store.read(query.start, store.read(studies.find, from_), spec)
-        if not begun:
-            raise EngineError(f"nothing has converged in study {from_!r} yet, so there is nothing to begin with")
-        spec = spec.model_copy(update={"start": tuple(begun)})
-    content = None if known or not samples else (samples.digest, packed(samples))
-    record = store.write(studies.create, study, spec.model_dump_json(), trials, spec.directions, content)
-    difference = stored(record.spec).difference(spec)
-    if difference:
-        raise SpecError(f"study {study!r} in {redacted(storage)} has {difference}; name another with `--study`")
+    record = _study(store, study, spec, samples, trials, from_)
     store.write(studies.reopen, record.study_id, trials, timeout, retries, until_epochs)
     places = [there[i % len(there)] for i in range(workers or len(there))]
     engine = LocalEngine(store, record, storage, places, "--trainer", trainer)
@@ -186,16 +168,49 @@ def launch(
     confirmed, question = store.read(query.confirmed, record), store.read(query.reference, record)
     counts = store.read(query.by_classes, record)
     if format is not Format.TABLE:
-        winners = output.winners(confirmed)
-        only = winners[0] if len(winners) == 1 else None
-        answer = {"winner": only, "winners": winners, "by_classes": counts}
-        return output.record({**answer, "question": question, "status": state}, format)
-    output.conclusion(confirmed, question, state, counts, until_epochs)
+        return output.answer(confirmed, question, counts, state, format)
+    output.conclusion(confirmed, question, counts, state, until_epochs)
     where = "" if storage == STORAGE or redacted(storage) != storage else f" --storage {shlex.quote(storage)}"
     where += "" if study == STUDY else f" --study {shlex.quote(study)}"
     commands = (f"fewest {command}{where}" for command in ("best", "trials", "train --save winner.pt"))
     dashboard = [f"optuna-dashboard {shlex.quote(storage)}"] if redacted(storage) == storage else []
     output.line("Next: " + " · ".join([*commands, *dashboard]))
+
+
+def _check_sampler(spec: StudySpec, source: str | None) -> None:
+    """SpecError, before anything is stored, for a sampler that cannot be had or begins in its own way."""
+    if source and spec.sampler in ("random", "qmc"):
+        raise SpecError(f"`--from {source}` is for samplers that learn, not for {spec.sampler}")
+    if ":" in spec.sampler:
+        from search.proposals import sampler
+
+        sampler(spec.sampler, 0)
+
+
+def _study(
+    store: Store, name: str, spec: StudySpec, samples: "Samples | None", trials: int, source: str | None
+) -> StudyRecord:
+    """The study of that name, created with its data unless it exists; SpecError if it has another spec."""
+    content = None
+    known = store.read(studies.look_up, name)
+    if not known:
+        if source:
+            begun = store.read(query.start, store.read(studies.find, source), spec)
+            if not begun:
+                raise EngineError(f"nothing has converged in study {source!r} yet, so there is nothing to begin with")
+            spec = spec.model_copy(update={"start": tuple(begun)})
+        if samples:
+            from search.data import packed
+
+            content = samples.digest, packed(samples)
+    elif source:
+        output.notice(f"study {name!r} has begun already; --from {source} is for its beginning")
+    record = store.write(studies.create, name, spec.model_dump_json(), trials, spec.directions, content)
+    difference = parsed(record.spec).difference(spec)
+    if difference:
+        where = redacted(store.engine.url)
+        raise SpecError(f"study {name!r} in {where} has {difference}; name another with `--study`")
+    return record
 
 
 @app.command(epilog="Example: `fewest worker --study default` on every core or machine that reaches the storage")
@@ -260,13 +275,17 @@ def train(
     settings = [*(set_ or ()), *(more or ())]
     if sum(map(bool, (preset, config, settings))) > 1:
         raise SpecError("`--preset`, `--config` and `--set` exclude each other; give one")
-    given = _given(inputs=inputs, sigma=sigma, target=target, hold=hold, max_epochs=max_epochs, seed=seed)
-    from search.data import read, stored
-
+    wanted: dict[str, Any] = {
+        "inputs": inputs,
+        "sigma": sigma,
+        "target": target,
+        "hold": hold,
+        "max_epochs": max_epochs,
+        "seed": seed,
+    }
     if preset or config or settings:
-        reference, samples = read(data) if data else (None, None)
-        spec = StudySpec.of(options.class_counts(classes) if classes else None, data=reference, **given)
-        default = reference.classes if reference else DEFAULT_CLASSES
+        spec, samples = options.study_spec(classes, data, **wanted)
+        default = spec.class_counts[0] if spec.data else DEFAULT_CLASSES
         if preset:
             counted = options.value("classes", classes) if classes else default
             try:
@@ -284,9 +303,12 @@ def train(
         found = store.read(query.best, record, options.value("classes", classes) if classes else None, top=1)
         if not found:
             raise EngineError(f"nothing has converged in study {study!r} yet; give `--preset`, `--config` or `--set`")
+        given = {name: value for name, value in wanted.items() if value is not None}
         spec = validated(json.loads(record.spec) | given)
         if spec.data:
             refuse_of_waves(given)
+        from search.data import stored
+
         samples = stored(spec, store)
         configuration = Configuration.of(found[0]["params"])
     taken = save is not None and save.exists() and not save.is_file()  # a directory, a device
@@ -358,7 +380,7 @@ def confirm(
         raise EngineError(f"{said}, so there is nothing to confirm; `fewest best` shows what has")
     from search.study import replicate
 
-    spec = validated(json.loads(record.spec))
+    spec = parsed(record.spec)
     rows = [asked[number] for number in which] if which else list(asked.values())
     new = [
         replicate(spec, row["trial"], k, row["params"], row["epochs"])
@@ -433,10 +455,6 @@ def main() -> None:
 def _fail(message: str, code: int) -> int:
     output.notice(f"error: {message}")
     return code
-
-
-def _given(**fields: Any) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _devices(asked: str) -> list[str]:

@@ -1,16 +1,33 @@
 """What people type for parameters, dimensions and class counts, as values; SpecError says what is wrong with it."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import count, takewhile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from objectives.configuration import CHOICES, REAL, WHOLE, Configuration, check, unknown
 from search.space import Choices, Range, defaults
-from search.spec import DEFAULT_CLASSES, SpecError
+from search.spec import DEFAULT_CLASSES, SpecError, StudySpec
+
+if TYPE_CHECKING:
+    from objectives.samples import Samples
 
 PARAMETERS = ("classes", *defaults(2), "batch_size")
+
+
+def study_spec(
+    classes: str | None, data: Path | None, searched: Mapping[str, Range | Choices] | None = None, **fields: Any
+) -> "tuple[StudySpec, Samples | None]":
+    """The spec of these options, of which those that are None have their defaults, and the data of the file."""
+    reference = samples = None
+    if data:
+        from search.data import read  # which loads NumPy
+
+        reference, samples = read(data)
+    given = {name: value for name, value in fields.items() if value is not None}
+    counts = class_counts(classes) if classes else None
+    return StudySpec.of(counts, dict(searched or {}), reference, **given), samples
 
 
 def class_counts(text: str) -> Choices:

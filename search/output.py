@@ -85,11 +85,24 @@ def trials_table(found: Sequence[dict[str, Any]]) -> None:
     out.print(table)
 
 
+def answer(
+    confirmed: Sequence[dict[str, Any]],
+    question: dict[str, Any] | None,
+    counts: Sequence[dict[str, Any]],
+    state: dict[str, Any],
+    format: Format,
+) -> None:
+    """How a launch ends, for programs; `winner` is that of a study of one class count."""
+    firsts = winners(confirmed)
+    told = {"winner": firsts[0] if len(firsts) == 1 else None, "winners": firsts, "by_classes": counts}
+    record({**told, "question": question, "status": state}, format)
+
+
 def conclusion(
     confirmed: Sequence[dict[str, Any]],
     question: dict[str, Any] | None,
-    state: dict[str, Any],
     counts: Sequence[dict[str, Any]],
+    state: dict[str, Any],
     until_epochs: int | None = None,
 ) -> None:
     """How a launch ends: the winner of each class count beside the question's model, and how many trials missed."""

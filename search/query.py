@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, false, func, selec
 
 from search.scoring import Evidence, score
 from search.space import carried
-from search.spec import StudySpec, stored
+from search.spec import StudySpec, parsed
 from storage.engine import now
 from storage.schema import PENDING, RunState, runs, studies, workers
 from storage.studies import StudyRecord
@@ -53,7 +53,7 @@ def _hits(study: StudyRecord, classes: int | None = None) -> ColumnElement[bool]
 
 def _candidates(connection: Connection, study: StudyRecord) -> list[tuple[Evidence, dict[str, Any]]]:
     """The trials that were re-run on fresh seeds: few, whatever the size of the study."""
-    spec = stored(study.spec)
+    spec = parsed(study.spec)
     over = runs.c.state.in_((RunState.DONE, RunState.FAILED))  # one that failed is no evidence of converging either
     again = and_(runs.c.study_id == study.study_id, runs.c.replicate > 0, over)
     replicates: dict[int, list[tuple[bool, int, float]]] = {}
@@ -133,7 +133,7 @@ def start(connection: Connection, source: StudyRecord, spec: StudySpec, top: int
 
     Empty if nothing has converged there.
     """
-    counts = stored(source.spec).class_counts
+    counts = parsed(source.spec).class_counts
     known = {count: found for count in counts if (found := best(connection, source, count, top))}
     return [
         carried(spec.space, row["params"], classes)

@@ -170,7 +170,7 @@ def validated(fields: dict[str, Any]) -> StudySpec:
         raise SpecError(f"`{where}`: {message}" if where else message) from None
 
 
-def stored(text: str) -> StudySpec:
+def parsed(text: str) -> StudySpec:
     """The spec of a study in the store; SpecError if another version made it and this one cannot serve it."""
     try:
         return validated(json.loads(text))

@@ -18,7 +18,7 @@ from objectives.convergence import Outcome, Progress, Trial
 from search import scoring, space
 from search.proposals import Proposal, Proposals
 from search.scoring import Evidence, score
-from search.spec import StudySpec, derive, stored
+from search.spec import StudySpec, derive, parsed
 from search.stopping import Stopping, at_rungs, room
 from storage import ledger
 from storage.curves import pack
@@ -35,7 +35,7 @@ class Study:
     def __init__(self, store: Store, record: StudyRecord, worker_id: int, only_waiting: bool = False) -> None:
         """`only_waiting`: run what waits, and neither begin a trial nor add a run."""
         self._only_waiting = only_waiting
-        self.spec = stored(record.spec)
+        self.spec = parsed(record.spec)
         self._store, self._id, self._worker_id = store, record.study_id, worker_id
         self._news = News((), (), asks=True, stopping=False, reserved=0, until_epochs=None)
         self._proposals = Proposals(self.spec, record.budget, worker_id)

@@ -34,7 +34,6 @@ import psutil
 import typer
 
 from search import cli, options
-from search.data import read
 from search.spec import StudySpec
 
 ENOUGH_EPOCHS = 3
@@ -151,14 +150,9 @@ def launch_options(case: str, directory: Path) -> list[str]:
 def spec(chosen: Sequence[str]) -> StudySpec:
     """The spec that `fewest launch` makes of these options."""
     given = typer.main.get_command(cli.app).commands["launch"].make_context("launch", list(chosen)).params
-    return StudySpec.of(
-        classes=options.class_counts(given["classes"]) if given["classes"] else None,
-        dimensions=options.dimensions(given["fix"] or (), given["range_"] or (), given["choices"] or ()),
-        data=read(given["data"])[0] if given["data"] else None,
-        **{
-            name: given[name] for name in ("target", "hold", "max_epochs", "inputs", "sigma") if given[name] is not None
-        },
-    )
+    searched = options.dimensions(given["fix"] or (), given["range_"] or (), given["choices"] or ())
+    wanted = {name: given[name] for name in ("inputs", "sigma", "target", "hold", "max_epochs")}
+    return options.study_spec(given["classes"], given["data"], searched, **wanted)[0]
 
 
 def run(command: Sequence[str], directory: Path, until: float) -> None:

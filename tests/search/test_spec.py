@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from search import options
 from search.space import Choices, Range
-from search.spec import SpecError, StudySpec, derive, stored
+from search.spec import SpecError, StudySpec, derive, parsed
 
 
 def test_json_round_trip() -> None:
@@ -73,10 +73,10 @@ def test_several_class_counts_have_two_directions() -> None:
 def test_a_stored_spec_of_before_is_read_or_refused_in_one_line() -> None:
     """Fields that it lacks have their defaults; a range of class counts, as older versions had, is no longer served."""
     spec = json.loads(StudySpec.of().model_dump_json(exclude={"data", "start"}))
-    assert stored(json.dumps(spec)) == StudySpec.of()
+    assert parsed(json.dumps(spec)) == StudySpec.of()
     spec["space"]["classes"] = {"kind": "range", "low": 16, "high": 1024, "log": True, "whole": True}
     with pytest.raises(SpecError, match=r"another version of fewest .*: `classes` must be choices$"):
-        stored(json.dumps(spec))
+        parsed(json.dumps(spec))
 
 
 def test_where_a_study_began_is_no_difference() -> None:
