@@ -150,7 +150,7 @@ def launch(
     spec, samples = options.study_spec(classes, data, searched, inputs=inputs, sigma=sigma, **wanted)
     _check_sampler(spec, from_)
     there = _devices(device)
-    store = Store.open(storage, create=True, patience=OUTAGE_SECONDS)
+    store = Store.open(storage, create=not from_, patience=OUTAGE_SECONDS)  # the other study is in a store already
     record = _study(store, study, spec, samples, trials, from_)
     store.write(studies.reopen, record.study_id, trials, timeout, retries, until_epochs)
     places = [there[i % len(there)] for i in range(workers or len(there))]

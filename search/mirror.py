@@ -9,6 +9,7 @@ and worse in 5 (mean log epochs 2.36 against 2.31, standard deviation 0.26), and
 """
 
 import copy
+import math
 from bisect import insort
 from collections import defaultdict, deque
 from collections.abc import Container, Sequence
@@ -86,9 +87,9 @@ class Mirror(InMemoryStorage):
             return
         history.open.pop(trial_id, None)
         history.recent.append(trial)
-        if trial.state == TrialState.COMPLETE and trial.value is not None:
+        if trial.state == TrialState.COMPLETE and len(trial.values) == 1:
             group = trial.user_attrs.get(GROUP)
             best = history.best[group]
-            history.highest[group] = max(trial.value, history.highest.get(group, trial.value))
-            insort(best, (trial.value, trial.number, trial))
+            history.highest[group] = max(trial.values[0], history.highest.get(group, -math.inf))
+            insort(best, (trial.values[0], trial.number, trial))
             del best[BEST:]

@@ -130,7 +130,8 @@ def outlook(epochs: int, equalled: int, since: int, trials: int) -> str:
     """
     if epochs <= 1:
         return f"{epochs} epoch{'' if epochs == 1 else 's'} is the least there is: more trials cannot improve on it"
-    facts = f"{equalled} other trials needed as few, and the last {since} of {trials} brought nothing better"
+    facts = f"found {since} trials before the last of {trials}, and equalled by {equalled or 'no'} other"
+    facts += "s" if equalled > 1 else ""
     unlikely = equalled >= LEVEL and since >= trials / 2
     return f"{facts}: more trials {'are unlikely to' if unlikely else 'may'} improve on it"
 

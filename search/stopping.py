@@ -25,6 +25,7 @@ KEEP = 3  # one in so many goes on at a rung
 BRACKETS = (0, 0, 0, 1, 0, 0, 2)  # first rung of trials 0, 1, …, and again; odd, as a design alternates
 HORIZON = 4  # epochs that the first trials may use
 STEP = 32  # trials after which the horizon doubles, at most
+SURVIVORS = 20  # trials of the budget that the rungs leave, at least: a small one has the first of them or none
 OPEN = 3  # the horizon is at `max_epochs` after one in so many trials of the budget
 KAPPA = 2  # cap in incumbents
 FLOOR = 12  # epochs that every trial may use
@@ -36,7 +37,8 @@ class Stopping:
     """What is known of one study's trials that bears on stopping others."""
 
     max_epochs: int
-    #: Trials of each class count in the budget.
+    #: Trials in the budget, and of each class count.
+    budget: int
     trials: int
     _told: Counter[int] = field(default_factory=Counter)  # trials, by classes
     _incumbent: dict[int, int] = field(default_factory=dict)  # epochs, by classes
@@ -52,12 +54,12 @@ class Stopping:
         self._told[classes] += 1
         if converged:
             self._incumbent[classes] = min(epochs, self._incumbent.get(classes, epochs))
-        for place, (rung, found) in enumerate(zip(RUNGS, shortfalls, strict=True)):
+        for rung, found in zip(RUNGS, shortfalls, strict=True):
             if found is not None:
                 if (number, rung) not in self._noted:
                     insort(self._shortfalls[classes, rung], found)
                 self._noted.discard((number, rung))
-                if place >= _bracket(number):
+                if rung in self._rungs(number):
                     self._judged[classes, _bracket(number), rung] += 1
                     self._kept[classes, _bracket(number), rung] += converged or epochs > rung
 
@@ -71,6 +73,11 @@ class Stopping:
             return self.max_epochs
         step = min(STEP, self.trials / OPEN / math.log2(self.max_epochs / HORIZON))
         return min(self.max_epochs, HORIZON << int(min(self._told[classes] / step, 32)))
+
+    def _rungs(self, number: int) -> Sequence[int]:
+        """Those at which a trial is compared with others."""
+        worth = int(math.log(max(1, self.budget / SURVIVORS), KEEP))
+        return RUNGS[_bracket(number) : worth]
 
     def correct(self, classes: int, fewest: int | None) -> None:
         """The incumbent was refuted on fresh seeds, and needs so many epochs now; None if nothing else converged."""
@@ -90,7 +97,7 @@ class Stopping:
         classes, rung = progress.trial.configuration.classes, progress.epoch
         progress.lower_cap(self.cap(classes))
         others = self._shortfalls[classes, rung]
-        if rung not in RUNGS[_bracket(number) :] or not others:
+        if rung not in self._rungs(number) or not others:
             return
         ladder = classes, _bracket(number), rung
         full = self._kept[ladder] >= math.ceil((self._judged[ladder] + 1) / KEEP)

@@ -40,7 +40,7 @@ class Study:
         self._news = News((), (), asks=True, stopping=False, reserved=0, until_epochs=None)
         self._proposals = Proposals(self.spec, record.budget, worker_id)
         self._told = 0
-        self._stopping = Stopping(self.spec.max_epochs, record.budget // len(self.spec.class_counts))
+        self._stopping = Stopping(self.spec.max_epochs, record.budget, record.budget // len(self.spec.class_counts))
         self._trained: Counter[int] = Counter()  # epochs of trials, by classes
         self._retrained: Counter[int] = Counter()  # epochs of replicates
         self._replicated: set[tuple[int, int]] = set()  # told replicates, as (trial, replicate)

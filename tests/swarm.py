@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from objectives.convergence import Progress
 from search import options
 from search.spec import StudySpec
+from search.stopping import Stopping
 from search.study import Study
 from storage import leases, studies
 from storage.schema import RunState, attempts, curves, runs
@@ -55,6 +56,7 @@ def work(url: str) -> None:
 def work_unstopped(url: str) -> None:
     """The same with no trial stopped early, so that many are caught running."""
     Study.judge = lambda self, run, progress: None  # type: ignore[method-assign]
+    Stopping.cap = lambda self, classes: self.max_epochs  # type: ignore[method-assign]
     work(url)
 
 

@@ -89,9 +89,8 @@ def test_a_launch_ends_when_it_has_what_was_asked_for(fewest: Fewest, store: Pat
 def test_confirm_runs_more_seeds_and_no_other_trial(fewest: Fewest, store: Path) -> None:
     """The best get as many replicates as asked for, also by number; the same command again has nothing to do."""
     best = json.loads(fewest("best", "--format", "json").stdout)
-    again = json.loads(fewest("confirm", "--top", "2", "--seeds", "7", "--format", "json").stdout)
-    assert {row["trial"] for row in again} == {row["trial"] for row in best[:2]}
-    assert [row["replicates"] for row in again] == [7, 7]
+    again = json.loads(fewest("confirm", "--top", "1", "--seeds", "7", "--format", "json").stdout)
+    assert [(row["trial"], row["replicates"]) for row in again] == [(best[0]["trial"], 7)]
     last = str(best[-1]["trial"])
     (one,) = json.loads(fewest("confirm", last, "--seeds", "6", "--format", "json").stdout)
     assert one["trial"] == int(last) and one["replicates"] == 6
@@ -113,9 +112,9 @@ def test_a_study_over_class_counts_learns_from_another_and_prints_its_front(fewe
     assert [line.split()[0] for line in lines[:4]] == ["classes", "4", "8", "16"]
     assert any(line.startswith("Front: 16 classes in ") for line in lines)
     first = json.loads(fewest("trials", "--study", "counts", "--limit", "9", "--format", "json").stdout)
-    assert [row["classes"] for row in first] == [4] * 3 + [8] * 3 + [16] * 3
     taught = json.loads(fewest("best", "--top", "3", "--format", "json").stdout)
-    assert [row["params"]["lr"] for row in first[3:6]] == [row["params"]["lr"] for row in taught]
+    begun = [(classes, row["params"]["lr"]) for classes in (4, 8, 16) for row in taught]
+    assert [(row["classes"], row["params"]["lr"]) for row in first[: len(begun)]] == begun
 
 
 def test_a_lower_budget_keeps_what_there_is_and_says_so(fewest: Fewest, store: Path) -> None:
@@ -162,7 +161,7 @@ def test_another_spec_is_refused_and_names_the_field(fewest: Fewest, store: Path
         (["launch", "--storage", "postgresql://ann:s3cret@localhost:abc/x"], "not a URL"),
         (["launch", "--sampler", "magic"], "`sampler`"),
         (["launch", "--sampler", "no.such:Sampler"], "`sampler` no.such:Sampler: ModuleNotFoundError"),
-        (["launch", "--from", "elsewhere"], "no study 'elsewhere'"),
+        (["launch", "--from", "elsewhere"], "there is no"),
         (["launch", "--until-epochs", "-1"], "--until-epochs"),
         (["launch", "--device", "gpu"], "`device` must be"),
         (["launch", "--data", "none.npz"], "cannot read none.npz"),

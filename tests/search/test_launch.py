@@ -22,8 +22,9 @@ from storage.schema import RunState, attempts, runs, workers
 from storage.store import Store
 from tests.conftest import FEWEST, QUICK
 
-#: Trials long enough to be caught running: nothing converges, and nothing else ends one before the first rung.
-SLOW = ["--classes", "64", "--inputs", "225", "--max-epochs", "400", "--fix", "activation=sigmoid", "--fix", "gain=1"]
+#: Trials long enough to be caught running: a tenth of a second and more for each epoch, and nothing converges.
+SLOW = ["--classes", "512", "--inputs", "225", "--max-epochs", "12", "--fix", "activation=sigmoid", "--fix", "gain=1"]
+SLOW += ["--fix", "width=2048", "--fix", "hidden_layers=1"]
 
 SQLITE_ONLY = pytest.mark.parametrize("url", ["sqlite"], indirect=True)  # the store makes no difference, the time does
 
@@ -220,7 +221,7 @@ def test_progress_is_live_on_a_terminal(tmp_path: Path) -> None:
     """On a terminal the bar, the counts and the incumbent in words are redrawn; stdout stays clean."""
     parent, child = pty.openpty()
     process = subprocess.Popen(
-        [FEWEST, "launch", "--trials", "25", "--format", "json", *QUICK],
+        [FEWEST, "launch", "--trials", "25", "--target", "0.4", "--hold", "1", "--format", "json", *QUICK],
         cwd=tmp_path,
         env=os.environ | {"TERM": "xterm", "COLUMNS": "150"},
         stdout=subprocess.PIPE,

@@ -4,7 +4,7 @@ import optuna
 from optuna.distributions import FloatDistribution
 from optuna.trial import create_trial
 
-from search.mirror import BEST, GROUP, RECENT, Mirror
+from search.mirror import GROUP, Mirror
 
 
 def told(study: optuna.Study, group: int, value: float) -> None:
@@ -13,16 +13,6 @@ def told(study: optuna.Study, group: int, value: float) -> None:
     study.add_trial(
         create_trial(params={"x": 0.5}, distributions=distributions, value=value, user_attrs={GROUP: group})
     )
-
-
-def test_the_best_and_the_latest_are_seen() -> None:
-    """Of a long history, whatever the order in which it was told."""
-    study = optuna.create_study(storage=Mirror())
-    for number in range(1000):
-        told(study, 8, float((number * 7) % 1000))
-    seen = [trial.value for trial in study.trials]
-    assert set(range(BEST)) <= set(seen) and BEST + RECENT - 20 < len(seen) <= BEST + RECENT
-    assert [trial.number for trial in study.trials][-RECENT:] == list(range(1000 - RECENT, 1000))
 
 
 def test_values_of_several_groups_are_places_in_their_own() -> None:

@@ -6,12 +6,13 @@ from objectives.configuration import Configuration
 from objectives.convergence import Progress, Trial
 from search.stopping import BRACKETS, FLOOR, HORIZON, OPEN, RUNGS, STEP, Stopping, at_rungs, burst
 
+LARGE = 10_000  # trials of a budget with all rungs
 EARLY = 7  # trials with a multiple of this number are judged from the first rung on
 
 
 def opened() -> Stopping:
     """What a study knows whose budget is so small that its horizon is open."""
-    return Stopping(300, OPEN)
+    return Stopping(300, LARGE, OPEN)
 
 
 def running(epoch: int, accuracy: float, cap: int = 300, classes: int = 8) -> Progress:
@@ -49,14 +50,14 @@ def test_a_refuted_incumbent_bounds_no_trial() -> None:
 def test_the_horizon_doubles_with_the_trials_told() -> None:
     """All trials of a class count get few epochs at first, then ever more; a small budget opens sooner."""
     caps = []
-    stopping, small = Stopping(300, 10_000), Stopping(300, 18)
+    stopping, small = Stopping(300, LARGE, LARGE), Stopping(300, 18, 18)
     for _ in range(8 * STEP):
         caps.append(stopping.cap(8))
         stopping.learn(EARLY, 8, False, 1, [0.9, *[None] * 4])
     assert caps[::STEP] == [HORIZON, 8, 16, 32, 64, 128, 256, 300] and stopping.cap(16) == HORIZON
     for _ in range(18 // OPEN + 1):
         small.learn(EARLY, 8, False, 1, [0.9, *[None] * 4])
-    assert small.cap(8) == 300 and Stopping(3, 10).cap(8) == 3
+    assert small.cap(8) == 300 and Stopping(3, 10, 10).cap(8) == 3
 
 
 def test_a_rung_keeps_what_is_among_the_best_third() -> None:
@@ -93,6 +94,20 @@ def test_no_more_than_a_third_pass_however_good_each_is() -> None:
         found = [progress.shortfall(), *[0.5 if progress.cap == 300 else None] * 4]
         stopping.learn(0, 8, False, progress.cap, found)
     assert passed == 20
+
+
+@pytest.mark.parametrize(("budget", "judged"), [(30, 0), (100, 1), (600, 3), (LARGE, len(RUNGS))])
+def test_a_small_budget_has_few_rungs(budget: int, judged: int) -> None:
+    """Of so many trials enough are to survive all rungs: the late ones are the first to go."""
+    stopping = Stopping(300, budget, OPEN)
+    for number in range(6):
+        stopping.learn(EARLY * number, 8, False, 300, [0.1] * len(RUNGS))
+    ended = []
+    for rung in RUNGS:
+        progress = running(rung, 0.01)
+        stopping.judge(0, progress)
+        ended.append(progress.cap == rung)
+    assert ended == [True] * judged + [False] * (len(RUNGS) - judged)
 
 
 def test_late_brackets_are_spared_at_early_rungs() -> None:

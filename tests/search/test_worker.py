@@ -89,7 +89,7 @@ def test_a_single_workers_study_is_a_function_of_its_seed(empty_sqlite: Path, tm
 
 def test_a_first_cohort_is_stopped_at_its_rungs(sqlite: Store) -> None:
     """Trials that fill the array together do not all run to the end before one has an outcome."""
-    record = made(sqlite, 16, sigma=0.5, sampler="random", max_epochs=2000)
+    record = made(sqlite, 100, sigma=0.5, sampler="random", max_epochs=2000)
     Worker(sqlite, record, "cpu").work()
     epochs = sorted(epochs for *_, epochs, _ in outcomes(sqlite)[:16])
     assert epochs[0] == 1 and epochs[len(epochs) // 2] <= 36
@@ -146,6 +146,7 @@ def test_a_working_worker_reports_its_load(sqlite: Store) -> None:
 
     worker._meter.load = heard  # type: ignore[method-assign]
     worker._study.judge = lambda run, progress: None  # type: ignore[method-assign]
+    worker._study._stopping.trials = 1  # no horizon
     began = time.monotonic()
     advance = worker._trainer.advance
 
