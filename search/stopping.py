@@ -25,7 +25,7 @@ KEEP = 3  # one in so many goes on at a rung
 BRACKETS = (0, 0, 0, 1, 0, 0, 2)  # first rung of trials 0, 1, …, and again; odd, as a design alternates
 HORIZON = 4  # epochs that the first trials may use
 STEP = 32  # trials after which the horizon doubles, at most
-SURVIVORS = 20  # trials of the budget that the rungs leave, at least: a small one has the first of them or none
+SMALL = 100  # trials of a budget too small for rungs: of 30 trials of a small problem twice as many converge without
 OPEN = 3  # the horizon is at `max_epochs` after one in so many trials of the budget
 KAPPA = 2  # cap in incumbents
 FLOOR = 12  # epochs that every trial may use
@@ -76,8 +76,7 @@ class Stopping:
 
     def _rungs(self, number: int) -> Sequence[int]:
         """Those at which a trial is compared with others."""
-        worth = int(math.log(max(1, self.budget / SURVIVORS), KEEP))
-        return RUNGS[_bracket(number) : worth]
+        return RUNGS[_bracket(number) :] if self.budget >= SMALL else ()
 
     def correct(self, classes: int, fewest: int | None) -> None:
         """The incumbent was refuted on fresh seeds, and needs so many epochs now; None if nothing else converged."""
