@@ -26,6 +26,7 @@ from tests.bench.seeds import launch
 
 EPOCHS, UPTO = 3000, 256  # of the page's models, up to so many classes
 COLOURS = {"question": "#b5472f", "answer": "#c9922e", "best": "#2a6f97"}
+SIZES = {"question": 12, "answer": 7, "best": 7}  # points; where the two models share a place both are seen
 
 
 def trained(scale: float, model: tuple[str, int]) -> tuple[int, bool, float]:
@@ -57,7 +58,13 @@ def draw(picture: Path, found: dict[str, dict[int, tuple[int, bool]]]) -> None:
             some = {classes: epochs for classes, (epochs, converged) in points.items() if converged is hit}
             label = f"{name}{'' if hit else ': not learned in so many'}" if some else None
             axes.plot(
-                list(some), list(some.values()), marker, color=colour, markerfacecolor=face, markersize=7, label=label
+                list(some),
+                list(some.values()),
+                marker,
+                color=colour,
+                markerfacecolor=face,
+                markersize=SIZES[name],
+                label=label,
             )
     counts = sorted({classes for points in found.values() for classes in points})
     axes.set(xscale="log", yscale="log", xlabel="classes", ylabel="epochs to convergence")
