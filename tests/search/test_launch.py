@@ -221,7 +221,7 @@ def test_progress_is_live_on_a_terminal(tmp_path: Path) -> None:
     """On a terminal the bar, the counts and the incumbent in words are redrawn; stdout stays clean."""
     parent, child = pty.openpty()
     process = subprocess.Popen(
-        [FEWEST, "launch", "--trials", "25", "--target", "0.4", "--hold", "1", "--format", "json", *QUICK],
+        [FEWEST, "launch", "--trials", "25", "--format", "json", *QUICK],
         cwd=tmp_path,
         env=os.environ | {"TERM": "xterm", "COLUMNS": "150"},
         stdout=subprocess.PIPE,
