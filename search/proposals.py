@@ -32,8 +32,8 @@ from storage.schema import RunState
 #: Where proposals come from, in turn, while nothing has converged and then: the sampler, a point of the design, or a
 #: leader with REDRAWN of its parameters drawn anew. A sampler's categories collapse: once a mediocre activation and
 #: optimizer led, 290 of 300 trials of one study kept both. CPU seconds of one worker until a configuration of at most 3
-#: epochs was known, 16 studies of 256 classes, mean and worst: in the first turn 3.7 and 13, with half of all from the
-#: sampler 6.8 and 24, with three in four 10 and 34. Most of what explores ends at the first rung.
+#: epochs was known, 16 studies of 256 classes each time, mean and worst: in the first turn 3.7 and 13; with half of all
+#: from the sampler 6.8 and 24, with three in four 10 and 34, these on other seeds. Most of what explores ends early.
 SEARCHING = ("leader", "design", "leader", "design", "sampler")
 REFINING = ("sampler", "leader", "sampler", "design")
 REDRAWN = 2
