@@ -11,11 +11,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, false, func, select, true
 
+from objectives.convergence import Curve
 from search.scoring import Evidence, score
 from search.space import carried
 from search.spec import StudySpec, parsed
-from storage.engine import now
-from storage.schema import PENDING, RunState, runs, studies, workers
+from storage.curves import unpack
+from storage.engine import StorageMisuse, now
+from storage.schema import PENDING, RunState, curves, runs, studies, workers
 from storage.studies import StudyRecord
 
 _OUTCOME = ("converged", "epochs", "cap", "gap", "accuracy", "loss", "best_accuracy", "reached", "seconds", "end")
@@ -55,7 +57,7 @@ def _candidates(connection: Connection, study: StudyRecord) -> list[tuple[Eviden
     """The trials that were re-run on fresh seeds: few, whatever the size of the study."""
     spec = parsed(study.spec)
     over = runs.c.state.in_((RunState.DONE, RunState.FAILED))  # one that failed is no evidence of converging either
-    again = and_(runs.c.study_id == study.study_id, runs.c.replicate > 0, over)
+    again = and_(runs.c.study_id == study.study_id, runs.c.replicate > 0, runs.c.trial.is_not(None), over)
     replicates: dict[int, list[tuple[bool, int, float]]] = {}
     for trial, *outcome in connection.execute(
         select(
@@ -157,6 +159,45 @@ def trials(
     return [_record(row) for row in connection.execute(select(runs).where(page).order_by(runs.c.trial).limit(limit))]
 
 
+def trial(connection: Connection, study: StudyRecord, number: int) -> dict[str, Any]:
+    """One trial as `recorded` gives it; StorageMisuse names the nearest if there is none of that number."""
+    found = recorded(connection, study, runs.c.replicate == 0, runs.c.trial == number)
+    if found:
+        return found[0]
+    last = connection.scalar(select(func.max(runs.c.trial)).where(_trials(study)))
+    there = "it has none yet" if last is None else f"the nearest is {max(0, min(number, last))} of 0 to {last}"
+    raise StorageMisuse(f"study {study.name!r} has no trial {number}; {there}")
+
+
+def recorded(connection: Connection, study: StudyRecord, *which: ColumnElement[bool]) -> list[dict[str, Any]]:
+    """Runs of any kind, by trial and replicate, with all that is known of how each was trained.
+
+    Besides what `trials` gives: `name`, `replicate`, `trial` (None of a reference), `curve` (a Curve, None without an
+    outcome), `device` and `software` of the worker that trained it last (None before there was one).
+    """
+    found = connection.execute(
+        select(runs, curves.c.points, workers.c.device, workers.c.software)
+        .select_from(
+            runs.outerjoin(curves, curves.c.run_id == runs.c.run_id).outerjoin(
+                workers, workers.c.worker_id == runs.c.worker_id
+            )
+        )
+        .where(runs.c.study_id == study.study_id, *which)
+        .order_by(runs.c.trial, runs.c.replicate, runs.c.run_id)
+    )
+    return [
+        {
+            **_record(row),
+            "name": row.name,
+            "replicate": row.replicate,
+            "curve": None if row.points is None else Curve(*unpack(row.points)),
+            "device": row.device,
+            "software": row.software and json.loads(row.software),
+        }
+        for row in found
+    ]
+
+
 def _record(row: Any) -> dict[str, Any]:
     return {
         "trial": row.trial,
@@ -191,7 +232,9 @@ def status(connection: Connection, study: StudyRecord) -> dict[str, Any]:
     unfinished = and_(mine, runs.c.told == PENDING)
     held = and_(unfinished, runs.c.state == RunState.RUNNING, runs.c.worker_id.in_(living))
     running = connection.scalar(select(func.count()).where(held, runs.c.trial_id.is_not(None))) or 0
-    again = select(func.count()).where(mine, runs.c.replicate > 0, runs.c.state == RunState.DONE)
+    again = select(func.count()).where(
+        mine, runs.c.replicate > 0, runs.c.trial.is_not(None), runs.c.state == RunState.DONE
+    )
     confirming = select(func.count()).where(unfinished, runs.c.trial_id.is_(None))
     found = connection.execute(select(runs).where(_hits(study)).order_by(epochs, runs.c.trial).limit(1)).first()
     busy = workers.c.worker_id.in_(select(runs.c.worker_id).where(held))

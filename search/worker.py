@@ -80,7 +80,7 @@ class Worker:
         self._store, self._parent = store, parent
         bury_the_dead(store)
         name = f"{socket.gethostname()}:{os.getpid()}"
-        self._worker_id = store.write(leases.register, name, device, software(), this_process())
+        self._worker_id = store.write(leases.register, name, device, software(kind), this_process())
         self._study = Study(store, record, self._worker_id, only_waiting)
         spec = self._study.spec
         batches = Batches(stored(spec, store) or Waves(spec.inputs, spec.sigma), device)
@@ -236,13 +236,13 @@ class _Inline(Executor):
         return done
 
 
-def software() -> dict[str, Any]:
-    """Versions of what decides a trial's numbers, and the commit when running from a checkout."""
+def software(kind: TrainerKind) -> dict[str, Any]:
+    """What besides a trial decides its numbers: trainer and versions, and the commit when running from a checkout."""
     commit = (
         _git("rev-parse", "HEAD") if _git("ls-files", __file__) else None
     )  # else an installed copy in some checkout
     packages = {name: metadata.version(name) for name in ("fewest", "torch", "numpy", "optuna")}
-    return {"python": platform.python_version(), **packages, "commit": commit}
+    return {"trainer": kind, "python": platform.python_version(), **packages, "commit": commit}
 
 
 def _git(*arguments: str) -> str | None:

@@ -1,5 +1,6 @@
 """Studies: a name, a spec, a budget of trials, and whether more of them may be asked for now."""
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -79,7 +80,9 @@ def find(connection: Connection, name: str) -> StudyRecord:
     if found:
         return found
     names = connection.scalars(select(studies.c.name).where(THERE).order_by(studies.c.study_id)).all()
+    near = difflib.get_close_matches(name, names, n=1)
     there = f"it has {', '.join(names)}" if names else "it has none yet"
+    there = f"did you mean {near[0]!r}?" if near else there
     raise StorageMisuse(f"no study {name!r} in {redacted(connection.engine.url)}; {there}")
 
 

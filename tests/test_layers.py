@@ -34,7 +34,7 @@ def test_lower_packages_know_nothing_of_higher_ones(package: str) -> None:
 def test_nothing_imports_the_command_line() -> None:
     """The composition root is at the top."""
     for package in ("objectives", "storage", "search"):
-        for file in (ROOT / package).glob("*.py"):
+        for file in (ROOT / package).rglob("*.py"):
             assert "search.cli" not in imports(file), file
 
 

@@ -1,0 +1,1 @@
+"""The commands, each a thin reading of options around what does the work."""

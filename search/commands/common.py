@@ -1,0 +1,68 @@
+"""What the commands share: the options that mean the same everywhere, and the devices that they name."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from objectives.devices import devices
+from objectives.trainer import TrainerKind
+from search import output
+from search.output import Format
+from search.spec import DEFAULT_CLASSES, SAMPLERS, SpecError, StudySpec
+
+STORAGE, STUDY = "sqlite:///fewest.db", "default"
+
+
+def of_spec(name: str, about: str) -> Any:
+    """An option for one field of the spec: None unless given, so that a stored spec can supply it."""
+    return typer.Option(help=f"{about}  [default: {StudySpec.model_fields[name].default}]")
+
+
+def _study_name(name: str) -> str:
+    if not name.strip() or len(name) > 200 or not name.isprintable():
+        raise typer.BadParameter("a study's name is 1 to 200 printable characters")
+    return name
+
+
+MOST = (1 << 31) - 1  # what every database's integer holds
+
+Storage = Annotated[str, typer.Option(envvar="FEWEST_STORAGE", help="sqlite:///FILE or postgresql://HOST/NAME")]
+StudyName = Annotated[str, typer.Option(callback=_study_name, help="Name of the study in the storage.")]
+Output = Annotated[Format, typer.Option("--format", help="table for people, json or csv for programs")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")]
+Trainer = Annotated[
+    TrainerKind,
+    typer.Option(help="array: many trials as one computation; solo: one by one; auto: each where it trains faster"),
+]
+Classes = Annotated[
+    str | None,
+    typer.Option(help=f"Class counts: 256, or 16,64,256, or 16..1024 in doublings.  [default: {DEFAULT_CLASSES}]"),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        help="npz file of X (samples × features) and y (a label each) to learn instead of waves.", metavar="FILE"
+    ),
+]
+Inputs = Annotated[int | None, of_spec("inputs", "Inputs of a sample.")]
+Sigma = Annotated[float | None, of_spec("sigma", "Standard deviation of the noise on each input.")]
+Target = Annotated[float | None, of_spec("target", "Accuracy that counts as learned.")]
+Hold = Annotated[int | None, of_spec("hold", "Evaluations in a row that must reach the target.")]
+MaxEpochs = Annotated[int | None, of_spec("max_epochs", "Most epochs of a trial.")]
+Seed = Annotated[int | None, of_spec("seed", "Seed of the sampler, the initial weights and the data.")]
+Sampler = Annotated[str | None, of_spec("sampler", f"{', '.join(SAMPLERS)}, or MODULE:CLASS of any Optuna sampler.")]
+
+
+def fail(message: str, code: int) -> int:
+    """Say in one line what failed; the exit status to leave with."""
+    output.notice(f"error: {message}")
+    return code
+
+
+def available(asked: str) -> list[str]:
+    """The device of each worker; SpecError for what is not there."""
+    try:
+        return devices(asked)
+    except ValueError as error:
+        raise SpecError(str(error)) from None

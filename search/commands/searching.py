@@ -1,0 +1,261 @@
+"""Commands that search: launch, worker, confirm, stop."""
+
+import os
+import shlex
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from objectives.trainer import TrainerKind
+from search import options, output, query
+from search.commands.common import (
+    MOST,
+    STORAGE,
+    STUDY,
+    Classes,
+    Data,
+    Device,
+    Hold,
+    Inputs,
+    MaxEpochs,
+    Output,
+    Sampler,
+    Seed,
+    Sigma,
+    Storage,
+    StudyName,
+    Target,
+    Trainer,
+    available,
+    fail,
+)
+from search.launch import EngineError, LocalEngine
+from search.output import Format
+from search.spec import SpecError, StudySpec, parsed
+from search.view import View
+from storage import ledger, studies
+from storage.engine import redacted
+from storage.store import OUTAGE_SECONDS, Store
+from storage.studies import StudyRecord
+
+if TYPE_CHECKING:
+    from objectives.samples import Samples
+
+DEFAULT_TRIALS = 600  # with 400, one study in twenty ended too early; measured by tests/bench/seeds.py
+
+app = typer.Typer()
+
+
+@app.command(
+    epilog="Examples: `fewest launch` · `fewest launch --classes 64 --trials 100` · "
+    "`fewest launch --fix activation=tanh --range lr=1e-4:1 --choices optimizer=adam,sgd` · "
+    "`fewest launch --storage postgresql://localhost/fewest --study wide --range width=256:4096` · "
+    "`fewest launch --data digits.npz --study digits --target 0.95`"
+)
+def launch(
+    trials: Annotated[
+        int, typer.Option(min=1, max=MOST, help="Trials in all, over every run of this command.")
+    ] = DEFAULT_TRIALS,
+    timeout: Annotated[float | None, typer.Option(min=0, help="Seconds after which no new trial is begun.")] = None,
+    until_epochs: Annotated[
+        int | None,
+        typer.Option(min=0, max=MOST, help="Begin no new trial once a configuration of so few epochs is confirmed."),
+    ] = None,
+    retries: Annotated[
+        int | None,
+        typer.Option(min=0, max=MOST, help=f"Attempts after the first, if workers die.  [default: {studies.RETRIES}]"),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes.  [default: one per GPU, else per core]")
+    ] = None,
+    sampler: Sampler = None,
+    from_: Annotated[
+        str | None,
+        typer.Option("--from", help="Begin a study with the best of another one, carried to this one's class counts."),
+    ] = None,
+    fix: Annotated[list[str] | None, typer.Option(help="NAME=VALUE: a parameter that is not searched.")] = None,
+    range_: Annotated[
+        list[str] | None, typer.Option("--range", help="NAME=LOW:HIGH: where to search a number.")
+    ] = None,
+    choices: Annotated[list[str] | None, typer.Option(help="NAME=A,B,…: what to choose from.")] = None,
+    data: Data = None,
+    classes: Classes = None,
+    inputs: Inputs = None,
+    sigma: Sigma = None,
+    target: Target = None,
+    hold: Hold = None,
+    max_epochs: MaxEpochs = None,
+    device: Device = "auto",
+    trainer: Trainer = TrainerKind.AUTO,
+    seed: Seed = None,
+    storage: Storage = STORAGE,
+    study: StudyName = STUDY,
+    format: Output = Format.TABLE,
+) -> None:
+    """Search until TRIALS trials have an outcome, confirm the best on fresh seeds, and name the winner.
+
+    The same command again goes on where it stopped, to exactly that many trials. Ctrl-C lets running trials finish; a
+    second one leaves at once. Parameters to fix, range or choose from: hidden_layers, width, width_2, activation,
+    optimizer, lr, first_lr_ratio, scaling, gain, bias_init, batch_sampling, and with --data batch_size in its place.
+    """
+    searched = options.dimensions(fix or (), range_ or (), choices or ())
+    wanted: dict[str, Any] = {
+        "target": target,
+        "hold": hold,
+        "max_epochs": max_epochs,
+        "sampler": sampler,
+        "seed": seed,
+    }
+    spec, samples = options.study_spec(classes, data, searched, inputs=inputs, sigma=sigma, **wanted)
+    _check_sampler(spec, from_)
+    there = available(device)
+    store = Store.open(storage, create=not from_, patience=OUTAGE_SECONDS)  # the other study is in a store already
+    record = _study(store, study, spec, samples, trials, from_)
+    store.write(studies.reopen, record.study_id, trials, timeout, retries, until_epochs)
+    places = [there[i % len(there)] for i in range(workers or len(there))]
+    engine = LocalEngine(store, record, storage, places, "--trainer", trainer)
+    with View(output.err) as view:
+        finished = engine.run(view.show)
+    state = store.read(query.status, record)
+    if state["budget"] > trials:
+        output.notice(f"study {study!r} has {state['budget']} trials already, more than --trials {trials}")
+    tried = state["done"] + state["failed"]
+    if not finished or (state["stopping"] and (tried < state["budget"] or state["confirming"])):
+        said = f"stopped with {tried} of {state['budget']} trials; nothing is lost"
+        output.notice(f"{said}, and the same command goes on")
+        raise typer.Exit(0 if finished else 130)
+    confirmed, question = store.read(query.confirmed, record), store.read(query.reference, record)
+    counts = store.read(query.by_classes, record)
+    if format is not Format.TABLE:
+        return output.answer(confirmed, question, counts, state, format)
+    output.conclusion(confirmed, question, counts, state, until_epochs)
+    where = "" if storage == STORAGE or redacted(storage) != storage else f" --storage {shlex.quote(storage)}"
+    where += "" if study == STUDY else f" --study {shlex.quote(study)}"
+    commands = (f"fewest {command}{where}" for command in ("best", "trials", "train --save winner.pt"))
+    dashboard = [f"optuna-dashboard {shlex.quote(storage)}"] if redacted(storage) == storage else []
+    output.line("Next: " + " · ".join([*commands, *dashboard]))
+
+
+def _check_sampler(spec: StudySpec, source: str | None) -> None:
+    """SpecError, before anything is stored, for a sampler that cannot be had or begins in its own way."""
+    if source and spec.sampler in ("random", "qmc"):
+        raise SpecError(f"`--from {source}` is for samplers that learn, not for {spec.sampler}")
+    if ":" in spec.sampler:
+        from search.proposals import sampler
+
+        sampler(spec.sampler, 0)
+
+
+def _study(
+    store: Store, name: str, spec: StudySpec, samples: "Samples | None", trials: int, source: str | None
+) -> StudyRecord:
+    """The study of that name, created with its data unless it exists; SpecError if it has another spec."""
+    content = None
+    known = store.read(studies.look_up, name)
+    if not known:
+        if source:
+            begun = store.read(query.start, store.read(studies.find, source), spec)
+            if not begun:
+                raise EngineError(f"nothing has converged in study {source!r} yet, so there is nothing to begin with")
+            spec = spec.model_copy(update={"start": tuple(begun)})
+        if samples:
+            from search.data import packed
+
+            content = samples.digest, packed(samples)
+    elif source:
+        output.notice(f"study {name!r} has begun already; --from {source} is for its beginning")
+    record = store.write(studies.create, name, spec.model_dump_json(), trials, spec.directions, content)
+    difference = parsed(record.spec).difference(spec)
+    if difference:
+        where = redacted(store.engine.url)
+        raise SpecError(f"study {name!r} in {where} has {difference}; name another with `--study`")
+    return record
+
+
+@app.command(epilog="Example: `fewest worker --study default` on every core or machine that reaches the storage")
+def worker(
+    device: Device = "auto",
+    trainer: Trainer = TrainerKind.AUTO,
+    only_waiting: Annotated[
+        bool, typer.Option("--only-waiting", help="Run what waits, such as replicates, and begin no trial.")
+    ] = False,
+    storage: Storage = STORAGE,
+    study: StudyName = STUDY,
+) -> None:
+    """Serve a study from one process until it has no more to do. `launch` starts these; more may join at any time."""
+    parent = os.environ.get("FEWEST_PARENT")
+    store = Store.open(storage, patience=OUTAGE_SECONDS, wait=OUTAGE_SECONDS if parent else 0)
+    record = store.read(studies.find, study)
+    place = available(device)[0]
+
+    from search.worker import DEVICE_FAILED, Left, Worker
+
+    output.notice(f"serving study {study!r} on {place}")
+    try:
+        who = int(parent) if parent else None
+        Worker(store, record, place, parent=who, kind=trainer, only_waiting=only_waiting).work()
+    except Left:
+        raise typer.Exit(130) from None
+    except RuntimeError as error:
+        said = f"{place}: {type(error).__name__}: {str(error).splitlines()[0]}"
+        raise typer.Exit(fail(said, DEVICE_FAILED)) from None
+    output.notice(f"study {study!r} has no more to do for this worker")
+
+
+@app.command(
+    epilog="Examples: `fewest confirm` · `fewest confirm --top 3 --seeds 20` · `fewest confirm 12 40 --seeds 10`"
+)
+def confirm(
+    which: Annotated[list[int] | None, typer.Argument(metavar="[TRIAL]...", help="Trials to re-run.")] = None,
+    top: Annotated[int, typer.Option(min=1, max=1000, help="How many of the best, if no trial is named.")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, max=30, help="Fresh seeds that each is to have been run on.")] = 5,
+    classes: Annotated[int | None, typer.Option(min=2, max=MOST, help="Only the best of this class count.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes.  [default: as `launch`]")] = None,
+    device: Device = "auto",
+    storage: Storage = STORAGE,
+    study: StudyName = STUDY,
+    format: Output = Format.TABLE,
+) -> None:
+    """Re-run the best configurations on fresh seeds, without another trial, and rank them by what comes out."""
+    there = available(device)
+    store = Store.open(storage, patience=OUTAGE_SECONDS)
+    record = store.read(studies.find, study)
+    asked = {row["trial"]: row for row in store.read(query.best, record, classes, top=top if not which else MOST)}
+    missing = [number for number in which or () if number not in asked]
+    if missing or not asked:
+        said = (
+            f"trial {missing[0]} of study {study!r} has not converged"
+            if missing
+            else f"nothing has converged in {study!r}"
+        )
+        raise EngineError(f"{said}, so there is nothing to confirm; `fewest best` shows what has")
+    from search.study import replicate
+
+    spec = parsed(record.spec)
+    rows = [asked[number] for number in which] if which else list(asked.values())
+    new = [
+        replicate(spec, row["trial"], k, row["params"], row["epochs"])
+        for row in rows
+        for k in range(row["replicates"] + 1, seeds + 1)
+    ]
+    store.write(studies.resume, record.study_id)
+    store.write(ledger.add, record.study_id, new)
+    places = [there[i % len(there)] for i in range(workers or len(there))]
+    engine = LocalEngine(store, record, storage, places, "--only-waiting")
+    with View(output.err) as view:
+        if not engine.run(view.show):
+            output.notice("stopped; nothing is lost, and the same command goes on")
+            raise typer.Exit(130)
+    named = {row["trial"] for row in rows}
+    found = [row for row in store.read(query.best, record, classes, top=MOST) if row["trial"] in named]
+    if format is not Format.TABLE:
+        return output.records(found, format)
+    output.best_table(found, store.read(query.status, record))
+
+
+@app.command()
+def stop(storage: Storage = STORAGE, study: StudyName = STUDY) -> None:
+    """Ask all workers of a study, wherever they run, to finish what they train and leave. `launch` goes on later."""
+    store = Store.open(storage)
+    store.write(studies.stop, store.read(studies.find, study).study_id)
+    output.notice(f"study {study!r} is stopping; `fewest status` shows what still runs")

@@ -1,0 +1,118 @@
+"""Commands that train one configuration."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from objectives.configuration import Configuration
+from search import options, output, query
+from search.commands.common import (
+    STORAGE,
+    STUDY,
+    Classes,
+    Data,
+    Device,
+    Hold,
+    Inputs,
+    MaxEpochs,
+    Output,
+    Seed,
+    Sigma,
+    Storage,
+    StudyName,
+    Target,
+    available,
+)
+from search.launch import EngineError
+from search.output import Format
+from search.space import preset as preset_of
+from search.spec import DEFAULT_CLASSES, SpecError, refuse_of_waves, validated
+from storage import studies
+from storage.store import Store
+
+app = typer.Typer()
+
+
+@app.command(
+    epilog="Examples: `fewest train --preset question --classes 64 --max-epochs 3000` · "
+    "`fewest train --set width=512 activation=sine optimizer=adam lr=0.01 gain=100 first_lr_ratio=0.001` · "
+    "`fewest train --study default --save winner.pt`"
+)
+def train(
+    more: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="More settings, after --set.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="question or answer: the page's two models.")] = None,
+    config: Annotated[Path | None, typer.Option(help="JSON file with one object of parameters.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE of each parameter.")] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="Write parameters and trained weights here, for torch.load.")
+    ] = None,
+    data: Data = None,
+    classes: Classes = None,
+    inputs: Inputs = None,
+    sigma: Sigma = None,
+    target: Target = None,
+    hold: Hold = None,
+    max_epochs: MaxEpochs = None,
+    device: Device = "auto",
+    seed: Seed = None,
+    storage: Storage = STORAGE,
+    study: StudyName = STUDY,
+    format: Output = Format.TABLE,
+) -> None:
+    """Train one configuration, of a preset, a file or settings, else the study's best, and say when it converged."""
+    settings = [*(set_ or ()), *(more or ())]
+    if sum(map(bool, (preset, config, settings))) > 1:
+        raise SpecError("`--preset`, `--config` and `--set` exclude each other; give one")
+    wanted: dict[str, Any] = {
+        "inputs": inputs,
+        "sigma": sigma,
+        "target": target,
+        "hold": hold,
+        "max_epochs": max_epochs,
+        "seed": seed,
+    }
+    if preset or config or settings:
+        spec, samples = options.study_spec(classes, data, **wanted)
+        default = spec.class_counts[0] if spec.data else DEFAULT_CLASSES
+        if preset:
+            counted = options.value("classes", classes) if classes else default
+            try:
+                configuration = preset_of(preset, counted, spec.training)
+            except ValueError as error:
+                raise SpecError(str(error)) from None
+        else:
+            configuration = options.configuration(classes, config, settings, default)
+        spec.check(configuration)
+    elif data:
+        raise SpecError("`--data` needs `--preset`, `--config` or `--set`; a study has data of its own")
+    else:
+        store = Store.open(storage)
+        record = store.read(studies.find, study)
+        found = store.read(query.best, record, options.value("classes", classes) if classes else None, top=1)
+        if not found:
+            raise EngineError(f"nothing has converged in study {study!r} yet; give `--preset`, `--config` or `--set`")
+        given = {name: value for name, value in wanted.items() if value is not None}
+        spec = validated(json.loads(record.spec) | given)
+        if spec.data:
+            refuse_of_waves(given)
+        from search.data import stored
+
+        samples = stored(spec, store)
+        configuration = Configuration.of(found[0]["params"])
+    taken = save is not None and save.exists() and not save.is_file()  # a directory, a device
+    if save and (taken or not save.parent.is_dir() or not os.access(save.parent, os.W_OK)):
+        raise SpecError(f"cannot write {save}; `--save` names a file in a directory that you may write to")
+
+    place = available(device)[0]
+    from search.train import train as train_one
+
+    with output.err.status("training") as shown:
+        answer = train_one(spec, samples, configuration, place, save, shown.update)
+    if format is Format.TABLE:
+        output.line(configuration.in_words())
+    output.record(answer, format)
