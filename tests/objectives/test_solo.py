@@ -113,6 +113,16 @@ def test_the_outcome_does_not_depend_on_when_it_is_read(burst: int, blind: bool)
     assert (outcome.epochs, outcome.curve, outcome.loss) == (same.epochs, same.curve, same.loss)
 
 
+def test_an_accuracy_of_exactly_the_target_counts_as_reached() -> None:
+    """19 of 20 are 0.95, than which the nearest number of 32 bits is less."""
+    params = {"classes": 20, "width": 60, "activation": "sine", "optimizer": "adam", "lr": 0.01, "scaling": "fixed"}
+    nearly = Configuration.of(params | {"first_lr_ratio": 1e-3, "gain": 20.0, "bias_init": "spread"})
+    solo = Solo(Batches(WAVES), target=0.95, hold=1)
+    solo.admit(Trial(1, nearly, seed=0, data_seed=6, cap=60))
+    ((_, outcome),) = solo.advance(200)
+    assert outcome.converged and outcome.accuracy == 0.95
+
+
 def test_divergence_is_a_miss() -> None:
     """A learning rate that blows up ends as diverged, without an exception."""
     exploding = {"activation": "silu", "hidden_layers": 2, "width_2": 9, "lr": 1e6, "gain": 1e9}
