@@ -8,6 +8,7 @@ import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from typing import Any
 
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "gelu", "silu", "gaussian", "sine")
@@ -111,6 +112,10 @@ class Configuration:
     def widths(self) -> tuple[int, ...]:
         """Units of the hidden layers, first to last."""
         return (self.width,) if self.width_2 is None else (self.width, self.width_2)
+
+    def weights(self, inputs: int) -> int:
+        """How many numbers its network learns, weights and biases."""
+        return sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise((inputs, *self.widths, self.classes)))
 
     def in_words(self) -> str:
         """One line for people, such as `1 × 2035 sine, nesterov lr 0.47 (first layer ×0.0001), …`."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from itertools import count, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,29 @@ def dimensions(fix: Iterable[str], ranges: Iterable[str], choices: Iterable[str]
                     raise SpecError(f"`--range {text}`: a range {what}")
                 found[name] = _range(name, low, high)
     return found
+
+
+def where(texts: Iterable[str]) -> dict[str, Range | Choices]:
+    """Where parameters must lie: of `NAME=VALUE`, `NAME=A,B,…` or, for numbers, `NAME=LOW:HIGH`."""
+    found: dict[str, Range | Choices] = {}
+    for text in texts:
+        name, equals, given = text.partition("=")
+        low, colon, high = map(_number, given.partition(":"))
+        if not equals or not given:
+            raise SpecError(f"`--where {text}` must read --where NAME=VALUE, NAME=A,B or NAME=LOW:HIGH")
+        if colon and not isinstance(low, str) and not isinstance(high, str):
+            found[name] = Range(low=low, high=high, log=False, whole=False)
+        else:
+            found[name] = Choices(values=tuple(map(_number, given.split(","))))
+    return found
+
+
+def _number(text: str) -> int | float | str:
+    """The number that a text reads as, else the text."""
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text.strip()
 
 
 def configuration(

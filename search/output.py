@@ -5,7 +5,7 @@ import json
 import logging
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from statistics import median_low
 from typing import Any
@@ -63,15 +63,28 @@ def record(row: dict[str, Any], format: Format) -> None:
     out.print(table)
 
 
-def best_table(found: Sequence[dict[str, Any]], state: dict[str, Any]) -> None:
-    """The answer of `fewest best`, with how many trials missed."""
-    table = _table("rank", "trial", "classes", "epochs", "replicates", "their epochs", "configuration")
+def best_table(
+    found: Sequence[dict[str, Any]], ended: Mapping[str, Any], by: str = "epochs", per: str | None = None
+) -> None:
+    """The answer of `fewest best`, by what it was asked for, and how the trials ended that it was asked of."""
+    cost = () if by == "epochs" else (by,)
+    tried = (per, "trials", "converged", "missed", "given") if per else ("rank",)
+    classes = () if per == "classes" else ("classes",)
+    table = _table(*tried, "trial", *classes, "epochs", *cost, "replicates", "their epochs", "configuration")
     for row in found:
+        before: tuple[object, ...] = (row["rank"],)
+        if per:
+            before = _short(row[per]), *(row[name] for name in tried[1:4]), _given(row)
+        if row["trial"] is None:
+            _add(table, *before, *([""] * (len(table.columns) - len(before) - 1)), "none converged")
+            continue
         again = f"{row['replicates_converged']}/{row['replicates']}" if row["replicates"] else "–"
-        cells = (row["rank"], row["trial"], row["classes"], row["epochs"], again, _numbers(row["replicate_epochs"]))
-        _add(table, *cells, _in_words(row))
+        shown = (_short(row[name]) for name in ("trial", *classes, "epochs", *cost))
+        _add(table, *before, *shown, again, _numbers(row["replicate_epochs"]), _in_words(row))
     out.print(table)
-    line(_misses(state))
+    line(f"Of {ended['trials']} trials {_ends(ended)}")
+    if ended["open"]:
+        line(f"{ended['open']} are open: they stopped before that could be told")
 
 
 def trials_table(found: Sequence[dict[str, Any]]) -> None:
@@ -164,7 +177,7 @@ def _front(confirmed: Sequence[dict[str, Any]], counts: Sequence[dict[str, Any]]
 
 
 def winners(confirmed: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The best configuration of each class count, fewest classes first, of those that `query.confirmed` answers."""
+    """The best configuration of each class count, fewest classes first, of those that `ranking.confirmed` answers."""
     firsts: dict[int, dict[str, Any]] = {}
     for row in confirmed:
         firsts.setdefault(row["classes"], row)
@@ -195,9 +208,22 @@ def epochs(n: int) -> str:
 
 def _misses(state: dict[str, Any]) -> str:
     failed = f", {state['failed']} failed" if state["failed"] else ""
-    caps = f" (given {state['least_cap']} to {state['most_cap']} epochs)" if state["missed"] else ""
-    counts = f"{state['converged']} converged, {state['missed']} missed{caps}{failed}"
-    return f"{state['done']} of {state['budget']} trials done: {counts}"
+    return f"{state['done']} of {state['budget']} trials done: {_ends(state)}{failed}"
+
+
+def _ends(state: Mapping[str, Any]) -> str:
+    caps = f" (given {_given(state)} epochs)" if state["missed"] else ""
+    return f"{state['converged']} converged, {state['missed']} missed{caps}"
+
+
+def _given(state: Mapping[str, Any]) -> str:
+    """What the missed ones were given, in epochs."""
+    least, most = state["least_cap"], state["most_cap"]
+    return f"{least} to {most}" if least != most else _short(least)
+
+
+def _short(value: object) -> str:
+    return "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _in_words(row: dict[str, Any]) -> str:

@@ -4,9 +4,10 @@ from typing import Annotated
 
 import typer
 
-from search import output, query
+from search import options, output, query, ranking
 from search.commands.common import MOST, STORAGE, STUDY, Output, Storage, StudyName
 from search.output import Format
+from search.ranking import By, Wanted, among
 from storage import studies
 from storage.store import Store
 
@@ -20,23 +21,49 @@ def status(storage: Storage = STORAGE, study: StudyName = STUDY, format: Output 
     output.record(store.read(query.status, store.read(studies.find, study)), format)
 
 
-@app.command(epilog="Examples: `fewest best` · `fewest best --classes 256 --top 3 --format json`")
+@app.command(
+    epilog="Examples: `fewest best` · `fewest best --per activation` · `fewest best --per classes --format csv` · "
+    "`fewest best --where activation=tanh,relu --where lr=0.01:0.1` · `fewest best --target 0.95 --hold 1` · "
+    "`fewest best --by weights --top 3 --format json`"
+)
 def best(
+    per: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The best of each value of a parameter, and how all ended."),
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=…", help="Only configurations with NAME=VALUE, NAME=A,B or NAME=LOW:HIGH."),
+    ] = None,
     classes: Annotated[
         int | None, typer.Option(min=2, max=MOST, help="Only configurations for this class count.")
+    ] = None,
+    by: Annotated[By, typer.Option(help="What the least of is best; weights: how many the network has.")] = By.EPOCHS,
+    target: Annotated[
+        float | None, typer.Option(help="Judge the recorded curves by another accuracy.  [default: the study's]")
+    ] = None,
+    hold: Annotated[
+        int | None, typer.Option(help="Judge them by so many evaluations in a row.  [default: the study's]")
     ] = None,
     top: Annotated[int, typer.Option(min=1, max=MOST, help="How many.")] = 10,
     storage: Storage = STORAGE,
     study: StudyName = STUDY,
     format: Output = Format.TABLE,
 ) -> None:
-    """The best configurations: confirmed ones first, then by epochs, refuted ones last. Equal rank means a tie."""
+    """The best configurations: confirmed ones first, then by epochs, refuted ones last. Equal rank means a tie.
+
+    Another --target or --hold is answered from the recorded curves, without training.
+    """
     store = Store.open(storage)
     record = store.read(studies.find, study)
-    found = store.read(query.best, record, classes, top)
+    wanted = Wanted({**options.where(where or ()), **among(classes).where}, by, target, hold)
+    if per:
+        found = store.read(ranking.best_per, record, per, wanted)[:top]
+    else:
+        found = store.read(ranking.best, record, wanted, top)
     if format is not Format.TABLE:
         return output.records(found, format)
-    output.best_table(found, store.read(query.status, record))
+    output.best_table(found, store.read(ranking.tally, record, wanted), by, per)
 
 
 @app.command(epilog="Example: `fewest trials --after 99 --limit 50` · `fewest trials --limit 100000 --format csv`")

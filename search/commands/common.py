@@ -8,10 +8,10 @@ import typer
 from objectives.devices import devices
 from objectives.trainer import TrainerKind
 from search import output
+from search.api import STORAGE as STORAGE
+from search.api import STUDY as STUDY
 from search.output import Format
 from search.spec import DEFAULT_CLASSES, SAMPLERS, SpecError, StudySpec
-
-STORAGE, STUDY = "sqlite:///fewest.db", "default"
 
 
 def of_spec(name: str, about: str) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from objectives.trainer import TrainerKind
-from search import options, output, query
+from search import options, output, query, ranking
 from search.commands.common import (
     MOST,
     STORAGE,
@@ -31,6 +31,7 @@ from search.commands.common import (
 )
 from search.launch import EngineError, LocalEngine
 from search.output import Format
+from search.ranking import EVERYTHING, among
 from search.spec import SpecError, StudySpec, parsed
 from search.view import View
 from storage import ledger, studies
@@ -124,7 +125,7 @@ def launch(
         said = f"stopped with {tried} of {state['budget']} trials; nothing is lost"
         output.notice(f"{said}, and the same command goes on")
         raise typer.Exit(0 if finished else 130)
-    confirmed, question = store.read(query.confirmed, record), store.read(query.reference, record)
+    confirmed, question = store.read(ranking.confirmed, record), store.read(query.reference, record)
     counts = store.read(query.by_classes, record)
     if format is not Format.TABLE:
         return output.answer(confirmed, question, counts, state, format)
@@ -154,7 +155,7 @@ def _study(
     known = store.read(studies.look_up, name)
     if not known:
         if source:
-            begun = store.read(query.start, store.read(studies.find, source), spec)
+            begun = store.read(ranking.start, store.read(studies.find, source), spec)
             if not begun:
                 raise EngineError(f"nothing has converged in study {source!r} yet, so there is nothing to begin with")
             spec = spec.model_copy(update={"start": tuple(begun)})
@@ -220,7 +221,7 @@ def confirm(
     there = available(device)
     store = Store.open(storage, patience=OUTAGE_SECONDS)
     record = store.read(studies.find, study)
-    asked = {row["trial"]: row for row in store.read(query.best, record, classes, top=top if not which else MOST)}
+    asked = {row["trial"]: row for row in store.read(ranking.best, record, among(classes), top if not which else MOST)}
     missing = [number for number in which or () if number not in asked]
     if missing or not asked:
         said = (
@@ -247,10 +248,10 @@ def confirm(
             output.notice("stopped; nothing is lost, and the same command goes on")
             raise typer.Exit(130)
     named = {row["trial"] for row in rows}
-    found = [row for row in store.read(query.best, record, classes, top=MOST) if row["trial"] in named]
+    found = [row for row in store.read(ranking.best, record, among(classes), MOST) if row["trial"] in named]
     if format is not Format.TABLE:
         return output.records(found, format)
-    output.best_table(found, store.read(query.status, record))
+    output.best_table(found, store.read(ranking.tally, record, EVERYTHING))
 
 
 @app.command()

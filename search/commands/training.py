@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from objectives.configuration import Configuration
-from search import options, output, query
+from search import options, output, ranking
 from search.commands.common import (
     STORAGE,
     STUDY,
@@ -28,6 +28,7 @@ from search.commands.common import (
 )
 from search.launch import EngineError
 from search.output import Format
+from search.ranking import among
 from search.space import preset as preset_of
 from search.spec import DEFAULT_CLASSES, SpecError, refuse_of_waves, validated
 from storage import studies
@@ -93,7 +94,7 @@ def train(
     else:
         store = Store.open(storage)
         record = store.read(studies.find, study)
-        found = store.read(query.best, record, options.value("classes", classes) if classes else None, top=1)
+        found = store.read(ranking.best, record, among(options.value("classes", classes) if classes else None), 1)
         if not found:
             raise EngineError(f"nothing has converged in study {study!r} yet; give `--preset`, `--config` or `--set`")
         given = {name: value for name, value in wanted.items() if value is not None}

@@ -10,8 +10,9 @@ import pytest
 
 from objectives.configuration import CHOICES, Configuration
 from objectives.convergence import End, Outcome, Progress, Trial
-from search import options, query
+from search import options, query, ranking
 from search.proposals import REDRAWN, sampler
+from search.ranking import among
 from search.scoring import FINALISTS, REPLICATES
 from search.space import carried
 from search.spec import SAMPLERS, SpecError, StudySpec
@@ -75,9 +76,9 @@ def test_class_counts_are_searched(sampler: str, sqlite: Store) -> None:
     counts = sqlite.read(query.by_classes, record)
     assert [row["classes"] for row in counts] == [8, 16, 32] and all(11 <= row["trials"] <= 17 for row in counts)
     hit = {row["classes"] for row in counts if row["converged"]}
-    assert {row["classes"] for row in sqlite.read(query.confirmed, record)} == hit and len(hit) >= 2
+    assert {row["classes"] for row in sqlite.read(ranking.confirmed, record)} == hit and len(hit) >= 2
     assert sqlite.read(query.reference, record) is None
-    assert all(row["classes"] == 16 for row in sqlite.read(query.best, record, classes=16))
+    assert all(row["classes"] == 16 for row in sqlite.read(ranking.best, record, among(16)))
 
 
 def test_a_sampler_of_anybodys_serves_a_study(sqlite: Store) -> None:
@@ -154,10 +155,10 @@ def test_a_study_begins_with_the_best_of_another(sqlite: Store) -> None:
     source, study = begun(sqlite, 40)
     work(study)
     spec = StudySpec.of(classes=options.class_counts("16"))
-    spec = spec.model_copy(update={"start": tuple(sqlite.read(query.start, source, spec))})
+    spec = spec.model_copy(update={"start": tuple(sqlite.read(ranking.start, source, spec))})
     record = sqlite.write(studies.create, "t", spec.model_dump_json(), 20, spec.directions)
     run = another(sqlite, record).ask()
-    best = sqlite.read(query.best, source, top=1)[0]["params"]
+    best = sqlite.read(ranking.best, source, top=1)[0]["params"]
     assert run and run.params["classes"] == 16
     assert run.params["lr"] == best["lr"] and run.params["width"] == min(round(2**0.5 * best["width"]), 1024)
 
@@ -166,7 +167,7 @@ def test_a_leader_is_confirmed_while_the_search_goes_on(sqlite: Store) -> None:
     """Its replicates come between trials, two first and the others if those do not refute it."""
     record, study = begun(sqlite, 200)
     runs = []
-    while not any(row["confirmed"] for row in sqlite.read(query.best, record)):
+    while not any(row["confirmed"] for row in sqlite.read(ranking.best, record)):
         run = study.ask()
         assert run and study.tell(run, *played(study, run))
         runs.append(run)
@@ -220,7 +221,7 @@ def test_a_study_ends_when_a_configuration_is_good_enough(sqlite: Store) -> None
     sqlite.write(studies.reopen, record.study_id, 200, until_epochs=2)
     work(study)
     state = sqlite.read(query.status, record)
-    best = sqlite.read(query.best, record, top=1)[0]
+    best = sqlite.read(ranking.best, record, top=1)[0]
     assert study.over and state["done"] < 200 and best["replicates_converged"] == REPLICATES and best["epochs"] <= 2
     sqlite.write(studies.reopen, record.study_id, 200)
     work(study)
@@ -268,7 +269,7 @@ def test_the_end_of_a_study_confirms_the_best_and_runs_the_question(sqlite: Stor
     )
     assert sum(run.replicate > 0 for run in runs[last:]) >= REPLICATES
     assert len({run.seed for run in runs}) == len({run.data_seed for run in again}) + 40 + 1
-    best = sqlite.read(query.best, record, top=1000)
+    best = sqlite.read(ranking.best, record, top=1000)
     confirmed = [row["confirmed"] for row in best]
     assert sum(confirmed) >= FINALISTS and confirmed == sorted(confirmed, reverse=True)
     assert best[0]["replicates"] == best[0]["replicates_converged"] == REPLICATES
@@ -281,11 +282,11 @@ def test_equally_good_configurations_share_a_rank(sqlite: Store) -> None:
     """A tie is called a tie."""
     record, study = begun(sqlite, 60)
     work(study)
-    best = sqlite.read(query.best, record, top=1000)
+    best = sqlite.read(ranking.best, record, top=1000)
     by_rank = {row["rank"]: [r["trial"] for r in best if r["rank"] == row["rank"]] for row in best}
     assert list(by_rank) == sorted(by_rank) and min(by_rank) == 1
     assert any(len(trials) > 1 for trials in by_rank.values())
-    assert sqlite.read(query.best, record, top=2) == best[:2]
+    assert sqlite.read(ranking.best, record, top=2) == best[:2]
 
 
 def test_the_same_seed_proposes_the_same_trials(empty_sqlite: Path, tmp_path: Path) -> None:

@@ -1,0 +1,146 @@
+"""The best, by whatever people ask for: the answers of SQL are those of going through all trials one by one."""
+
+from itertools import product
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from search import query, ranking
+from search.output import Format, best_table, records
+from search.ranking import By, Wanted, among
+from search.rescore import OPEN
+from search.space import Choices, Range
+from search.spec import SpecError
+from storage.schema import runs
+from storage.store import Store
+from storage.studies import StudyRecord
+from tests.search.test_study import begun, work
+
+SLOW, FEW = Range(low=0.2, high=0.6, log=False, whole=False), Choices(values=("adam", "sgd", "rmsprop", "nadam"))
+WHERE: list[dict[str, Any]] = [{}, {"lr": SLOW}, {"optimizer": FEW, "hidden_layers": Choices(values=(2,))}]
+
+
+def searched(store: Store) -> StudyRecord:
+    """A study of 80 trials over two class counts with its replicates, each trial of another duration."""
+    record, study = begun(store, 80, classes="8,16")
+    work(study)
+    hours = sa.cast(runs.c.run_id % 17, sa.Float) + 0.5
+    store.write(lambda connection: connection.execute(sa.update(runs).values(seconds=hours)).rowcount)
+    return record
+
+
+def every(store: Store, record: StudyRecord, wanted: Wanted) -> list[dict[str, Any]]:
+    """The wanted trials with an outcome, chosen one by one."""
+    return [row for row in store.read(query.trials, record) if row["end"] and wanted.admits(row["params"])]
+
+
+def test_the_best_are_all_that_converged_in_order(store: Store) -> None:
+    """Narrowed by any parameter, confirmed first, and by what is asked for within those."""
+    record = searched(store)
+    for where, by in product(WHERE, By):
+        wanted = Wanted(where, by)
+        found = store.read(ranking.best, record, wanted, 1000)
+        hits = [row["trial"] for row in every(store, record, wanted) if row["converged"]]
+        assert sorted(row["trial"] for row in found) == hits and len(hits) > 2
+        unconfirmed = [not row["confirmed"] for row in found]
+        assert unconfirmed == sorted(unconfirmed) and (where or len(set(unconfirmed)) == 2)
+        if by is not By.EPOCHS:
+            costs = [(not row["confirmed"], row[by]) for row in found]
+            assert costs == sorted(costs)
+        for top in (1, 3):
+            assert store.read(ranking.best, record, wanted, top) == found[:top]
+
+
+@pytest.mark.parametrize("name", ["classes", "width_2", "lr"])
+def test_each_value_is_shown_with_its_best_and_how_its_trials_ended(store: Store, name: str) -> None:
+    """Values of which nothing converged are there, too, and the counts add up."""
+    record = searched(store)
+    for where in WHERE:
+        check_values(store, record, name, Wanted(where))
+
+
+def check_values(store: Store, record: StudyRecord, name: str, wanted: Wanted) -> None:
+    """What is answered of each value is what its trials say."""
+    found = store.read(ranking.best_per, record, name, wanted)
+    best = store.read(ranking.best, record, wanted, 1000)
+    trials = every(store, record, wanted)
+    values = [row[name] for row in found]
+    assert len(set(values)) == len(values) and set(values) == {row["params"].get(name) for row in trials}
+    for row in found:
+        mine = [trial for trial in trials if trial["params"].get(name) == row[name]]
+        missed = [trial["epochs"] for trial in mine if not trial["converged"]]
+        assert (row["trials"], row["missed"], row["open"]) == (len(mine), len(missed), 0)
+        assert (row["least_cap"], row["most_cap"]) == (min(missed, default=None), max(missed, default=None))
+        best = [
+            each for each in store.read(ranking.best, record, wanted, 1000) if each["params"].get(name) == row[name]
+        ]
+        assert row["trial"] == (best[0]["trial"] if best else None)
+        assert row["converged"] == sum(trial["converged"] for trial in mine)
+
+
+def test_at_the_studys_own_goal_the_curves_say_what_is_recorded(store: Store) -> None:
+    """Judged anew by the same target and hold, nothing changes."""
+    record = searched(store)
+    anew = Wanted(target=0.99, hold=3)
+    assert store.read(ranking.best, record, anew, 1000) == store.read(ranking.best, record, top=1000)
+    for name in ("activation", "classes"):
+        per = {row[name]: row for row in store.read(ranking.best_per, record, name, anew)}
+        assert per == {row[name]: row for row in store.read(ranking.best_per, record, name)}
+    assert store.read(ranking.tally, record, anew) == store.read(ranking.tally, record, Wanted())
+
+
+def test_another_goal_is_answered_from_the_curves(sqlite: Store) -> None:
+    """What learned little reaches a low target at once; what stopped when it converged is open for a longer hold."""
+    record = searched(sqlite)
+    low = sqlite.read(ranking.tally, record, Wanted(target=0.2, hold=1))
+    assert low["trials"] == low["converged"] == 80
+    assert sqlite.read(ranking.best, record, Wanted(target=0.2, hold=1), 1)[0]["epochs"] == 0
+    long = sqlite.read(ranking.tally, record, Wanted(hold=4))
+    own = sqlite.read(ranking.tally, record, Wanted())
+    assert (long["converged"], long["open"], long["missed"]) == (0, own["converged"], own["missed"])
+    assert not sqlite.read(ranking.best, record, Wanted(hold=4))
+    ends = {row["end"] for row in ranking.rescored(sqlite.read(query.recorded, record), 0.99, 4)}
+    assert OPEN in ends
+
+
+LACKING: list[tuple[str, Wanted, str | None]] = [
+    ("unknown parameter 'lrr'; did you mean 'lr'?", Wanted({"lrr": SLOW}), None),
+    ("unknown `activation` 'tan'; did you mean 'tanh'?", Wanted({"activation": Choices(values=("tan",))}), None),
+    ("`lr` is a number, got 'tan'", Wanted({"lr": Choices(values=("tan",))}), None),
+    ("`activation` is one of sigmoid, tanh,", Wanted({"activation": SLOW}), None),
+    ("unknown `classes` 64; it is one of 8, 16", among(64), None),
+    ("unknown parameter 'activatoin'; did you mean 'activation'?", Wanted(), "activatoin"),
+]
+
+
+def test_what_the_study_lacks_is_refused(sqlite: Store) -> None:
+    """In one line with the nearest name."""
+    record = searched(sqlite)
+    for said, wanted, name in LACKING:
+        with pytest.raises(SpecError) as refused:
+            if name:
+                sqlite.read(ranking.best_per, record, name, wanted)
+            sqlite.read(ranking.best, record, wanted)
+        assert said in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("field", "value"), [("target", 0.0), ("target", 1.5), ("target", float("nan")), ("hold", 0)])
+def test_a_goal_that_cannot_be_is_refused(field: str, value: float) -> None:
+    """With the name of what is wrong."""
+    with pytest.raises(SpecError, match=f"`{field}` must be"):
+        Wanted(**{field: value})  # type: ignore[arg-type]
+
+
+def test_tables_show_what_missed_and_at_what_cap(sqlite: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    """For people with the values that have no hit, for programs flat."""
+    record = searched(sqlite)
+    found = sqlite.read(ranking.best_per, record, "optimizer")
+    best_table(found, sqlite.read(ranking.tally, record, Wanted()), per="optimizer")
+    said = capsys.readouterr().out
+    own = sqlite.read(ranking.tally, record, Wanted())
+    assert f"Of 80 trials {own['converged']} converged, {own['missed']} missed (given " in said
+    records(found, Format.CSV)
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head.startswith("optimizer,trials,converged,missed,least_cap,most_cap,open,rank,trial")
+    assert len(rows) == len(found)
