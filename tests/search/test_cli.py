@@ -43,7 +43,8 @@ def test_a_study_is_launched_asked_about_and_used(fewest: Fewest, store: Path) -
     assert best[0]["confirmed"] and best[0]["replicates"] == 5
     top = json.loads(fewest("best", "--classes", "8", "--top", "3", "--format", "json").stdout)
     assert top == best[:3]
-    assert json.loads(fewest("best", "--classes", "9", "--format", "json").stdout) == []
+    other = fewest("best", "--classes", "9", "--format", "json")
+    assert other.returncode == 2 and "unknown `classes` 9; it is one of 8" in other.stderr
 
     status = json.loads(fewest("status", "--format", "json").stdout)
     assert status["done"] == status["budget"] == 30 and status["workers"] == 0
