@@ -114,7 +114,7 @@ def claims(rows: Sequence[dict[str, Any]]) -> list[tuple[int, str, str]]:
 
 def _claim(row: dict[str, Any]) -> str:
     if row["kind"] == "together":
-        return "All of that together"
+        return "Added up in that order"
     if row["kind"] == "winner":
         return "The winner of the search"
     return _CLAIMS.get(row["rung"], "1. Try other optimizers")
