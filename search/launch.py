@@ -68,7 +68,7 @@ class LocalEngine:
                     state = self._store.read(query.status, self._study)
                     note = "finishing what runs; Ctrl-C again to leave at once" if self._asked_to_leave else ""
                     show(state, note)
-                    outcomes = state["done"] + state["failed"] + state["replicates"]
+                    outcomes = state["done"] + state["failed"] + state["replicates"] - state["climbing"]
                     self._restarts = 0 if outcomes > self._outcomes else self._restarts
                     self._outcomes = outcomes
                     for worker in [w for w in self._workers if w.process.poll() is not None]:

@@ -98,6 +98,21 @@ def trials_table(found: Sequence[dict[str, Any]]) -> None:
     out.print(table)
 
 
+def ladder_table(found: Sequence[dict[str, Any]], claims: Sequence[tuple[int, str, str]]) -> None:
+    """The answer of `fewest ladder`: every rung; then the page's claims, as (classes, claim, verdict)."""
+    table = _table("classes", "rung", "epochs", "converged", "verdict", "configuration")
+    for row in found:
+        reached = median_low(row["epochs"]) if row["epochs"] else f"> {row['cap']} (accuracy {row['accuracy']:.3f})"
+        cells = row["classes"], row["rung"], reached, f"{row['converged']}/{row['seeds']}", row["verdict"]
+        _add(table, *cells, row["about"])
+    out.print(table)
+    for classes in dict.fromkeys(classes for classes, *_ in claims):
+        line(f"The page's claims, for {classes} classes", "bold")
+        for count, claim, verdict in claims:
+            if count == classes:
+                line(f"  {claim} – {verdict}")
+
+
 def answer(
     confirmed: Sequence[dict[str, Any]],
     question: dict[str, Any] | None,

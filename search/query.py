@@ -7,12 +7,12 @@ its time depends on what it returns and not on the size of the study. What is be
 import json
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, select
+from sqlalchemy import ColumnElement, Connection, and_, case, func, not_, select
 
 from objectives.convergence import Curve
 from storage.curves import unpack
 from storage.engine import StorageMisuse, now
-from storage.schema import PENDING, RunState, curves, runs, studies, workers
+from storage.schema import PENDING, RunState, curves, of_ladder, runs, studies, workers
 from storage.studies import StudyRecord
 
 _OUTCOME = ("converged", "epochs", "cap", "gap", "accuracy", "loss", "best_accuracy", "reached", "seconds", "end")
@@ -82,8 +82,8 @@ def trial(connection: Connection, study: StudyRecord, number: int) -> dict[str, 
 def recorded(connection: Connection, study: StudyRecord, *which: ColumnElement[bool]) -> list[dict[str, Any]]:
     """Runs of any kind, by trial and replicate, with all that is known of how each was trained.
 
-    Besides what `trials` gives: `name`, `replicate`, `trial` (None of a reference), `curve` (a Curve, None without an
-    outcome), `device` and `software` of the worker that trained it last (None before there was one).
+    Besides what `trials` gives: `name`, `replicate`, `trial` (None of a reference or the ladder), `curve` (a Curve,
+    None without an outcome), `device` and `software` of the worker that trained it last (None before there was one).
     """
     found = connection.execute(
         select(runs, curves.c.points, workers.c.device, workers.c.software)
@@ -124,7 +124,10 @@ def plain(row: Any) -> dict[str, Any]:
 
 
 def status(connection: Connection, study: StudyRecord) -> dict[str, Any]:
-    """How far the study is: its trials by state, its living workers and how busy they are, and the incumbent."""
+    """How far the study is: its trials by state, its living workers and how busy they are, and the incumbent.
+
+    `confirming` and `climbing`: replicates and runs of the ladder without an outcome yet.
+    """
     mine = runs.c.study_id == study.study_id
     trial = these_trials(study)
     row = connection.execute(select(studies).where(studies.c.study_id == study.study_id)).one()
@@ -146,7 +149,7 @@ def status(connection: Connection, study: StudyRecord) -> dict[str, Any]:
     again = select(func.count()).where(
         mine, runs.c.replicate > 0, runs.c.trial.is_not(None), runs.c.state == RunState.DONE
     )
-    confirming = select(func.count()).where(unfinished, runs.c.trial_id.is_(None))
+    aside = select(func.count()).where(unfinished, runs.c.trial_id.is_(None))
     found = connection.execute(select(runs).where(hits(study)).order_by(epochs, runs.c.trial).limit(1)).first()
     busy = workers.c.worker_id.in_(select(runs.c.worker_id).where(held))
     loads = (func.sum(column) for column in (workers.c.slots, workers.c.occupied, workers.c.rate))
@@ -163,7 +166,8 @@ def status(connection: Connection, study: StudyRecord) -> dict[str, Any]:
         "running": running,
         "waiting": count.get((RunState.WAITING, None), 0) + count.get((RunState.RUNNING, None), 0) - running,
         "replicates": connection.scalar(again),
-        "confirming": connection.scalar(confirming),
+        "confirming": connection.scalar(aside.where(not_(of_ladder))),
+        "climbing": connection.scalar(aside.where(of_ladder)),
         "workers": connection.scalar(select(func.count(runs.c.worker_id.distinct())).where(held)),
         "slots": load[0],
         "occupied": load[1],

@@ -123,8 +123,13 @@ def start(connection: Connection, source: StudyRecord, spec: StudySpec, top: int
     return [
         carried(spec.space, row["params"], classes)
         for classes in (spec.class_counts if known else ())
-        for row in known[min(known, key=lambda count: abs(math.log(count / classes)))]
+        for row in known[nearest(known, classes)]
     ]
+
+
+def nearest(counts: Iterable[int], classes: int) -> int:
+    """The class count that is nearest by its ratio."""
+    return min(counts, key=lambda count: abs(math.log(count / classes)))
 
 
 def _spec(study: StudyRecord, wanted: Wanted, *names: str) -> StudySpec:

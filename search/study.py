@@ -32,9 +32,14 @@ from storage.studies import StudyRecord
 class Study:
     """A study as one worker sees it."""
 
-    def __init__(self, store: Store, record: StudyRecord, worker_id: int, only_waiting: bool = False) -> None:
-        """`only_waiting`: run what waits, and neither begin a trial nor add a run."""
-        self._only_waiting = only_waiting
+    def __init__(
+        self, store: Store, record: StudyRecord, worker_id: int, only_waiting: bool = False, ladder: bool = False
+    ) -> None:
+        """`only_waiting`: run what waits, and neither begin a trial nor add a run; `ladder`: so for the ladder.
+
+        Without `ladder` its runs are left alone, so that no search waits for them.
+        """
+        self._only_waiting, self._ladder = only_waiting or ladder, ladder
         self.spec = parsed(record.spec)
         self._store, self._id, self._worker_id = store, record.study_id, worker_id
         self._news = News((), (), asks=True, stopping=False, reserved=0, until_epochs=None)
@@ -111,7 +116,9 @@ class Study:
 
     def look(self) -> None:
         """Learn what every worker has told since the last look, and what others are running."""
-        self._news = self._store.read(ledger.look, self._id, self._told)
+        news = self._store.read(ledger.look, self._id, self._told)
+        mine = [row for row in news.unfinished if self._ladder == (row.trial is None and row.replicate > 0)]
+        self._news = replace(news, unfinished=mine)
         for row in self._news.told:
             if row.trial is not None:
                 self._learn(row)
@@ -145,7 +152,7 @@ class Study:
         return self._store.steady(LEASE_SECONDS)
 
     def _take(self, held: Collection[int]) -> Run | None:
-        return self._store.write(ledger.take, self._id, self._worker_id, held, judge=self._judges)
+        return self._store.write(ledger.take, self._id, self._worker_id, held, judge=self._judges, ladder=self._ladder)
 
     def _added(self, new: Sequence[NewRun], held: Collection[int]) -> Run | None:
         """Add runs that are not trials, and take one."""
@@ -225,7 +232,7 @@ class Study:
             return []
         (classes,) = self.spec.class_counts
         question = space.preset("question", classes, self.spec.training).params
-        return [_new_run(self.spec, f"question@{classes}", None, 0, question, self.spec.max_epochs)]
+        return [new_run(self.spec, f"question@{classes}", None, 0, question, self.spec.max_epochs)]
 
     def _replicate(self, candidate: Evidence, k: int) -> NewRun:
         return replicate(self.spec, candidate.trial, k, self._params[candidate.trial], candidate.epochs)
@@ -233,12 +240,13 @@ class Study:
 
 def replicate(spec: StudySpec, trial: int, k: int, params: Mapping[str, Any], epochs: int) -> NewRun:
     """The k-th re-run of a trial that converged in so many epochs, on seeds of its own."""
-    return _new_run(spec, f"{trial}#{k}", trial, k, params, room(epochs, spec.max_epochs))
+    return new_run(spec, f"{trial}#{k}", trial, k, params, room(epochs, spec.max_epochs))
 
 
-def _new_run(
+def new_run(
     spec: StudySpec, name: str, trial: int | None, replicate: int, params: Mapping[str, Any], cap: int
 ) -> NewRun:
+    """A run that is no trial, on the seeds of its name."""
     seed, data_seed = (derive(spec.seed, what, name) for what in ("trial", "data"))
     return NewRun(name, trial, replicate, params, seed, data_seed, cap)
 

@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -47,15 +48,24 @@ class View:
         self._seen.append((clock, finished, status["epochs_trained"]))
         while clock - self._seen[0][0] > RATE_SECONDS:
             self._seen.popleft()
-        lines = [_counts(status), *self._rates(status, finished), _incumbent(status), *([note] if note else [])]
+        lines = [_counts(status), *self._rates(status, finished), _incumbent(status), note]
+        incumbent = status["incumbent"] and status["incumbent"]["epochs"]
+        self._put(finished, status["budget"], lines, incumbent, note)
+
+    def climb(self, runs: int, status: dict[str, Any], note: str = "") -> None:
+        """The same of a ladder with so many runs to be done."""
+        done = max(0, runs - status["climbing"])
+        self._put(done, runs, [f"ladder: {done} of {runs} runs", note], None, note)
+
+    def _put(self, done: int, total: int, lines: Sequence[str], incumbent: int | None, note: str) -> None:
         if self._live:
             bar = Table.grid(padding=(0, 1))
-            bar.add_row(ProgressBar(total=max(status["budget"], 1), completed=finished, width=40), lines[0])
+            bar.add_row(ProgressBar(total=max(total, 1), completed=done, width=40), lines[0])
             self._live.update(
                 Group(bar, *(Text(line, overflow="ellipsis", no_wrap=True) for line in lines[1:] if line))
             )
             return
-        incumbent = status["incumbent"] and status["incumbent"]["epochs"]
+        clock = time.monotonic()
         if incumbent != self._incumbent or note != self._note or clock - self._line_at > LINE_SECONDS:
             self._line_at, self._incumbent, self._note = clock, incumbent, note
             self._console.print(Text(" · ".join(line for line in lines if line)), soft_wrap=True)

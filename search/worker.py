@@ -75,13 +75,14 @@ class Worker:
         kind: TrainerKind = TrainerKind.AUTO,
         ahead: bool | None = None,  # ask and tell from a thread; by default on a GPU
         only_waiting: bool = False,  # as in Study
+        ladder: bool = False,
     ) -> None:
         torch.set_num_threads(1)  # several threads in each of several workers make all of them slower
         self._store, self._parent = store, parent
         bury_the_dead(store)
         name = f"{socket.gethostname()}:{os.getpid()}"
         self._worker_id = store.write(leases.register, name, device, software(kind), this_process())
-        self._study = Study(store, record, self._worker_id, only_waiting)
+        self._study = Study(store, record, self._worker_id, only_waiting, ladder)
         spec = self._study.spec
         batches = Batches(stored(spec, store) or Waves(spec.inputs, spec.sigma), device)
         self._trainer: Trainer = _TRAINERS[kind](batches, spec.target, spec.hold)

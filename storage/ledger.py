@@ -34,13 +34,13 @@ from sqlalchemy import (
 from storage import schema
 from storage.engine import StorageMisuse, in_one_go, now
 from storage.leases import end_attempt
-from storage.schema import PENDING, RunState, curves, runs, studies, workers
+from storage.schema import PENDING, RunState, attempts, curves, of_ladder, runs, studies, workers
 from storage.studies import ASKS, THERE, upsert
 
 
 @dataclass(frozen=True)
 class NewRun:
-    """A run to be done. `trial` is the number of the trial that it replicates; None for a reference."""
+    """A run to be done. `trial` is the number of the trial that it replicates; None of a reference or of the ladder."""
 
     name: str
     trial: int | None
@@ -151,17 +151,34 @@ def add(connection: Connection, study_id: int, new: Sequence[NewRun]) -> None:
         connection.execute(upsert(connection)(runs).on_conflict_do_nothing(), rows)
 
 
+def climb(connection: Connection, study_id: int, new: Sequence[NewRun]) -> None:
+    """Add runs of the ladder, and withdraw what still waits of one that was asked for before and is not among them."""
+    connection.execute(_locked(study_id))
+    waits = and_(runs.c.study_id == study_id, runs.c.told == PENDING, runs.c.state == RunState.WAITING)
+    other = and_(waits, of_ladder, runs.c.name.not_in([run.name for run in new]))
+    ids = connection.scalars(select(runs.c.run_id).where(other)).all()
+    for table in (attempts, runs):
+        connection.execute(delete(table).where(table.c.run_id.in_(ids)))
+    add(connection, study_id, new)
+
+
 def take(
-    connection: Connection, study_id: int, worker_id: int, held: Collection[int], *, judge: bool = True
+    connection: Connection,
+    study_id: int,
+    worker_id: int,
+    held: Collection[int],
+    *,
+    judge: bool = True,
+    ladder: bool = False,
 ) -> Run | None:
-    """Take a run that waits; None if there is none, or the study is being stopped.
+    """Take a run that waits, of the ladder or any other; None if there is none, or the study is being stopped.
 
     With `judge`, attempts of others whose lease has expired are ended first. `held` are the runs that the worker knows
     to hold; one that was taken from it meanwhile is left to others until it has told its own attempt.
     """
     study = connection.execute(_locked(study_id)).one()
-    mine = {"this_study": study_id, "this_worker": worker_id, "held": list(held)}
-    unknown = connection.execute(_UNKNOWN, mine).first()
+    known = {"this_study": study_id, "this_worker": worker_id, "held": list(held)}
+    unknown = connection.execute(_UNKNOWN, known).first()
     if unknown:
         return _run(unknown)
     unfinished = and_(runs.c.study_id == study_id, runs.c.told == PENDING)
@@ -172,7 +189,8 @@ def take(
             _fault(connection, run, "expired", study.retries)
     if study.stopping:
         return None
-    waits = and_(unfinished, runs.c.state == RunState.WAITING, runs.c.run_id.not_in(held))
+    mine = of_ladder if ladder else not_(of_ladder)
+    waits = and_(unfinished, mine, runs.c.state == RunState.WAITING, runs.c.run_id.not_in(held))
     first = select(runs.c.run_id).where(waits).order_by(runs.c.run_id).limit(1)
     run_id = connection.scalar(first.with_for_update(skip_locked=True))
     attempt = {"worker_id": worker_id, "attempt": runs.c.attempt + 1, "started": now()}

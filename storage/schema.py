@@ -1,7 +1,8 @@
 """Tables. Ours begin with `fewest_`; Optuna's own are declared as far as we write them, and are created by Optuna.
 
 A *run* is one training that must be done exactly once: a trial's own (replicate 0), a replicate of a trial (1, 2, …),
-or the reference model that a winner is shown beside (no trial). A run is tried in *attempts*; a worker holds all its
+or of no trial: the reference model that a winner is shown beside (replicate 0), or one of the ladder (1, 2, …), which
+only workers that are there for it take. A run is tried in *attempts*; a worker holds all its
 runs by one lease. Times are seconds since 1970 by the database's clock; Optuna's are naive UTC.
 """
 
@@ -67,8 +68,8 @@ runs = Table(
     ours,
     Column("run_id", Integer, primary_key=True),
     Column("study_id", Integer, nullable=False),
-    Column("name", Text, nullable=False),  # 12, 12#3 (its third replicate), question@256
-    Column("trial", Integer),  # number in the study; null for a reference
+    Column("name", Text, nullable=False),  # 12, 12#3 (its third replicate), question@256, ladder:256:adam@1000#1
+    Column("trial", Integer),  # number in the study; null for a reference and on the ladder
     Column("trial_id", Integer),  # Optuna's, of replicate 0 only
     Column("replicate", Integer, nullable=False),
     Column("classes", Integer, nullable=False),
@@ -103,6 +104,9 @@ runs = Table(
     Index("fewest_runs_best", "study_id", "replicate", "state", "converged", "epochs", "trial"),
     Index("fewest_runs_classes", "study_id", "classes", "replicate", "state", "converged", "epochs", "trial"),
 )
+
+#: The runs of the ladder.
+of_ladder = sa.and_(runs.c.trial.is_(None), runs.c.replicate > 0)
 
 #: Attempts that came to nothing; the one that led to the outcome is in the run.
 attempts = Table(

@@ -180,6 +180,10 @@ def worker(
     only_waiting: Annotated[
         bool, typer.Option("--only-waiting", help="Run what waits, such as replicates, and begin no trial.")
     ] = False,
+    ladder: Annotated[
+        bool,
+        typer.Option("--ladder", help="Run what waits of `fewest ladder`, and nothing else; other workers do not."),
+    ] = False,
     storage: Storage = STORAGE,
     study: StudyName = STUDY,
 ) -> None:
@@ -194,7 +198,7 @@ def worker(
     output.notice(f"serving study {study!r} on {place}")
     try:
         who = int(parent) if parent else None
-        Worker(store, record, place, parent=who, kind=trainer, only_waiting=only_waiting).work()
+        Worker(store, record, place, parent=who, kind=trainer, only_waiting=only_waiting, ladder=ladder).work()
     except Left:
         raise typer.Exit(130) from None
     except RuntimeError as error:

@@ -332,3 +332,19 @@ def test_curves_come_back_as_they_were() -> None:
     """A packed curve unpacks to the same numbers in float32."""
     assert unpack(CURVE) == ([0, 1, 2], [0.0, 0.5, 1.0], [3.0, 2.0, 1.0])
     assert unpack(pack([], [], [])) == ([], [], [])
+
+
+def test_a_run_of_the_ladder_is_for_workers_that_are_there_for_it(store: Store, study: StudyRecord) -> None:
+    """Others leave it waiting; what waits is withdrawn by another ladder, with its attempts, and what runs is not."""
+    ladder = [NewRun(f"ladder:8:{name}@9#1", None, 1, PARAMS, 1, 2, 9) for name in "abc"]
+    store.write(ledger.climb, study.study_id, ladder[:2])
+    worker, other = register(store, "w"), register(store, "v")
+    assert take(store, study, worker) is None
+    held = store.write(ledger.take, study.study_id, worker, (), ladder=True)
+    assert held and held.name == ladder[0].name
+    assert store.write(ledger.take, study.study_id, other, (), ladder=True)
+    store.write(leases.retire, other)
+    assert len(rows(store, attempts)) == 1
+    store.write(ledger.climb, study.study_id, ladder[2:])
+    assert [run.name for run in rows(store, runs)] == [ladder[0].name, ladder[2].name]
+    assert rows(store, attempts) == [] and finish(store, held)
