@@ -97,7 +97,7 @@ def test_a_file_of_another_kind_is_refused_in_one_line(tmp_path: Path) -> None:
     np.save(tmp_path / "array.npy", X)
     files = {
         "text.npz": (b"x,y\n1,2\n", "not an npz file"),
-        "empty.npz": (b"", "not an npz file"),
+        "empty.npz": (b"", "it is empty"),
         "array.npz": ((tmp_path / "array.npy").read_bytes(), "not an npz file"),
         "cut.npz": (whole[:-30], "cannot be read"),
         "damaged.npz": (whole[:300] + bytes(50) + whole[350:], "`X` cannot be read"),
