@@ -64,7 +64,10 @@ def record(row: dict[str, Any], format: Format) -> None:
 
 
 def best_table(found: Sequence[dict[str, Any]], state: dict[str, Any]) -> None:
-    """The answer of `fewest best`, with how many trials missed."""
+    """The answer of `fewest best`, with how many trials missed; where there is none, what to do."""
+    if not found:
+        line(_misses(state))
+        return line("None to show has converged; `fewest trials` shows how far each came, `fewest launch` goes on")
     table = _table("rank", "trial", "classes", "epochs", "replicates", "their epochs", "configuration")
     for row in found:
         again = f"{row['replicates_converged']}/{row['replicates']}" if row["replicates"] else "–"
@@ -124,10 +127,9 @@ def conclusion(
     if question:
         missed = f"not learned in {epochs(question['epochs'])}"
         numbers = f"accuracy {question['accuracy'] or 0:.3f}, loss {question['loss'] or float('nan'):.2f}"
-        line(
-            f"The question's model: {epochs(question['epochs']) if question['converged'] else missed} ({numbers})",
-            "bold",
-        )
+        on = " on these data" if "batch_size" in question["params"] else ""
+        ended = epochs(question["epochs"]) if question["converged"] else missed
+        line(f"The question's model{on}: {ended} ({numbers})", "bold")
         line(f"  {_in_words(question)}")
     line(_misses(state))
 

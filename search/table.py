@@ -36,7 +36,7 @@ def columns(file: BinaryIO, label: str | None) -> tuple[Floats, list[str], Label
             names = [name.strip() for name in next(reader)]
             return _read(reader, names, _column(names, label))
         except csv.Error as error:
-            raise SpecError(f"line {reader.line_num}: {error}") from None
+            raise SpecError(f"line {reader.line_num}: {shown(str(error))}") from None
         except UnicodeDecodeError as error:
             raise SpecError(f"it is neither an npz file nor text in UTF-8: {error.reason}") from None
 
