@@ -1,9 +1,9 @@
 """Waveforms of 256 classes with shape, jitter and noise: what the question's asker had before the synthetic version.
 
 Each class c draws once: a fundamental f ∈ [3, 12] periods in the window (log-uniform), weights a₁…a₄ of its harmonics
-(uniform in [0, 1], the k-th over k), their phases φ₁…φ₄ in periods, a chirp g ∈ [−4, 4] periods, and an envelope with its peak at
-m ∈ [0.3, 0.7] and of width w ∈ [0.2, 0.6]. Each sample then draws a shift of its phase ε ~ N(0, PHASE²) in periods, a
-shift in time δ ~ N(0, TIME²) in windows, an amplitude A = exp(N(0, AMPLITUDE²)), and noise n(t) ~ N(0, NOISE²):
+(uniform in [0, 1], the k-th over k) and their phases φ₁…φ₄ in periods, a chirp g ∈ [−4, 4] periods, an envelope with
+its peak at m ∈ [0.3, 0.7] and of width w ∈ [0.2, 0.6]. Each sample then draws a shift of its phase ε ~ N(0, PHASE²) in
+periods, a shift in time δ ~ N(0, TIME²) in windows, an amplitude A = exp(N(0, AMPLITUDE²)), noise n(t) ~ N(0, NOISE²):
 
     x(t) = A · e(t + δ) · Σₖ aₖ sin(2π·(k·(f·u + g·u²/2 + ε) + φₖ)) / √(½ Σₖ aₖ²) + n(t),  u = t + δ,
     e(t) = exp(−((t − m)/w)²),  at 200 points t = 0, 1/200, … of the window.
