@@ -54,7 +54,8 @@ def main() -> None:
     except OSError as error:  # of files that a command writes, or of stdout itself
         code = fail(error.strerror or str(error), 1)
     except _UsageError as error:  # without a message when the help was shown instead
-        code = fail(error.format_message(), 2) if error.format_message() else 2
+        said = error.format_message().replace(" Value error,", "")
+        code = fail(said, 2) if said else 2
     sys.exit(code)
 
 

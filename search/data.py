@@ -1,36 +1,54 @@
 """Data of a person's own: from a file, which may hold anything, to samples, and from the store."""
 
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from objectives.samples import Samples
 from objectives.waves import Floats, Labels
+from search import npz, table
+from search.files import listed, opened, require_memory, shown
+from search.npz import MUST
 from search.spec import DataRef, SpecError, StudySpec
 from storage import studies
 from storage.store import Store
 
 MOST_BYTES = 256 << 20  # compressed: in the store it is one value, of which databases hold a gigabyte at most
-_MUST = {
-    "X": "it must be samples × features of numbers",
-    "y": "it must be one label a sample, strings or whole numbers",
-}
-_ZIP = b"PK\3\4", b"PK\5\6"  # how one begins, and an empty one
+_NUMBER = re.compile(r"[+-]?(0|[1-9]\d{0,307})(\.\d*)?(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)  # 007 is a text
 
 
-def read(path: Path) -> tuple[DataRef, Samples]:
-    """The `X` and `y` of an npz file; SpecError says in one line what is wrong with it. Pickles are never loaded."""
-    try:
-        samples = _samples(_array(path, "X"), _array(path, "y"))
-    except OSError as error:
-        raise SpecError(f"cannot read {path}: {error.strerror or error}") from None
-    except SpecError as error:
-        raise SpecError(f"{path}: {error}") from None
+def read(path: Path, label: str | None = None) -> tuple[DataRef, Samples]:
+    """The `X` and `y` of an npz file, or a CSV file with that column as its label. The same data are the same of both.
+
+    SpecError says in one line what is wrong with it. Pickles are never loaded.
+    """
+    name = shown(str(path))
+    with opened(path) as file:
+        try:
+            samples = _samples(*_contents(file, path.suffix.lower() == ".npz", label))
+        except OSError as error:
+            raise SpecError(f"cannot read {name}: {error.strerror or error}") from None
+        except MemoryError:
+            raise SpecError(f"{name} does not fit into memory; take fewer samples or features") from None
+        except SpecError as error:
+            raise SpecError(f"{name}: {error}") from None
     n, features = samples.x.shape
     sizes = {"samples": n, "features": features, "classes": len(samples.names), "training": samples.training}
-    return DataRef(name=path.name, digest=samples.digest, **sizes), samples
+    return DataRef(name=shown(path.name), digest=samples.digest, **sizes), samples
+
+
+def remarks(samples: Samples) -> Iterator[str]:
+    """What is no mistake but may surprise: features that tell nothing apart, and what numbers the classes get."""
+    classes, constant = len(samples.names), int(_constant(samples.x).sum())
+    if constant:
+        yield f"{constant} of {samples.inputs} features {'is' if constant == 1 else 'are'} constant"
+    numbers = all(name.lstrip("-").isdecimal() for name in samples.names)
+    if numbers and samples.names != tuple(map(str, range(classes))):
+        yield f"the labels {listed(samples.names)} are classes 0 to {classes - 1}, in this order"
 
 
 def packed(samples: Samples) -> bytes:
@@ -47,47 +65,46 @@ def stored(spec: StudySpec, store: Store) -> Samples | None:
     return Samples.unpacked(store.read(studies.content, spec.data.digest)) if spec.data else None
 
 
-def _array(path: Path, name: str) -> NDArray[Any]:
-    with path.open("rb") as file:
-        if file.read(4) not in _ZIP:
-            raise SpecError('it is not an npz file; make one with numpy.savez("FILE.npz", X=…, y=…)')
-        file.seek(0)
-        try:
-            with np.load(file, allow_pickle=False) as arrays:
-                names, array = arrays.files, arrays[name] if name in arrays.files else None
-        except OSError:
-            raise
-        except Exception as error:  # of a dozen kinds, from zipfile, zlib, tokenize and NumPy
-            if "allow_pickle" in str(error):
-                raise SpecError(f"`{name}` holds objects, so it is ragged or of mixed types; {_MUST[name]}") from None
-            said = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise SpecError(f"`{name}` cannot be read: {said}") from None
-    if array is None:
-        raise SpecError(f"there is no `{name}` in it, only {', '.join(names) or 'nothing'}; {_MUST[name]}")
-    if not isinstance(array, np.ndarray):
-        raise SpecError(f"`{name}` is not an array; {_MUST[name]}")
-    return array
+def _contents(file: BinaryIO, npz_named: bool, label: str | None) -> tuple[Floats, Sequence[Any], Labels]:
+    """Inputs, the values that labels have, and which of them each sample has."""
+    size = file.seek(0, 2)
+    file.seek(0)
+    begins = file.read(4)
+    file.seek(0)
+    if not size:
+        raise SpecError("it is empty")
+    require_memory(size)
+    if begins not in npz.BEGINS and not npz_named:
+        return table.columns(file, label)
+    if begins not in npz.BEGINS:
+        raise SpecError('it is not an npz file; make one with numpy.savez("FILE.npz", X=…, y=…)')
+    if label is not None:
+        raise SpecError("`--label` is for CSV; an npz file has its labels in `y`")
+    x, y = npz.arrays(file)
+    return _inputs(x), *_distinct(y)
 
 
-def _samples(x: NDArray[Any], y: NDArray[Any]) -> Samples:
-    inputs = _inputs(x)
-    labels, names = _labels(y)
+def _samples(inputs: Floats, values: Sequence[Any], codes: Labels) -> Samples:
+    labels, names = _classes(values, codes)
     if len(labels) != len(inputs):
         raise SpecError(f"`X` has {len(inputs)} samples and `y` has {len(labels)} labels")
     counts = np.bincount(labels)
     if len(counts) < 2:
-        raise SpecError(f"`y` has one class only, {names[0]!r}; there must be two or more")
+        raise SpecError(f"it has one class only, {shown(names[0])!r}; there must be two or more")
     if counts.min() < 2:
-        raise SpecError(f"class {names[int(counts.argmin())]!r} has one sample only; each must have two or more")
+        one = shown(names[int(counts.argmin())])
+        raise SpecError(f"class {one!r} has one sample only; each must have two or more")
+    if _constant(inputs).all():
+        raise SpecError("every feature is constant, so there is nothing to tell the classes apart by")
     return Samples(inputs, labels, names)
 
 
 def _inputs(x: NDArray[Any]) -> Floats:
     if x.dtype.kind not in "biuf" or x.ndim != 2:
-        raise SpecError(f"`X` is of shape {x.shape} and type {x.dtype}; {_MUST['X']}")
+        raise SpecError(f"`X` is of shape {x.shape} and type {_type(x)}; {MUST['X']}")
     if not x.size:
-        raise SpecError(f"`X` is empty, of shape {x.shape}; {_MUST['X']}")
-    with np.errstate(over="ignore"):
+        raise SpecError(f"`X` is empty, of shape {x.shape}; {MUST['X']}")
+    with np.errstate(all="ignore"):
         inputs = np.ascontiguousarray(x, dtype=np.float32)
     wrong = ~np.isfinite(inputs)
     if wrong.any():
@@ -96,16 +113,51 @@ def _inputs(x: NDArray[Any]) -> Floats:
     return inputs
 
 
-def _labels(y: NDArray[Any]) -> tuple[Labels, tuple[str, ...]]:
-    """Labels as 0 … C−1 and their names, both in sorted order."""
+def _constant(x: Floats) -> NDArray[np.bool_]:  # (features,)
+    return np.asarray((x == x[0]).all(axis=0))
+
+
+def _distinct(y: NDArray[Any]) -> tuple[list[Any], Labels]:
+    """The values of `y`, and which of them each sample has."""
     if y.dtype.kind not in "biufUS" or y.ndim != 1:
-        raise SpecError(f"`y` is of shape {y.shape} and type {y.dtype}; {_MUST['y']}")
+        raise SpecError(f"`y` is of shape {y.shape} and type {_type(y)}; {MUST['y']}")
     if not y.size:
-        raise SpecError(f"`y` is empty; {_MUST['y']}")
+        raise SpecError(f"`y` is empty; {MUST['y']}")
     if y.dtype.kind == "f":
         wrong = ~(np.isfinite(y) & (y == np.floor(y)))
         if wrong.any():
-            raise SpecError(f"`y[{wrong.argmax()}]` is {y[wrong.argmax()]}; {_MUST['y']}")
-    classes, labels = np.unique(y, return_inverse=True)
-    name = {"f": lambda value: str(int(value)), "S": lambda value: value.decode(errors="replace")}
-    return labels.astype(np.int64), tuple(map(name.get(y.dtype.kind, str), classes.tolist()))
+            raise SpecError(f"`y[{wrong.argmax()}]` is {y[wrong.argmax()]}; {MUST['y']}")
+    found, codes = np.unique(y, return_inverse=True)
+    try:
+        return [_text(value) if y.dtype.kind in "US" else value for value in found.tolist()], codes.astype(np.int64)
+    except (ValueError, SystemError):  # the latter of NumPy for what no code point is
+        raise SpecError("`y` holds text that is not Unicode; labels are text in UTF-8, or whole numbers") from None
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value.encode().decode()  # no half of a character
+
+
+def _classes(values: Sequence[Any], codes: Labels) -> tuple[Labels, tuple[str, ...]]:
+    """Labels as 0 … C−1 and their names, both in sorted order: of numbers, also written as text, else of text."""
+    if "" in values:
+        raise SpecError("a label is empty; every sample needs one")
+    if all(_NUMBER.fullmatch(str(value)) for value in values):
+        values = [_whole(value) for value in values]
+    ordered = sorted(set(values))
+    place = {value: number for number, value in enumerate(ordered)}
+    return np.array([place[value] for value in values])[codes], tuple(map(str, ordered))
+
+
+def _whole(value: Any) -> int:
+    """The whole number of a label; SpecError if it is another one."""
+    text = str(value)
+    if text.lstrip("+-").isdecimal():
+        return int(text)
+    if not float(text).is_integer():
+        raise SpecError(f"the label {text} is not a whole number; labels are text or whole numbers")
+    return int(float(text))
+
+
+def _type(array: NDArray[Any]) -> str:
+    return shown(str(array.dtype), 40)

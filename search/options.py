@@ -18,14 +18,23 @@ PARAMETERS = ("classes", *defaults(2), "batch_size")
 
 
 def study_spec(
-    classes: str | None, data: Path | None, searched: Mapping[str, Range | Choices] | None = None, **fields: Any
+    classes: str | None,
+    data: Path | None,
+    searched: Mapping[str, Range | Choices] | None = None,
+    label: str | None = None,
+    **fields: Any,
 ) -> "tuple[StudySpec, Samples | None]":
-    """The spec of these options, of which those that are None have their defaults, and the data of the file."""
+    """The spec of these options, of which those that are None have their defaults, and the data of the file.
+
+    `label`: the column of a CSV file that says what each sample is.
+    """
     reference = samples = None
+    if label is not None and not data:
+        raise SpecError(f"`--label {label}` names a column of the CSV file given with `--data`")
     if data:
         from search.data import read  # which loads NumPy
 
-        reference, samples = read(data)
+        reference, samples = read(data, label)
     given = {name: value for name, value in fields.items() if value is not None}
     counts = class_counts(classes) if classes else None
     return StudySpec.of(counts, dict(searched or {}), reference, **given), samples

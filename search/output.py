@@ -81,8 +81,11 @@ def best_table(
         again = f"{row['replicates_converged']}/{row['replicates']}" if row["replicates"] else "–"
         shown = (_short(row[name]) for name in ("trial", *classes, "epochs", *cost))
         _add(table, *before, *shown, again, _numbers(row["replicate_epochs"]), _in_words(row))
-    out.print(table)
+    if found:
+        out.print(table)
     line(f"Of {ended['trials']} trials {_ends(ended)}")
+    if not found:
+        line("None to show has converged; `fewest trials` shows how far each came, `fewest launch` goes on")
     if ended["open"]:
         line(f"{ended['open']} are open: they stopped before that could be told")
 
@@ -152,10 +155,9 @@ def conclusion(
     if question:
         missed = f"not learned in {epochs(question['epochs'])}"
         numbers = f"accuracy {question['accuracy'] or 0:.3f}, loss {question['loss'] or float('nan'):.2f}"
-        line(
-            f"The question's model: {epochs(question['epochs']) if question['converged'] else missed} ({numbers})",
-            "bold",
-        )
+        on = " on these data" if "batch_size" in question["params"] else ""
+        ended = epochs(question["epochs"]) if question["converged"] else missed
+        line(f"The question's model{on}: {ended} ({numbers})", "bold")
         line(f"  {_in_words(question)}")
     line(_misses(state))
 

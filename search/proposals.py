@@ -207,7 +207,8 @@ def sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
         made = getattr(importlib.import_module(module), attribute)
         found = made(seed=seed) if "seed" in inspect.signature(made).parameters else made()
     except Exception as error:  # whatever a stranger's module raises
-        raise SpecError(f"`sampler` {name}: {type(error).__name__}: {error}") from None
+        said = str(error).partition("\n")[0].removeprefix("Value error, ")
+        raise SpecError(f"`sampler` {name}: {type(error).__name__}: {said}") from None
     if not isinstance(found, samplers.BaseSampler):
         raise SpecError(f"`sampler` {name} is no Optuna sampler")
     return found

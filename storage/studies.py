@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, delete, exists, insert, not_, or_, select, update
+from sqlalchemy import Connection, and_, case, delete, exists, func, insert, not_, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from storage import schema
 from storage.engine import StorageMisuse, now, redacted
 from storage.schema import attempts, curves, runs, studies
 
+_DATA_LOCK = 0x6665776564  # beside that of `storage.store`
 RETRIES = 2  # attempts after the first, unless the study says otherwise
 #: The study is there for Optuna too. Somebody may have deleted it through Optuna, and its number been given again.
 THERE = exists().where(
@@ -131,8 +132,11 @@ def stop(connection: Connection, study_id: int) -> None:
 def forget(connection: Connection, study_id: int, name: str = "") -> None:
     """Delete what is left of a study that somebody deleted through Optuna: one of this number, or of this name.
 
-    On SQLite Optuna can leave trials behind that a worker made meanwhile, and the number is given again.
+    On SQLite Optuna can leave trials behind that a worker made meanwhile, and the number is given again. Data go with
+    the last study that names them.
     """
+    if connection.dialect.name == "postgresql":  # another study may just be created on the data that nobody names yet
+        connection.execute(select(func.pg_advisory_xact_lock(_DATA_LOCK)))
     old = or_(studies.c.study_id == study_id, studies.c.name == name)
     ids = connection.scalars(select(studies.c.study_id).where(old)).all()
     mine = select(runs.c.run_id).where(runs.c.study_id.in_(ids))
@@ -144,6 +148,8 @@ def forget(connection: Connection, study_id: int, name: str = "") -> None:
     for table in (schema.optuna_params, schema.optuna_values, schema.optuna_user_attributes):
         connection.execute(delete(table).where(table.c.trial_id.in_(left)))
     connection.execute(delete(schema.optuna_trials).where(schema.optuna_trials.c.study_id == study_id))
+    named = exists().where(THERE, studies.c.spec.contains(schema.data.c.digest))
+    connection.execute(delete(schema.data).where(not_(named)))
 
 
 def is_ours(connection: Connection, study_id: int) -> bool:

@@ -1,7 +1,7 @@
 """What the commands share: the options that mean the same everywhere, and the devices that they name."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,14 @@ from search.api import STUDY as STUDY
 from search.output import Format
 from search.spec import DEFAULT_CLASSES, SAMPLERS, SpecError, StudySpec
 
+<<<<<<< HEAD
+=======
+if TYPE_CHECKING:
+    from objectives.samples import Samples
+
+STORAGE, STUDY = "sqlite:///fewest.db", "default"
+
+>>>>>>> data
 
 def of_spec(name: str, about: str) -> Any:
     """An option for one field of the spec: None unless given, so that a stored spec can supply it."""
@@ -42,8 +50,13 @@ Classes = Annotated[
 Data = Annotated[
     Path | None,
     typer.Option(
-        help="npz file of X (samples × features) and y (a label each) to learn instead of waves.", metavar="FILE"
+        metavar="FILE",
+        help="What to learn instead of waves: an npz file of X (samples × features) and y (a label each), or a CSV "
+        "file: a line of column names, then one per sample, of numbers and a label (text or a whole number).",
     ),
+]
+Label = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="Which column of a CSV file, by its name there, is the label.")
 ]
 Inputs = Annotated[int | None, of_spec("inputs", "Inputs of a sample.")]
 Sigma = Annotated[float | None, of_spec("sigma", "Standard deviation of the noise on each input.")]
@@ -58,6 +71,15 @@ def fail(message: str, code: int) -> int:
     """Say in one line what failed; the exit status to leave with."""
     output.notice(f"error: {message}")
     return code
+
+
+def remark(spec: StudySpec, samples: "Samples | None") -> None:
+    """Say on stderr what may surprise in data of a person's own."""
+    if spec.data and samples:
+        from search.data import remarks
+
+        for said in remarks(samples):
+            output.notice(f"{spec.data.name}: {said}")
 
 
 def available(asked: str) -> list[str]:

@@ -17,6 +17,7 @@ from search.commands.common import (
     Device,
     Hold,
     Inputs,
+    Label,
     MaxEpochs,
     Output,
     Sampler,
@@ -28,6 +29,7 @@ from search.commands.common import (
     Trainer,
     available,
     fail,
+    remark,
 )
 from search.launch import EngineError, LocalEngine
 from search.output import Format
@@ -51,7 +53,8 @@ app = typer.Typer()
     epilog="Examples: `fewest launch` · `fewest launch --classes 64 --trials 100` · "
     "`fewest launch --fix activation=tanh --range lr=1e-4:1 --choices optimizer=adam,sgd` · "
     "`fewest launch --storage postgresql://localhost/fewest --study wide --range width=256:4096` · "
-    "`fewest launch --data digits.npz --study digits --target 0.95`"
+    "`fewest launch --data digits.npz --study digits --target 0.95` · "
+    "`fewest launch --data iris.csv --label species --study iris --target 0.95`"
 )
 def launch(
     trials: Annotated[
@@ -80,6 +83,7 @@ def launch(
     ] = None,
     choices: Annotated[list[str] | None, typer.Option(help="NAME=A,B,…: what to choose from.")] = None,
     data: Data = None,
+    label: Label = None,
     classes: Classes = None,
     inputs: Inputs = None,
     sigma: Sigma = None,
@@ -107,11 +111,12 @@ def launch(
         "sampler": sampler,
         "seed": seed,
     }
-    spec, samples = options.study_spec(classes, data, searched, inputs=inputs, sigma=sigma, **wanted)
+    spec, samples = options.study_spec(classes, data, searched, label, inputs=inputs, sigma=sigma, **wanted)
     _check_sampler(spec, from_)
     there = available(device)
     store = Store.open(storage, create=not from_, patience=OUTAGE_SECONDS)  # the other study is in a store already
     record = _study(store, study, spec, samples, trials, from_)
+    remark(spec, samples)
     store.write(studies.reopen, record.study_id, trials, timeout, retries, until_epochs)
     places = [there[i % len(there)] for i in range(workers or len(there))]
     engine = LocalEngine(store, record, storage, places, "--trainer", trainer)
@@ -211,7 +216,9 @@ def worker(
     epilog="Examples: `fewest confirm` · `fewest confirm --top 3 --seeds 20` · `fewest confirm 12 40 --seeds 10`"
 )
 def confirm(
-    which: Annotated[list[int] | None, typer.Argument(metavar="[TRIAL]...", help="Trials to re-run.")] = None,
+    which: Annotated[
+        list[int] | None, typer.Argument(min=0, max=MOST, metavar="[TRIAL]...", help="Trials to re-run.")
+    ] = None,
     top: Annotated[int, typer.Option(min=1, max=1000, help="How many of the best, if no trial is named.")] = 5,
     seeds: Annotated[int, typer.Option(min=1, max=30, help="Fresh seeds that each is to have been run on.")] = 5,
     classes: Annotated[int | None, typer.Option(min=2, max=MOST, help="Only the best of this class count.")] = None,
@@ -227,6 +234,8 @@ def confirm(
     record = store.read(studies.find, study)
     asked = {row["trial"]: row for row in store.read(ranking.best, record, among(classes), top if not which else MOST)}
     missing = [number for number in which or () if number not in asked]
+    if missing:
+        store.read(query.trial, record, missing[0])  # which says if there is none
     if missing or not asked:
         said = (
             f"trial {missing[0]} of study {study!r} has not converged"

@@ -17,6 +17,7 @@ from search.commands.common import (
     Device,
     Hold,
     Inputs,
+    Label,
     MaxEpochs,
     Output,
     Seed,
@@ -25,6 +26,7 @@ from search.commands.common import (
     StudyName,
     Target,
     available,
+    remark,
 )
 from search.launch import EngineError
 from search.output import Format
@@ -40,7 +42,8 @@ app = typer.Typer()
 @app.command(
     epilog="Examples: `fewest train --preset question --classes 64 --max-epochs 3000` · "
     "`fewest train --set width=512 activation=sine optimizer=adam lr=0.01 gain=100 first_lr_ratio=0.001` · "
-    "`fewest train --study default --save winner.pt`"
+    "`fewest train --study default --save winner.pt` · "
+    "`fewest train --data iris.csv --label species --preset answer`"
 )
 def train(
     more: Annotated[
@@ -53,6 +56,7 @@ def train(
         Path | None, typer.Option(help="Write parameters and trained weights here, for torch.load.")
     ] = None,
     data: Data = None,
+    label: Label = None,
     classes: Classes = None,
     inputs: Inputs = None,
     sigma: Sigma = None,
@@ -78,7 +82,7 @@ def train(
         "seed": seed,
     }
     if preset or config or settings:
-        spec, samples = options.study_spec(classes, data, **wanted)
+        spec, samples = options.study_spec(classes, data, label=label, **wanted)
         default = spec.class_counts[0] if spec.data else DEFAULT_CLASSES
         if preset:
             counted = options.value("classes", classes) if classes else default
@@ -89,8 +93,10 @@ def train(
         else:
             configuration = options.configuration(classes, config, settings, default)
         spec.check(configuration)
-    elif data:
-        raise SpecError("`--data` needs `--preset`, `--config` or `--set`; a study has data of its own")
+    elif data or label:
+        raise SpecError(
+            f"`{'--data' if data else '--label'}` needs `--preset`, `--config` or `--set`; a study has data of its own"
+        )
     else:
         store = Store.open(storage)
         record = store.read(studies.find, study)
@@ -110,6 +116,7 @@ def train(
         raise SpecError(f"cannot write {save}; `--save` names a file in a directory that you may write to")
 
     place = available(device)[0]
+    remark(spec, samples if data else None)
     from search.train import train as train_one
 
     with output.err.status("training") as shown:

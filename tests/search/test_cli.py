@@ -97,8 +97,11 @@ def test_confirm_runs_more_seeds_and_no_other_trial(fewest: Fewest, store: Path)
     (one,) = json.loads(fewest("confirm", last, "--seeds", "6", "--format", "json").stdout)
     assert one["trial"] == int(last) and one["replicates"] == 6
     assert json.loads(fewest("status", "--format", "json").stdout)["done"] == 30
+    missed = next(row["trial"] for row in json.loads(fewest("trials", "--format", "json").stdout) if row["end"])
     for arguments, said in (
-        (["9999"], "trial 9999 of study 'default' has not converged"),
+        ([str(missed)], f"trial {missed} of study 'default' has not converged"),
+        (["9999"], "study 'default' has no trial 9999; the nearest is 29 of 0 to 29"),
+        (["9" * 30], "less than or equal to 2147483647"),
         (["--seeds", "99"], "--seeds"),
     ):
         refused = fewest("confirm", *arguments)
@@ -167,6 +170,9 @@ def test_another_spec_is_refused_and_names_the_field(fewest: Fewest, store: Path
         (["launch", "--until-epochs", "-1"], "--until-epochs"),
         (["launch", "--device", "gpu"], "`device` must be"),
         (["launch", "--data", "none.npz"], "cannot read none.npz"),
+        (["launch", "--data", "/dev/zero", "--label", "y"], "a device, a pipe or a socket"),
+        (["launch", "--label", "y"], "`--label y` names a column of the CSV file given with `--data`"),
+        (["launch", "--trainer", "x"], "'--trainer': 'x' is not one of 'auto', 'array', 'solo'"),
         (["launch", "--fix", "batch_size=8"], "`batch_size` is for data of your own"),
         (["launch", "--frobnicate"], "--frobnicate"),
         (["launch", "--storage", "mysql://ann:s3cret@h/d"], "no support for 'mysql'"),
@@ -176,12 +182,15 @@ def test_another_spec_is_refused_and_names_the_field(fewest: Fewest, store: Path
         (["train", "--preset", "quest"], "unknown preset 'quest'"),
         (["train", "--set", "lr=nan"], "`lr` must be a number"),
         (["train", "--data", "own.npz"], "`--data` needs"),
+        (["train", "--label", "y"], "`--label` needs"),
+        (["train", "--label", "y", "--preset", "answer"], "`--label y` names a column"),
         ([*TRAIN, "batch_size=8"], "`batch_size` is for data of your own"),
         (["train", "--set", "width=3"], "lacks `activation`"),
         (["train", "--config", "none.json"], "cannot read none.json"),
         ([*TRAIN, "--save", "none/w.pt"], "cannot write none/w.pt"),
         (["train"], "there is no fewest.db"),
         (["best"], "there is no fewest.db"),
+        (["best", "--format", "xml"], "'--format': 'xml' is not one of 'table', 'json', 'csv'"),
         (["status"], "there is no fewest.db"),
         (["trials", "--limit", "0"], "--limit"),
         (["stop"], "there is no fewest.db"),
@@ -208,9 +217,18 @@ def test_cuda_where_there_is_none_is_refused(fewest: Fewest, tmp_path: Path) -> 
 
 
 def test_an_unknown_study_is_named_with_those_there_are(fewest: Fewest, store: Path) -> None:
-    """A misspelt study is misuse, and the store's studies are listed."""
-    done = fewest("best", "--study", "defualt")
-    assert done.returncode == 2 and "no study 'defualt'" in done.stderr and "default" in done.stderr
+    """A misspelt study is misuse: the nearest is named, or if none is near all there are."""
+    for asked, said in (("defualt", "did you mean 'default'?"), ("xyz", "it has default")):
+        done = fewest("best", "--study", asked)
+        assert done.returncode == 2 and f"no study '{asked}'" in done.stderr and said in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+def test_the_best_of_nothing_says_what_there_is_and_what_to_do(fewest: Fewest, store: Path) -> None:
+    """Instead of an empty table; programs get an empty list."""
+    done = fewest("best", "--classes", "9")
+    counts, hint = done.stdout.splitlines()
+    assert done.returncode == 0 and counts.startswith("30 of 30 trials done: ") and "`fewest trials`" in hint
 
 
 def test_a_server_that_is_not_there_is_a_failure_without_the_password(fewest: Fewest) -> None:

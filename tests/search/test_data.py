@@ -97,7 +97,7 @@ def test_a_file_of_another_kind_is_refused_in_one_line(tmp_path: Path) -> None:
     np.save(tmp_path / "array.npy", X)
     files = {
         "text.npz": (b"x,y\n1,2\n", "not an npz file"),
-        "empty.npz": (b"", "not an npz file"),
+        "empty.npz": (b"", "it is empty"),
         "array.npz": ((tmp_path / "array.npy").read_bytes(), "not an npz file"),
         "cut.npz": (whole[:-30], "cannot be read"),
         "damaged.npz": (whole[:300] + bytes(50) + whole[350:], "`X` cannot be read"),
@@ -206,6 +206,10 @@ def test_a_study_on_own_data_finds_a_winner(digits: Path) -> None:
     assert answer["status"]["done"] == 6 and answer["winner"]["confirmed"] and answer["winner"]["classes"] == 10
     assert 8 <= answer["winner"]["params"]["batch_size"] <= 512 and "batch_sampling" not in answer["winner"]["params"]
     assert answer["question"]["params"]["batch_size"] == 32
+    assert (
+        "The question's model on these data: "
+        in command(digits, "launch", "--data", "digits.npz", *QUICK, "--trials", "6").stdout
+    )
     assert "batches of" in command(digits, "best").stdout
 
 
@@ -234,6 +238,33 @@ def test_the_best_is_trained_from_the_store_alone(digits: Path, tmp_path: Path) 
     assert np.mean([kept["labels"][label] == f"digit {true}" for label, true in zip(told, y, strict=True)]) > 0.85
     refused = command(tmp_path, "train", *storage, "--inputs", "3")
     assert refused.returncode == 2 and "`--inputs` is for waves" in refused.stderr
+
+
+def test_a_table_of_the_same_data_resumes_the_same_study(digits: Path) -> None:
+    """The labels' column is named, what may surprise is said on stderr, and nothing is searched again."""
+    x, y = load_digits(return_X_y=True)
+    names = [*(f"pixel {number}" for number in range(64)), "digit"]
+    lines = [",".join([*map(str, row), f"digit {label}"]) for row, label in zip(x.tolist(), y.tolist(), strict=True)]
+    (digits / "digits.csv").write_text("\n".join([",".join(names), *lines]))
+    before = json.loads(command(digits, "status", "--format", "json").stdout)["done"]
+    given = ["--data", "digits.csv", "--label", "digit", *QUICK, "--trials", "6", "--format", "json"]
+    again = command(digits, "launch", *given)
+    assert again.returncode == 0 and json.loads(again.stdout)["status"]["done"] == before
+    assert "digits.csv: 3 of 64 features are constant\n" in again.stderr
+    trained = command(digits, "train", *given[:4], "--preset", "answer", "--max-epochs", "1", "--format", "json")
+    assert json.loads(trained.stdout)["params"]["classes"] == 10 and "3 of 64" in trained.stderr
+
+
+def test_what_may_surprise_is_said(tmp_path: Path) -> None:
+    """Features that are constant, and numbers as labels that do not count from 0; of plain data there is nothing."""
+    assert list(data.remarks(data.read(saved(tmp_path, X=X, y=Y))[1])) == []
+    x, y = np.column_stack([X, X * 0 + 5]), Y * 10 - 3
+    assert list(data.remarks(data.read(saved(tmp_path, X=x, y=y))[1])) == [
+        "2 of 4 features are constant",
+        "the labels -3, 7 are classes 0 to 1, in this order",
+    ]
+    with pytest.raises(SpecError, match="every feature is constant, so there is nothing to tell the classes apart"):
+        data.read(saved(tmp_path, X=X * 0 + 1, y=Y))
 
 
 def test_a_preset_is_trained_on_a_file(digits: Path) -> None:

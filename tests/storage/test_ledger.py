@@ -114,11 +114,24 @@ def test_studies_share_the_data_that_they_are_created_with(store: Store) -> None
     """They are kept once, by their digest, and come back as they were; data that are not there are named."""
     content = bytes(range(256)) * 1000
     for name in ("a", "b", "b"):
-        store.write(studies.create, name, "{}", 5, ["MINIMIZE"], ("abc", content))
+        store.write(studies.create, name, '{"digest": "abc"}', 5, ["MINIMIZE"], ("abc", content))
     assert [tuple(row) for row in rows(store, schema.data)] == [("abc", content)]
     assert store.read(studies.content, "abc") == content
     with pytest.raises(StorageMisuse, match=r"lost the data of this study \(SHA-256 def…"):
         store.read(studies.content, "def")
+
+
+def test_data_go_with_the_last_study_that_names_them(store: Store, url: str) -> None:
+    """A study deleted through Optuna leaves them to the next one that is made, which removes what none needs."""
+    for name, digest in (("a", "abc"), ("b", "abc"), ("c", "def")):
+        store.write(studies.create, name, f'{{"digest": "{digest}"}}', 5, ["MINIMIZE"], (digest, b"1"))
+    storage = optuna.storages.RDBStorage(url)
+    for name, kept in (("a", {"abc", "def"}), ("c", {"abc"}), ("b", set())):
+        optuna.delete_study(study_name=name, storage=storage)
+        store.write(studies.create, f"after {name}", "{}", 5, ["MINIMIZE"])
+        assert {row.digest for row in rows(store, schema.data)} == kept
+    storage.remove_session()
+    storage.engine.dispose()
 
 
 def test_a_study_deleted_through_optuna_can_be_made_anew(store: Store, study: StudyRecord, url: str) -> None:

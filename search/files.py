@@ -1,0 +1,61 @@
+"""Files that a person names, which may be anything: opened if they are files and fit into memory, shown in one line."""
+
+import difflib
+import stat
+from collections.abc import Collection
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+import psutil
+
+from search.spec import SpecError
+
+MARGIN = 3  # times what the data take: the file's numbers, those in 32 bits, and what the store gets
+MOST_NAMES = 12  # that are listed
+
+
+def opened(path: Path) -> BinaryIO:
+    """The file at a path, open for reading; SpecError for what is none, such as a pipe, which may never answer."""
+    try:
+        found = path.stat()
+        if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+            raise SpecError(f"cannot read {shown(str(path))}: it is a device, a pipe or a socket; name a file")
+        return path.open("rb")
+    except FileNotFoundError as error:
+        near = difflib.get_close_matches(path.name, _beside(path), n=1)
+        meant = f"; did you mean {shown(str(path.with_name(near[0])))}?" if near else ""
+        raise SpecError(f"cannot read {shown(str(path))}: {error.strerror}{meant}") from None
+    except OSError as error:
+        raise SpecError(f"cannot read {shown(str(path))}: {error.strerror or error}") from None
+
+
+def require_memory(size: int) -> None:
+    """SpecError unless data of so many bytes fit into the memory that is free, with what is made of them."""
+    available = psutil.virtual_memory().available
+    if size * MARGIN > available:
+        there = f"{_gib(available)} of memory are free"
+        raise SpecError(f"its data need {_gib(size * MARGIN)} and {there}; take fewer samples or features")
+
+
+def shown(text: str, most: int = 120) -> str:
+    """A text that may hold anything as a part of a line: escaped if it must be, cut if it is long."""
+    line = text if text.isprintable() else ascii(text)
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def listed(names: Collection[str]) -> str:
+    """The first of some names, and how many more there are."""
+    said = ", ".join(shown(name, 40) for name in islice(names, MOST_NAMES))
+    return f"{said} and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else said or "nothing"
+
+
+def _beside(path: Path) -> list[str]:
+    with suppress(OSError):
+        return [other.name for other in path.parent.iterdir()]
+    return []
+
+
+def _gib(size: int) -> str:
+    return f"{size / (1 << 30):.3g} GiB"
