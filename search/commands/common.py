@@ -45,6 +45,12 @@ Data = Annotated[
         help="npz file of X (samples × features) and y (a label each) to learn instead of waves.", metavar="FILE"
     ),
 ]
+Objective = Annotated[
+    str | None,
+    typer.Option(
+        help="A torch module of your own in place of our network, MODULE:CLASS of a file here or of what is installed."
+    ),
+]
 Inputs = Annotated[int | None, of_spec("inputs", "Inputs of a sample.")]
 Sigma = Annotated[float | None, of_spec("sigma", "Standard deviation of the noise on each input.")]
 Target = Annotated[float | None, of_spec("target", "Accuracy that counts as learned.")]

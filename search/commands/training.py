@@ -18,6 +18,7 @@ from search.commands.common import (
     Hold,
     Inputs,
     MaxEpochs,
+    Objective,
     Output,
     Seed,
     Sigma,
@@ -51,6 +52,7 @@ def train(
     save: Annotated[
         Path | None, typer.Option(help="Write parameters and trained weights here, for torch.load.")
     ] = None,
+    objective: Objective = None,
     data: Data = None,
     classes: Classes = None,
     inputs: Inputs = None,
@@ -68,6 +70,8 @@ def train(
     settings = [*(set_ or ()), *(more or ())]
     if sum(map(bool, (preset, config, settings))) > 1:
         raise SpecError("`--preset`, `--config` and `--set` exclude each other; give one")
+    if objective and not (config or settings):
+        raise SpecError("`--objective` needs `--config` or `--set`; a study has its own")
     wanted: dict[str, Any] = {
         "inputs": inputs,
         "sigma": sigma,
@@ -86,7 +90,8 @@ def train(
             except ValueError as error:
                 raise SpecError(str(error)) from None
         else:
-            configuration = options.configuration(classes, config, settings, default)
+            own = options.constructor(objective)
+            configuration = options.configuration(classes, config, settings, default, own)
         spec.check(configuration)
     elif data:
         raise SpecError("`--data` needs `--preset`, `--config` or `--set`; a study has data of its own")
