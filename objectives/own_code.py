@@ -47,16 +47,19 @@ def guarded(path: str, ours: Callable[[Exception], bool] = lambda error: False) 
     except (Exception, SystemExit) as error:  # whatever a stranger's code raises
         if isinstance(error, Exception) and ours(error):
             raise
-        said = (str(error).splitlines() or [""])[0]
-        what = type(error).__name__ + (f": {said}" if said else "")
-        raise OwnCodeError(f"{path}: {what}{_where(path, error.__traceback__)}") from error
+        raise OwnCodeError(f"{path}: {in_a_line(error)}{_where(path, error.__traceback__)}") from error
+
+
+def in_a_line(error: BaseException) -> str:
+    """The kind of an error, and the first line of what it says if it says anything."""
+    return ": ".join((type(error).__name__, *str(error).splitlines()[:1]))
 
 
 def _where(path: str, trace: TracebackType | None) -> str:
     """The last line of the person's own file that led to an error."""
-    file = getattr(sys.modules.get(path.partition(":")[0]), "__file__", None)
-    lines = [frame.lineno for frame in traceback.extract_tb(trace) if file and frame.filename == file]
-    return f" ({os.path.basename(str(file))}, line {lines[-1]})" if lines else ""
+    file = path.partition(":")[0].rpartition(".")[2] + ".py"
+    lines = [frame.lineno for frame in traceback.extract_tb(trace) if os.path.basename(frame.filename) == file]
+    return f" ({file}, line {lines[-1]})" if lines else ""
 
 
 @dataclass(frozen=True)

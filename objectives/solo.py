@@ -131,9 +131,10 @@ class _Run:
             self._optimizer.step()
 
     def _evaluate(self, batch: Batch) -> Tensor:  # (2,)
-        with torch.set_grad_enabled(self._reuses and batch is self._minibatches[0]):  # a wave batch is learned next
+        learned_next = self._reuses and batch is self._minibatches[0]  # as a wave batch is
+        with torch.set_grad_enabled(learned_next):
             logits, loss = self._forward(batch)
-        self._loss = loss if loss.requires_grad else None
+        self._loss = loss if learned_next else None
         logits = logits.detach()
         accuracy = right(logits, logits.gather(1, batch.labels.unsqueeze(1))).to(logits.dtype).mean()
         return torch.stack([accuracy, loss.detach()])

@@ -3,7 +3,7 @@
 from objectives import solo
 from objectives.batches import Problem
 from objectives.configuration import Configuration
-from objectives.own_code import OwnCodeError
+from objectives.own_code import OwnCodeError, in_a_line
 from objectives.samples import Samples
 from objectives.waves import Waves
 from search.design import Design
@@ -21,4 +21,6 @@ def rehearse(spec: StudySpec, samples: Samples | None, device: str) -> None:
             return solo.rehearse(Configuration.of(design.point(number)), problem, device)
         except OwnCodeError as error:
             first = first or str(error)
+        except (MemoryError, RuntimeError) as error:  # of the device
+            first = first or f"{spec.objective}: {in_a_line(error)}"
     raise SpecError(f"`objective` {first}")

@@ -115,7 +115,9 @@ class StudySpec(BaseModel):
             space[name] = dimension
         lacking = own.lacks(space) if own else []
         if own and lacking:
-            raise SpecError(f"{own.path} needs `{lacking[0]}`; give it with `--fix`, `--range` or `--choices`")
+            raise SpecError(
+                f"`objective` {own.path} needs `{lacking[0]}`; give it with `--fix`, `--range` or `--choices`"
+            )
         return validated({"space": space, **fields})
 
     @property
