@@ -28,6 +28,7 @@ class End(StrEnum):
     CAP = "cap"
     DIVERGED = "diverged"
     OUT_OF_MEMORY = "out of memory"
+    EXCEPTION = "exception"  # of a person's own module
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ class Outcome:
     #: Wall seconds of training.
     seconds: float
     curve: Curve
+    #: The exception, in one line.
+    reason: str | None = None
 
     @property
     def converged(self) -> bool:
@@ -133,7 +136,7 @@ class Progress:
         """The shortfall over the trial's life: the mean at CHECKPOINTS and at its end, so that sooner is better."""
         return mean([self.shortfall(min(epoch, self.epoch)) for epoch in CHECKPOINTS] + [self.shortfall()])
 
-    def outcome(self, seconds: float, end: End | None = None) -> Outcome:
+    def outcome(self, seconds: float, end: End | None = None, reason: str | None = None) -> Outcome:
         """The outcome of a trial that is over, or that is ended from outside for the given reason."""
         end = end or self.end
         assert end is not None, "the trial is still running"
@@ -151,6 +154,7 @@ class Progress:
             reached=next((i for i, accuracy in enumerate(self.accuracy) if accuracy >= self.target), None),
             seconds=seconds,
             curve=thinned(self.accuracy, self.loss),
+            reason=reason,
         )
 
 

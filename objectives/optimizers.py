@@ -209,10 +209,11 @@ class Optimizer:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Move every parameter by its gradient."""
+        """Move every parameter by its gradient; one without stays where it is."""
         coefficients = next(self._schedule)
         for parameter, m, v, formula, lr in self._states:
-            assert parameter.grad is not None
+            if parameter.grad is None:
+                continue
             these = torch.tensor([coefficients], device=lr.device, dtype=lr.dtype)
             p, g, m, v = (part.view(1, -1) for part in (parameter, parameter.grad, m, v))
             if parameter.device.type == "cpu":

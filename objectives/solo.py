@@ -1,18 +1,25 @@
 """Solo: one trial at a time with torch.nn and autograd.
 
-Plain and obviously right: the oracle for the trial array, and what trains whatever the array cannot hold.
+Plain and obviously right: the oracle for the trial array, and what trains whatever the array cannot hold, such as a
+module of a person's own.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from time import perf_counter
 
 import torch
 from torch import Tensor, nn
 
-from objectives.batches import Batch, Batches
+from objectives import own_module
+from objectives.batches import Batch, Batches, Problem
+from objectives.configuration import Configuration
 from objectives.convergence import End, Outcome, Progress, Trial
 from objectives.network import Network, initial, right
 from objectives.optimizers import Optimizer
+from objectives.own_code import OwnCodeError, guarded
+
+FEW = 2  # samples to rehearse with: as few as batch normalisation takes
 
 
 class Solo:
@@ -45,7 +52,7 @@ class Solo:
         return [self._progress] if self._progress else []
 
     @property
-    def network(self) -> Network | None:
+    def network(self) -> nn.Module | None:
         """The network trained last."""
         return self._run.network if self._run else None
 
@@ -58,9 +65,11 @@ class Solo:
         progress = self._progress
         if progress is None:
             return []
-        started, end = perf_counter(), None
+        started, end, reason = perf_counter(), None, None
         try:
             self._train(progress, epochs)
+        except OwnCodeError as error:
+            end, reason, self._run = End.EXCEPTION, str(error), None
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
@@ -69,7 +78,7 @@ class Solo:
         if end is None and progress.end is None:
             return []
         self._progress = None
-        return [(progress.trial, progress.outcome(self._seconds, end))]
+        return [(progress.trial, progress.outcome(self._seconds, end, reason))]
 
     def release(self) -> list[Trial]:
         released = [progress.trial for progress in self.running]
@@ -78,7 +87,7 @@ class Solo:
 
     def _train(self, progress: Progress, epochs: int) -> None:
         if self._run is None:
-            self._run = _Run(self._batches, progress.trial)
+            self._run = _run(self._batches, progress.trial)
         at_once = epochs if self._blind else 1
         while epochs > 0 and progress.end is None:
             burst = [self._run.step() for _ in range(min(at_once, epochs))]
@@ -91,39 +100,115 @@ class Solo:
 class _Run:
     """Network, optimizer and place in the data stream of one trial."""
 
+    _reuses = True  # a batch's evaluation to learn it
+
     def __init__(self, batches: Batches, trial: Trial) -> None:
         self._batches, self._trial = batches, trial
         self._epoch = trial.stream_offset - 1
         self._minibatches: Sequence[Batch] = ()
-        self._evaluated: Batch
-        self._loss: Tensor
-        self.network = Network(trial.configuration, initial(trial, batches))
-        self._optimizer = Optimizer(trial.configuration, [list(layer.parameters()) for layer in self.network.layers])
-
-    @property
-    def samples(self) -> int:
-        """That an evaluation is made on."""
-        return len(self._evaluated.labels)
+        self.samples = 0  # that the last evaluation was made on
+        self._loss: Tensor | None = None  # of the evaluation, where the one minibatch is what was evaluated
+        self.network, layers = self._made()
+        self._optimizer = Optimizer(trial.configuration, layers)
 
     def step(self) -> Tensor:  # (2,): samples told apart, loss
         """Learn the minibatches that came with the last evaluation, then evaluate."""
+        self._learn()
+        self._epoch += 1
+        which = self._trial.configuration, self._trial.data_seed, self._epoch
+        evaluated, self._minibatches = self._batches.of(*which), self._batches.minibatches(*which)
+        return self._evaluate(evaluated)
+
+    def _made(self) -> tuple[nn.Module, Sequence[Sequence[Tensor]]]:
+        """The network, and the parameters of its layers."""
+        network = Network(self._trial.configuration, initial(self._trial, self._batches))
+        return network, [list(layer.parameters()) for layer in network.layers]
+
+    def _learn(self) -> None:
         for batch in self._minibatches:
-            loss = self._loss if batch is self._evaluated else self._forward(batch)[1]
+            loss = self._forward(batch)[1] if self._loss is None else self._loss
             self.network.zero_grad()
             torch.autograd.backward(loss)
             self._optimizer.step()
-        self._epoch += 1
-        which = self._trial.configuration, self._trial.data_seed, self._epoch
-        self._evaluated, self._minibatches = self._batches.of(*which), self._batches.minibatches(*which)
-        with torch.set_grad_enabled(self._evaluated is self._minibatches[0]):  # a wave batch is learned next
-            logits, self._loss = self._forward(self._evaluated)
+
+    def _evaluate(self, batch: Batch) -> Tensor:  # (2,)
+        self.samples = len(batch.labels)
+        learned_next = self._reuses and batch is self._minibatches[0]  # as a wave batch is
+        with torch.set_grad_enabled(learned_next):
+            logits, loss = self._forward(batch)
+        self._loss = loss if learned_next else None
         logits = logits.detach()
-        told_apart = right(logits, logits.gather(1, self._evaluated.labels.unsqueeze(1))).to(logits.dtype).sum()
-        return torch.stack([told_apart, self._loss.detach()])
+        told_apart = right(logits, logits.gather(1, batch.labels.unsqueeze(1))).to(logits.dtype).sum()
+        return torch.stack([told_apart, loss.detach()])
 
     def _forward(self, batch: Batch) -> tuple[Tensor, Tensor]:  # (n, classes), ()
         logits = self.network(batch.x * self._trial.configuration.gain)
         return logits, nn.functional.cross_entropy(logits, batch.labels)
+
+
+class _OwnRun(_Run):
+    """The same with a module of a person's own, which may do otherwise in evaluation, draw at random, and raise."""
+
+    _reuses = False
+
+    def step(self) -> Tensor:
+        seed = own_module.epoch_seed(self._trial.seed, self._epoch + 1)
+        with self._guarded(), own_module.seeded(seed, self._batches.device):
+            return super().step()
+
+    def _made(self) -> tuple[nn.Module, Sequence[Sequence[Tensor]]]:
+        with self._guarded():
+            module = own_module.constructed(self._trial, self._batches)
+            return module, own_module.layers(module, self._path)
+
+    def _learn(self) -> None:
+        self.network.train()
+        super()._learn()
+
+    def _evaluate(self, batch: Batch) -> Tensor:
+        self.network.eval()
+        return super()._evaluate(batch)
+
+    def _forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        configuration = self._trial.configuration
+        logits = self.network(batch.x * configuration.gain)
+        logits = own_module.checked(logits, (len(batch.x), configuration.classes), self._path)
+        return logits, nn.functional.cross_entropy(logits, batch.labels)
+
+    @property
+    def _path(self) -> str:
+        return str(self._trial.configuration.objective)
+
+    def _guarded(self) -> AbstractContextManager[None]:
+        return guarded(self._path, ours=lambda error: out_of_memory(error) or _of_device(error))
+
+
+def _run(batches: Batches, trial: Trial) -> _Run:
+    return _OwnRun(batches, trial) if trial.configuration.objective else _Run(batches, trial)
+
+
+def rehearse(configuration: Configuration, problem: Problem, device: str) -> None:
+    """Let a person's own module learn a few samples and be evaluated on others; OwnCodeError if it cannot."""
+    run = _run(_Few(problem, device), Trial(0, configuration, seed=0, data_seed=0, cap=1))
+    run.step()
+    run.step()
+
+
+class _Few(Batches):
+    """Only a few samples of each batch."""
+
+    def of(self, configuration: Configuration, data_seed: int, epoch: int) -> Batch:
+        x, labels = super().of(configuration, data_seed, epoch)
+        return Batch(x[:FEW], labels[:FEW])
+
+    def minibatches(self, configuration: Configuration, data_seed: int, epoch: int) -> Sequence[Batch]:
+        x, labels = super().minibatches(configuration, data_seed, epoch)[0]
+        return (Batch(x[:FEW], labels[:FEW]),)
+
+
+def _of_device(error: Exception) -> bool:
+    """True for what leaves a GPU useless to this process, whoever caused it."""
+    return isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error)
 
 
 def out_of_memory(error: Exception) -> bool:

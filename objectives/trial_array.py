@@ -53,7 +53,7 @@ class TrialArray:
             return 1
         if self._waiting or len(running) >= self._slots:
             return 0
-        if not any(self._bucketed(self._shape(progress.trial)) for progress in running):  # they would only take turns
+        if not any(self._bucketed(progress.trial) for progress in running):  # they would only take turns
             return 0
         if not self._always:
             busy = [part for part in self._parts if part.running]
@@ -101,14 +101,14 @@ class TrialArray:
     def _bytes_of(self, shape: Shape) -> int:
         return shape.numbers * self._batches.dtype.itemsize
 
-    def _bucketed(self, shape: Shape) -> bool:
-        """Whether a trial of that shape trains in a bucket, else alone."""
-        return self._bytes_of(shape) <= self._alone
+    def _bucketed(self, trial: Trial) -> bool:
+        """Whether a trial trains in a bucket, else alone."""
+        return not trial.configuration.objective and self._bytes_of(self._shape(trial)) <= self._alone
 
     def _place(self, trial: Trial) -> None:
-        shape = self._shape(trial)
-        if not self._bucketed(shape):
+        if not self._bucketed(trial):
             return self._put_alone(trial)
+        shape = self._shape(trial)
         same = [part for part in self._parts if isinstance(part, Bucket) and part.shape == shape]
         try:
             part = next((part for part in same if part.room), None)

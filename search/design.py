@@ -23,7 +23,8 @@ class Design:
 
     def __init__(self, spec: StudySpec) -> None:
         self._space, self._classes = spec.space, spec.class_counts[0]
-        presets = [space.preset(name, self._classes, spec.training).params for name in space.PRESETS]
+        names = () if spec.objective else space.PRESETS  # which are of our network
+        presets = [space.preset(name, self._classes, spec.training).params for name in names]
         self._given = [space.fitted(spec.space, params) for params in (*spec.start, *presets)]
         self._engine: Any = SobolEngine(len(spec.space), scramble=True, seed=derive(spec.seed, "design") >> 32)  # type: ignore[no-untyped-call]
         self._drawn: list[list[float]] = []

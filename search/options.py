@@ -1,13 +1,15 @@
 """What people type for parameters, dimensions and class counts, as values; SpecError says what is wrong with it."""
 
 import json
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import count, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from objectives.configuration import CHOICES, REAL, WHOLE, Configuration, check, unknown
+from objectives.configuration import ARCHITECTURE, CHOICES, REAL, WHOLE, Configuration, check, known, unknown
+from objectives.own_code import Constructor, OwnCodeError
 from search.space import Choices, Range, defaults
 from search.spec import DEFAULT_CLASSES, SpecError, StudySpec
 
@@ -17,11 +19,23 @@ if TYPE_CHECKING:
 PARAMETERS = ("classes", *defaults(2), "batch_size")
 
 
+def constructor(path: str | None) -> Constructor | None:
+    """That of a module of a person's own; SpecError if there is none of that import path."""
+    if path is None:
+        return None
+    value("objective", path)
+    try:
+        return Constructor.of(path)
+    except OwnCodeError as error:
+        raise SpecError(f"`objective` {error}") from None
+
+
 def study_spec(
     classes: str | None,
     data: Path | None,
     searched: Mapping[str, Range | Choices] | None = None,
     label: str | None = None,
+    own: Constructor | None = None,
     **fields: Any,
 ) -> "tuple[StudySpec, Samples | None]":
     """The spec of these options, of which those that are None have their defaults, and the data of the file.
@@ -37,7 +51,7 @@ def study_spec(
         reference, samples = read(data, label)
     given = {name: value for name, value in fields.items() if value is not None}
     counts = class_counts(classes) if classes else None
-    return StudySpec.of(counts, dict(searched or {}), reference, **given), samples
+    return StudySpec.of(counts, dict(searched or {}), reference, own, **given), samples
 
 
 def class_counts(text: str) -> Choices:
@@ -51,12 +65,14 @@ def class_counts(text: str) -> Choices:
     return Choices(values=tuple(value("classes", part) for part in text.split(",")))
 
 
-def dimensions(fix: Iterable[str], ranges: Iterable[str], choices: Iterable[str]) -> dict[str, Range | Choices]:
-    """The dimensions of `--fix name=value`, `--range name=low:high` and `--choices name=a,b`."""
+def dimensions(
+    fix: Iterable[str], ranges: Iterable[str], choices: Iterable[str], own: Constructor | None = None
+) -> dict[str, Range | Choices]:
+    """The dimensions of `--fix name=value`, `--range name=low:high` and `--choices name=a,b`, of any network."""
     found: dict[str, Range | Choices] = {}
     for option, texts in (("--fix", fix), ("--range", ranges), ("--choices", choices)):
         for text in texts:
-            name, given = _pair(option, text)
+            name, given = _pair(option, text, own)
             if name == "classes":
                 raise SpecError(f"`{option} {text}`: class counts are set with `--classes`")
             if name in found:
@@ -98,12 +114,18 @@ def _number(text: str) -> int | float | str:
 
 
 def configuration(
-    classes: str | None, config: Path | None, settings: Iterable[str], default: int = DEFAULT_CLASSES
+    classes: str | None,
+    config: Path | None,
+    settings: Iterable[str],
+    default: int = DEFAULT_CLASSES,
+    own: Constructor | None = None,
 ) -> Configuration:
     """The one configuration of a JSON file or of `name=value` settings; `default` classes unless it says how many."""
     params: dict[str, Any] = {} if config is None else _read(config)
+    if own:
+        params["objective"] = own.path
     for text in settings:
-        name, given = _pair("--set", text)
+        name, given = _pair("--set", text, own)
         params[name] = value(name, given)
     if params.get("width_2") is not None:
         params.setdefault("hidden_layers", 2)
@@ -118,6 +140,8 @@ def configuration(
 
 def value(name: str, text: str) -> Any:
     """The value of a parameter from its text."""
+    if name != "objective" and not known(name):
+        return _own_value(text.strip())
     try:
         found = int(text) if name in WHOLE else float(text) if name in REAL else text.strip()
     except ValueError:
@@ -130,16 +154,35 @@ def value(name: str, text: str) -> Any:
 
 
 def _range(name: str, low: str, high: str) -> Range:
-    log = name != "hidden_layers"
-    return Range(low=value(name, low), high=value(name, high), log=log, whole=name in WHOLE)
+    """A range of ours; one of a person's own is whole if both ends are, and logarithmic if it begins above 0."""
+    ends = value(name, low), value(name, high)
+    if known(name):
+        return Range(low=ends[0], high=ends[1], log=name != "hidden_layers", whole=name in WHOLE)
+    if not all(type(end) in (int, float) for end in ends):
+        raise SpecError(f"`--range {name}={low}:{high}`: a range is from a number to a number")
+    return Range(low=ends[0], high=ends[1], log=ends[0] > 0, whole=all(type(end) is int for end in ends))
 
 
-def _pair(option: str, text: str) -> tuple[str, str]:
+def _own_value(text: str) -> bool | int | float | str:
+    """A parameter's of a person's own, whose type only the text shows."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for number in (int, float):
+        with suppress(ValueError):
+            found = number(text)
+            return found if math.isfinite(found) else text
+    return text
+
+
+def _pair(option: str, text: str, own: Constructor | None) -> tuple[str, str]:
     name, equals, given = text.partition("=")
     if not equals or not given:
         raise SpecError(f"`{option} {text}` must read {option} NAME=VALUE")
-    if name not in PARAMETERS:
-        raise SpecError(f"`{option} {text}`: {unknown('parameter', name, PARAMETERS)}")
+    there: Sequence[str] = PARAMETERS
+    if own:
+        there = [*(name for name in there if name not in ARCHITECTURE or name in own.takes), *own.own]
+    if name not in there:
+        raise SpecError(f"`{option} {text}`: {unknown('parameter', name, there)}")
     return name, given
 
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from objectives.configuration import Configuration
+from objectives.convergence import End
 from search.scoring import front, outlook
 
 
@@ -94,7 +95,8 @@ def trials_table(found: Sequence[dict[str, Any]]) -> None:
     """The answer of `fewest trials`."""
     table = _table("trial", "state", "classes", "epochs", "accuracy", "loss", "seconds", "configuration")
     for row in found:
-        missed = f"miss at {row['epochs']} ({row['end']})" if row["end"] else row["reason"] or ""
+        why = row["reason"] if row["end"] == End.EXCEPTION else row["end"]
+        missed = f"miss at {row['epochs']} ({why})" if row["end"] else row["reason"] or ""
         ended = row["epochs"] if row["converged"] else missed
         numbers = ("" if row[name] is None else f"{row[name]:.3g}" for name in ("accuracy", "loss", "seconds"))
         _add(table, row["trial"], row["state"], row["classes"], ended, *numbers, _in_words(row))

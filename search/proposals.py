@@ -9,7 +9,6 @@ leads at one count and would lead at another is tried there as it is. The sample
 carried to the middle one, scores by their place within their own.
 """
 
-import importlib
 import inspect
 import json
 import math
@@ -22,6 +21,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState, create_trial
 
+from objectives.own_code import OwnCodeError, guarded, imported
 from search import mirror, space
 from search.design import Design
 from search.mirror import GROUP, Mirror
@@ -203,12 +203,11 @@ def sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     if ":" not in name:
         return samplers.RandomSampler(seed=seed)
     try:
-        module, _, attribute = name.partition(":")
-        made = getattr(importlib.import_module(module), attribute)
-        found = made(seed=seed) if "seed" in inspect.signature(made).parameters else made()
-    except Exception as error:  # whatever a stranger's module raises
-        said = str(error).partition("\n")[0].removeprefix("Value error, ")
-        raise SpecError(f"`sampler` {name}: {type(error).__name__}: {said}") from None
+        with guarded(name):
+            made = imported(name)
+            found = made(seed=seed) if "seed" in inspect.signature(made).parameters else made()
+    except OwnCodeError as error:
+        raise SpecError(f"`sampler` {error}") from None
     if not isinstance(found, samplers.BaseSampler):
         raise SpecError(f"`sampler` {name} is no Optuna sampler")
     return found

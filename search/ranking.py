@@ -138,6 +138,8 @@ def _spec(study: StudyRecord, wanted: Wanted, *names: str) -> StudySpec:
     for name in (*wanted.where, *names):
         if name not in spec.space:
             raise SpecError(f"study {study.name!r}: {unknown('parameter', name, spec.space)}")
+    if wanted.by is By.WEIGHTS and spec.objective:
+        raise SpecError(f"study {study.name!r} is of {spec.objective}, whose weights nobody has counted")
     for name, asked in wanted.where.items():
         there = spec.space[name]
         for value in asked.values if isinstance(asked, Choices) else ():

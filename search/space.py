@@ -1,7 +1,8 @@
 """The search space: parameters and their conditions, as Optuna distributions, and the page's two models in it.
 
 A dimension is a range (of whole or real numbers, on a log scale or not) or a tuple of choices; one choice fixes the
-parameter. The only condition: `width_2` exists where `hidden_layers` is 2.
+parameter. The only condition: `width_2` exists where `hidden_layers` is 2. A module of a person's own is searched over
+how it is trained and what its constructor takes; `objective`, its import path, is then a parameter with one choice.
 """
 
 import math
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from objectives.configuration import CHOICES, Configuration, unknown
+from objectives.configuration import ARCHITECTURE, CHOICES, Configuration, unknown
+from objectives.own_code import Constructor
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -49,9 +51,9 @@ class Choices(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["choices"] = "choices"
-    values: tuple[str | int | float, ...]
+    values: tuple[bool | str | int | float, ...]
 
-    def at(self, u: float) -> str | int | float:
+    def at(self, u: float) -> bool | str | int | float:
         """The value at a fraction of the choices, `u` in [0, 1)."""
         return self.values[int(u * len(self.values))]
 
@@ -76,11 +78,17 @@ def defaults(most_classes: int, training: int | None = None) -> dict[str, Range 
     return space
 
 
+def of_own(constructor: Constructor, space: Mapping[str, Range | Choices]) -> dict[str, Range | Choices]:
+    """What of a space is left with that module in place of our network, and its import path."""
+    kept = {name: of for name, of in space.items() if name not in ARCHITECTURE or name in constructor.takes}
+    return {"objective": Choices(values=(constructor.path,)), **kept}
+
+
 def suggest(space: Mapping[str, Range | Choices], trial: "BaseTrial") -> dict[str, Any]:
     """Draw every parameter of one configuration from an Optuna trial."""
     params: dict[str, Any] = {}
     for name, dimension in space.items():
-        if name == "width_2" and params["hidden_layers"] == 1:
+        if name == "width_2" and params.get("hidden_layers") == 1:
             continue
         if isinstance(dimension, Choices):
             params[name] = trial.suggest_categorical(name, dimension.values)
@@ -114,7 +122,7 @@ def fitted(space: Mapping[str, Range | Choices], params: Mapping[str, Any]) -> d
         if isinstance(dimension, Choices):
             if value in dimension.values:
                 found[name] = value
-        elif value is not None:
+        elif isinstance(value, int | float):
             found[name] = dimension.nearest(value)
     return consistent(found)
 
@@ -132,7 +140,7 @@ def carried(space: Mapping[str, Range | Choices], params: Mapping[str, Any], cla
     grown = {
         name: params[name] * factor
         for name, factor in (("width", wider), ("width_2", wider), ("gain", finer))
-        if name in params and isinstance(space[name], Range)
+        if name in params and isinstance(space.get(name), Range)
     }
     return fitted(space, {**params, **grown, "classes": classes})
 

@@ -3,14 +3,14 @@
 import hashlib
 import json
 import math
-import re
 from collections.abc import Iterable
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from objectives.configuration import WHOLE, Configuration, check, unknown
-from search.space import Choices, Dimension, Range, defaults
+from objectives.configuration import IMPORT_PATH, WHOLE, Configuration, check, known, unknown
+from objectives.own_code import Constructor
+from search.space import Choices, Dimension, Range, defaults, of_own
 
 SAMPLERS = ("tpe", "random", "gp", "qmc", "cmaes")
 DEFAULT_CLASSES = 256
@@ -66,7 +66,7 @@ class StudySpec(BaseModel):
     sampler: str = "tpe"
     #: Seed of the sampler, the initial weights and the data.
     seed: int = 0
-    #: Dimension of each parameter by name, `classes` first.
+    #: Dimension of each parameter by name; `objective` is among them if that is a module of a person's own.
     space: dict[str, Dimension]
     #: Parameters of configurations to begin with, as far as they are given and fit into the space.
     start: tuple[dict[str, Any], ...] = ()
@@ -79,9 +79,11 @@ class StudySpec(BaseModel):
         _require(1 <= self.hold <= 1000, "hold", "from 1 to 1000", self.hold)
         _require(1 <= self.max_epochs <= 10_000_000, "max-epochs", "from 1 to 10000000", self.max_epochs)
         _require(0 <= self.seed < 1 << 63, "seed", "from 0 to 2^63 − 1", self.seed)
-        if self.sampler not in SAMPLERS and not re.fullmatch(r"[\w.]+:\w+", self.sampler):
+        if self.sampler not in SAMPLERS and not IMPORT_PATH.fullmatch(self.sampler):
             raise SpecError(f"{unknown('`sampler`', self.sampler, SAMPLERS)}, or a sampler's import path MODULE:CLASS")
         for name, dimension in self.space.items():
+            if not (self.objective or known(name)):
+                raise SpecError(unknown("parameter", name, self.space))
             _check_dimension(name, dimension)
         if not isinstance(self.space["classes"], Choices):
             raise SpecError("`classes` must be choices")
@@ -93,6 +95,7 @@ class StudySpec(BaseModel):
         classes: Choices | None = None,
         dimensions: dict[str, Range | Choices] | None = None,
         data: DataRef | None = None,
+        own: Constructor | None = None,  # of a module in place of our network
         **fields: Any,
     ) -> "StudySpec":
         """A spec over the default space with some dimensions replaced; SpecError names what is wrong."""
@@ -103,12 +106,18 @@ class StudySpec(BaseModel):
         _check_dimension("classes", classes)
         most = max(map(int, classes.values))
         space: dict[str, Range | Choices] = {"classes": classes, **defaults(most, data.training if data else None)}
+        space, theirs = (of_own(own, space), own.own) if own else (space, ())
         for name, dimension in (dimensions or {}).items():
             if name in ("batch_size", "batch_sampling") and name not in space:
                 raise SpecError(f"`{name}` is for {'waves' if data else 'data of your own, given with `--data`'}")
-            if name not in space:
-                raise SpecError(unknown("parameter", name, space))
+            if name not in (*space, *theirs):
+                raise SpecError(unknown("parameter", name, [*space, *theirs]))
             space[name] = dimension
+        lacking = own.lacks(space) if own else []
+        if own and lacking:
+            raise SpecError(
+                f"`objective` {own.path} needs `{lacking[0]}`; give it with `--fix`, `--range` or `--choices`"
+            )
         return validated({"space": space, **fields})
 
     @property
@@ -117,6 +126,12 @@ class StudySpec(BaseModel):
         classes = self.space["classes"]
         assert isinstance(classes, Choices)
         return tuple(sorted(map(int, classes.values)))
+
+    @property
+    def objective(self) -> str | None:
+        """Import path of a module of a person's own; None for our network."""
+        found = self.space.get("objective")
+        return str(found.values[0]) if isinstance(found, Choices) else None
 
     @property
     def training(self) -> int | None:
@@ -134,10 +149,13 @@ class StudySpec(BaseModel):
         Where a study began is no difference.
         """
         aside = ("space", "start")
-        mine, theirs = ({name: of for name, of in spec if name not in aside} | spec.space for spec in (self, other))
-        for name in mine:
-            if mine[name] != theirs[name]:
-                return f"`{name}` {_in_words(mine[name])}, not {_in_words(theirs[name])}"
+        mine, theirs = (
+            {name: of for name, of in spec if name not in aside} | {"objective": None} | spec.space
+            for spec in (self, other)
+        )
+        for name in mine | theirs:  # another module has other parameters
+            if mine.get(name) != theirs.get(name):
+                return f"`{name}` {_in_words(mine.get(name))}, not {_in_words(theirs.get(name))}"
         return None
 
     def check(self, configuration: Configuration) -> None:

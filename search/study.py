@@ -102,7 +102,10 @@ class Study:
         spec = self.spec
         rungs = at_rungs(trial, outcome, spec.target)
         kept = {field.name: getattr(outcome, field.name) for field in fields(outcome) if field.name != "curve"}
-        shown = ("converged", "epochs", "cap", "gap", "accuracy", "loss", "end")
+        shown = ["converged", "epochs", "cap", "gap", "accuracy", "loss", "end", "reason"]
+        if outcome.reason is None:  # that of the last fault stays
+            shown.remove("reason")
+            del kept["reason"]
         kept["converged"] = outcome.converged
         values = [self._score(outcome), float(trial.configuration.classes)]
         return self._store.write(
@@ -228,7 +231,7 @@ class Study:
         return [self._replicate(candidate, k) for candidate, k in due]
 
     def _references(self) -> list[NewRun]:
-        if len(self.spec.class_counts) > 1:
+        if len(self.spec.class_counts) > 1 or self.spec.objective:
             return []
         (classes,) = self.spec.class_counts
         question = space.preset("question", classes, self.spec.training).params

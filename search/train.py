@@ -8,12 +8,12 @@ import torch
 
 from objectives.batches import Batches
 from objectives.configuration import Configuration
-from objectives.convergence import Outcome, Trial
+from objectives.convergence import End, Outcome, Trial
 from objectives.samples import Samples
 from objectives.scaling import moments
 from objectives.solo import Solo
 from objectives.waves import Waves
-from search.spec import StudySpec, derive
+from search.spec import SpecError, StudySpec, derive
 
 BURST = 64  # epochs between two looks
 
@@ -48,7 +48,9 @@ def train(
         except (OSError, RuntimeError) as error:
             part.unlink(missing_ok=True)
             raise OSError(f"cannot write {save}: {str(error).splitlines()[0]}") from error
-    kept = {name: value for name, value in vars(outcome).items() if name != "curve"}
+    if outcome.end is End.EXCEPTION:
+        raise SpecError(f"`objective` {outcome.reason}")
+    kept = {name: value for name, value in vars(outcome).items() if name not in ("curve", "reason")}
     return {"converged": outcome.converged, **kept, "seed": spec.seed, "device": device, "params": configuration.params}
 
 

@@ -54,8 +54,8 @@ _TRAINERS: dict[TrainerKind, Callable[[Batches, float, int], Trainer]] = {
 }
 
 
-class Left(Exception):
-    """The worker was told twice to leave; what it was running has been released."""
+class Left(BaseException):
+    """The worker was told twice to leave; what it was running has been released. No `except Exception` may hold it."""
 
 
 class Worker:

@@ -13,14 +13,9 @@ from search.api import STUDY as STUDY
 from search.output import Format
 from search.spec import DEFAULT_CLASSES, SAMPLERS, SpecError, StudySpec
 
-<<<<<<< HEAD
-=======
 if TYPE_CHECKING:
     from objectives.samples import Samples
 
-STORAGE, STUDY = "sqlite:///fewest.db", "default"
-
->>>>>>> data
 
 def of_spec(name: str, about: str) -> Any:
     """An option for one field of the spec: None unless given, so that a stored spec can supply it."""
@@ -57,6 +52,12 @@ Data = Annotated[
 ]
 Label = Annotated[
     str | None, typer.Option(metavar="COLUMN", help="Which column of a CSV file, by its name there, is the label.")
+]
+Objective = Annotated[
+    str | None,
+    typer.Option(
+        help="A torch module of your own in place of our network, MODULE:CLASS of a file here or of what is installed."
+    ),
 ]
 Inputs = Annotated[int | None, of_spec("inputs", "Inputs of a sample.")]
 Sigma = Annotated[float | None, of_spec("sigma", "Standard deviation of the noise on each input.")]

@@ -19,6 +19,7 @@ from search.commands.common import (
     Inputs,
     Label,
     MaxEpochs,
+    Objective,
     Output,
     Sampler,
     Seed,
@@ -54,7 +55,8 @@ app = typer.Typer()
     "`fewest launch --fix activation=tanh --range lr=1e-4:1 --choices optimizer=adam,sgd` · "
     "`fewest launch --storage postgresql://localhost/fewest --study wide --range width=256:4096` · "
     "`fewest launch --data digits.npz --study digits --target 0.95` · "
-    "`fewest launch --data iris.csv --label species --study iris --target 0.95`"
+    "`fewest launch --data iris.csv --label species --study iris --target 0.95` · "
+    "`fewest launch --objective mynet:Net --range dropout=0.01:0.5 --choices kernel=3,5,7 --study mine`"
 )
 def launch(
     trials: Annotated[
@@ -82,6 +84,7 @@ def launch(
         list[str] | None, typer.Option("--range", help="NAME=LOW:HIGH: where to search a number.")
     ] = None,
     choices: Annotated[list[str] | None, typer.Option(help="NAME=A,B,…: what to choose from.")] = None,
+    objective: Objective = None,
     data: Data = None,
     label: Label = None,
     classes: Classes = None,
@@ -102,8 +105,14 @@ def launch(
     The same command again goes on where it stopped, to exactly that many trials. Ctrl-C lets running trials finish; a
     second one leaves at once. Parameters to fix, range or choose from: hidden_layers, width, width_2, activation,
     optimizer, lr, first_lr_ratio, scaling, gain, bias_init, batch_sampling, and with --data batch_size in its place.
+
+    The class of --objective is constructed by keyword with what it names of inputs, classes, hidden_layers, width,
+    width_2, activation and bias_init, and with parameters of its own that you fix, range or choose from; a range of
+    these is of whole numbers if both ends are, and on a log scale if it begins above 0. It maps (batch, inputs) to
+    logits (batch, classes). Its first layer learns at lr × first_lr_ratio.
     """
-    searched = options.dimensions(fix or (), range_ or (), choices or ())
+    own = options.constructor(objective)
+    searched = options.dimensions(fix or (), range_ or (), choices or (), own)
     wanted: dict[str, Any] = {
         "target": target,
         "hold": hold,
@@ -111,9 +120,13 @@ def launch(
         "sampler": sampler,
         "seed": seed,
     }
-    spec, samples = options.study_spec(classes, data, searched, label, inputs=inputs, sigma=sigma, **wanted)
+    spec, samples = options.study_spec(classes, data, searched, label, own, inputs=inputs, sigma=sigma, **wanted)
     _check_sampler(spec, from_)
     there = available(device)
+    if own:
+        from search.rehearsal import rehearse
+
+        rehearse(spec, samples, there[0])
     store = Store.open(storage, create=not from_, patience=OUTAGE_SECONDS)  # the other study is in a store already
     record = _study(store, study, spec, samples, trials, from_)
     remark(spec, samples)
@@ -196,6 +209,7 @@ def worker(
     parent = os.environ.get("FEWEST_PARENT")
     store = Store.open(storage, patience=OUTAGE_SECONDS, wait=OUTAGE_SECONDS if parent else 0)
     record = store.read(studies.find, study)
+    options.constructor(parsed(record.spec).objective)  # it must be here, too
     place = available(device)[0]
 
     from search.worker import DEVICE_FAILED, Left, Worker

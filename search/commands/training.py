@@ -19,6 +19,7 @@ from search.commands.common import (
     Inputs,
     Label,
     MaxEpochs,
+    Objective,
     Output,
     Seed,
     Sigma,
@@ -55,6 +56,7 @@ def train(
     save: Annotated[
         Path | None, typer.Option(help="Write parameters and trained weights here, for torch.load.")
     ] = None,
+    objective: Objective = None,
     data: Data = None,
     label: Label = None,
     classes: Classes = None,
@@ -73,6 +75,8 @@ def train(
     settings = [*(set_ or ()), *(more or ())]
     if sum(map(bool, (preset, config, settings))) > 1:
         raise SpecError("`--preset`, `--config` and `--set` exclude each other; give one")
+    if objective and not (config or settings):
+        raise SpecError("`--objective` needs `--config` or `--set`; a study has its own")
     wanted: dict[str, Any] = {
         "inputs": inputs,
         "sigma": sigma,
@@ -91,7 +95,8 @@ def train(
             except ValueError as error:
                 raise SpecError(str(error)) from None
         else:
-            configuration = options.configuration(classes, config, settings, default)
+            own = options.constructor(objective)
+            configuration = options.configuration(classes, config, settings, default, own)
         spec.check(configuration)
     elif data or label:
         raise SpecError(

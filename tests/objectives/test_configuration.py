@@ -25,6 +25,25 @@ def test_batches_are_sampled_or_have_a_size() -> None:
     assert Configuration.of(data.params) == data
 
 
+def test_a_module_of_a_persons_own_has_arguments_of_its_own() -> None:
+    """What is no parameter of training is its constructor's, of our network's too, and all are shown."""
+    training = {"objective": "mynet:Net", "classes": 8, "optimizer": "sgd", "lr": 0.1}
+    made = Configuration.of({**training, "width": 4, "dropout": 0.25, "norm": True})
+    assert made.arguments == (("width", 4), ("dropout", 0.25), ("norm", True)) and made.width == 0
+    assert Configuration.of(made.params) == made and "activation" not in made.params
+    assert made.in_words() == "mynet:Net width 4 dropout 0.25 norm True, sgd lr 0.1, raw inputs, every class batches"
+    for change, said in (
+        ({"objective": "mynet"}, "must read MODULE:CLASS"),
+        ({"dropout": math.nan}, "`dropout` must be a finite number"),
+        ({"dropout": [1]}, "`dropout` must be a finite number"),
+        ({"activation": "sinus"}, "did you mean 'sine'"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            Configuration.of(training | change)
+    with pytest.raises(ValueError, match="lacks `lr`"):
+        Configuration.of({"objective": "mynet:Net", "classes": 8, "optimizer": "sgd"})
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

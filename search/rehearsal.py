@@ -1,0 +1,26 @@
+"""Whether a person's own module can be trained at all: seen before its study begins, on a few samples."""
+
+from objectives import solo
+from objectives.batches import Problem
+from objectives.configuration import Configuration
+from objectives.own_code import OwnCodeError, in_a_line
+from objectives.samples import Samples
+from objectives.waves import Waves
+from search.design import Design
+from search.spec import SpecError, StudySpec
+
+POINTS = 8  # of the study's design, of which one must do: some configurations may be impossible
+
+
+def rehearse(spec: StudySpec, samples: Samples | None, device: str) -> None:
+    """SpecError says what is wrong with the first configuration if no other does either."""
+    problem: Problem = samples or Waves(spec.inputs, spec.sigma)
+    design, first = Design(spec), ""
+    for number in range(POINTS):
+        try:
+            return solo.rehearse(Configuration.of(design.point(number)), problem, device)
+        except OwnCodeError as error:
+            first = first or str(error)
+        except (MemoryError, RuntimeError) as error:  # of the device
+            first = first or f"{spec.objective}: {in_a_line(error)}"
+    raise SpecError(f"`objective` {first}")
