@@ -166,7 +166,7 @@ def _candidates(
         hit = [record for record in found if record["converged"]]
         return [_candidate(record, again[record["trial"]], spec) for record in hit]
     firsts, again = _replicated(connection, study)
-    cost = {By.EPOCHS: runs.c.epochs, By.SECONDS: runs.c.seconds, By.WEIGHTS: _weights(connection, spec)}[wanted.by]
+    cost = _weights(connection, spec) if wanted.by is By.WEIGHTS else runs.c[wanted.by]
     order = cost, runs.c.epochs, runs.c.trial
     which = and_(hits(study), *_where(connection, wanted, spec), runs.c.trial.not_in(list(again)))
     chosen = select(runs).where(which)
