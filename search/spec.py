@@ -137,7 +137,7 @@ class StudySpec(BaseModel):
         mine, theirs = ({name: of for name, of in spec if name not in aside} | spec.space for spec in (self, other))
         for name in mine:
             if mine[name] != theirs[name]:
-                return f"`{name}` {_in_words(mine[name])}, not {_in_words(theirs[name])}"
+                return f"`{name}` {in_words(mine[name])}, not {in_words(theirs[name])}"
         return None
 
     def check(self, configuration: Configuration) -> None:
@@ -208,7 +208,8 @@ def _check_dimension(name: str, dimension: Range | Choices) -> None:
         raise SpecError(str(error)) from None
 
 
-def _in_words(value: Any) -> str:
+def in_words(value: Any) -> str:
+    """A field of a spec, or a dimension as its option is typed."""
     if isinstance(value, Choices):
         return ",".join(map(str, value.values))
     return f"{value.low:g}:{value.high:g}" if isinstance(value, Range) else "none" if value is None else str(value)
