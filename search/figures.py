@@ -50,6 +50,8 @@ class Exhibit:
     figure: "Figure"
     #: Below this many pixels it is scrolled, not squeezed.
     least_width: int = 0
+    #: One of several like it; the dashboard shows the main ones alone.
+    minor: bool = False
 
 
 def blank(height: int, **layout: Any) -> "Figure":
@@ -74,23 +76,22 @@ def blank(height: int, **layout: Any) -> "Figure":
     return figure
 
 
-def titled(exhibit: Exhibit, width: int = 900) -> "Figure":
-    """The exhibit on its own, with its title and what it says above it."""
+def titled(exhibit: Exhibit, width: int) -> "Figure":
+    """The exhibit on its own, with its title and what it says above it, for about so many pixels across."""
     import textwrap
 
-    import plotly.graph_objects as go
+    import plotly.graph_objects as go  # type: ignore[import-untyped]
 
     figure = go.Figure(exhibit.figure)
-    wide = max(width, exhibit.least_width)
-    said = textwrap.wrap(exhibit.finding, wide // 7)
+    said = textwrap.wrap(exhibit.finding, width // 7)
     text = f"<b>{exhibit.title}</b><br>" + "<br>".join(f'<span style="font-size:12px">{line}</span>' for line in said)
-    more = 40 + 19 * len(said)
-    margin = figure.layout.margin.t
+    entries = [trace.name for trace in figure.data if trace.showlegend is not False]
+    rows = -(-sum(50 + 7 * len(name) for name in entries) // (width - 80))  # of the legend, which stands below it
+    more = 30 + 17 * len(said) + 20 * rows
     figure.update_layout(
         title={"text": text, "x": 0, "xref": "paper", "y": 1, "yanchor": "top", "pad": {"t": 14}, "font": {"size": 16}},
-        margin={"t": margin + more},
+        margin={"t": figure.layout.margin.t + more},
         height=figure.layout.height + more,
-        width=wide,
     )
     return figure
 

@@ -47,7 +47,7 @@ def parameter(ended: Rows, name: str, dimension: Range | Choices) -> Exhibit:
     figure = against(drawn(rows), name, dimension)
     names = max(len(str(value)) for value in values(dimension)) if len(values(dimension)) >= FEWER else 0
     figure.update_layout(showlegend=False, height=270 + 5 * names, margin={"t": 12, "b": 34 + 5 * names})
-    return Exhibit(f"epochs-{name}", plain(name), shares(rows, name), figure)
+    return Exhibit(f"epochs-{name}", plain(name), shares(rows, name), figure, minor=True)
 
 
 def against(rows: Rows, name: str, dimension: Range | Choices) -> "Figure":

@@ -12,6 +12,7 @@ from search.commands.common import STORAGE, STUDY, Storage, StudyName
 from search.launch import EngineError
 from search.spec import SpecError
 from storage import studies
+from storage.engine import StorageError
 from storage.store import Store
 
 if TYPE_CHECKING:
@@ -55,7 +56,10 @@ def report(
         output.line(f"{out}: {len(exhibits)} figures, {written / 1e6:.1f} MB")
         if png:
             _pictures(exhibits, png)
-        show_in_dashboard(store, study, exhibits)
+        try:
+            show_in_dashboard(store, study, exhibits)
+        except StorageError as error:  # a store that one may only read is enough for the page
+            output.notice(f"not shown in optuna-dashboard: {error}")
 
 
 def _check_out(out: Path) -> None:
