@@ -80,7 +80,7 @@ def titled(exhibit: Exhibit, width: int) -> "Figure":
     """The exhibit on its own, with its title and what it says above it, for about so many pixels across."""
     import textwrap
 
-    import plotly.graph_objects as go  # type: ignore[import-untyped]
+    import plotly.graph_objects as go
 
     figure = go.Figure(exhibit.figure)
     said = textwrap.wrap(exhibit.finding, width // 7)

@@ -18,7 +18,7 @@ answer where there are two questions, and no zero for what decides nothing.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from statistics import mean
+from statistics import fmean
 from typing import Any
 
 GROUPS = 6  # of a number's values
@@ -58,9 +58,9 @@ def _explained(rows: Sequence[Mapping[str, Any]], name: str, worth: Sequence[flo
     members: dict[Any, list[float]] = {}
     for group, (_, value) in zip(groups([given for given, _ in present]), present, strict=True):
         members.setdefault(group, []).append(value)
-    n, k, middle = len(present), len(members), mean(value for _, value in present)
+    n, k, middle = len(present), len(members), fmean(value for _, value in present)
     whole = sum((value - middle) ** 2 for _, value in present)
+    within = sum((value - centre) ** 2 for group in members.values() for centre in (fmean(group),) for value in group)
     if not whole or k == 1 or n == k:
         return None
-    within = sum(sum((value - mean(group)) ** 2 for value in group) for group in members.values())
     return max(0.0, 1 - within / whole * (n - 1) / (n - k))

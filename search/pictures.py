@@ -32,7 +32,7 @@ def write(exhibits: Sequence[Exhibit], directory: Path) -> None:
 def show_in_dashboard(store: Store, study: str, exhibits: Sequence[Exhibit]) -> None:
     """Put the main exhibits on the study's page in optuna-dashboard, in place of those of an earlier report.
 
-    StorageError if the store cannot be written.
+    One that is wider than a card stays in the page. StorageError if the store cannot be written.
     """
     import optuna
     from optuna_dashboard import save_plotly_graph_object  # type: ignore[import-untyped]
@@ -42,7 +42,7 @@ def show_in_dashboard(store: Store, study: str, exhibits: Sequence[Exhibit]) -> 
     try:
         there = optuna.load_study(study_name=study, storage=optuna_storage(store))
         for each in exhibits:
-            if not each.minor:
+            if not each.minor and each.least_width <= CARD:
                 card = figures.titled(each, CARD).update_layout(height=CARD_HEIGHT)
                 save_plotly_graph_object(there, card, graph_object_id=f"fewest-{each.name}")
     except optuna.exceptions.StorageInternalError as error:
