@@ -91,7 +91,9 @@ def test_the_finding_names_where_most_and_fewest_converge() -> None:
 
 def test_a_number_is_told_by_thirds_of_the_trials() -> None:
     """Whole ranges of a number, the best and the worst third."""
-    rows = [{"trial": i, "converged": i >= 20 or i == 15, "epochs": 3, "params": {"gain": float(i + 1)}} for i in range(30)]
+    rows = [
+        {"trial": i, "converged": i >= 20 or i == 15, "epochs": 3, "params": {"gain": float(i + 1)}} for i in range(30)
+    ]
     assert plots.shares(rows, "gain") == "21 to 30: 10 of 10 converged; 1 to 10: 0 of 10 converged."
 
 
