@@ -33,7 +33,7 @@ figure { margin: 8px 0 0; min-width: 0; max-width: 1000px; }
 figcaption p { font-size: .9rem; line-height: 1.4; margin: 2px 0 0; }
 .many figcaption { min-height: 4.4em; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; }
+table { border-collapse: collapse; font-size: .9rem; margin-top: 12px; }
 th, td { text-align: left; vertical-align: top; padding: 4px 16px 4px 0; border-bottom: 1px solid var(--grid); }
 th, td:first-child { white-space: nowrap; }
 code { font-size: .95em; }
