@@ -56,7 +56,7 @@ def record(row: dict[str, Any], format: Format) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, cell in row.items():
         if name == "incumbent" and cell:
-            cell = f"{epochs(cell['epochs'])}: {_in_words(cell)}"
+            cell = f"{epochs(cell['epochs'])}: {in_words(cell)}"
         if isinstance(cell, float):
             cell = f"{cell:.3g}" if abs(cell) < 1000 else f"{cell:.0f}"
         if not isinstance(cell, dict):
@@ -81,7 +81,7 @@ def best_table(
             continue
         again = f"{row['replicates_converged']}/{row['replicates']}" if row["replicates"] else "–"
         shown = (_short(row[name]) for name in ("trial", *classes, "epochs", *cost))
-        _add(table, *before, *shown, again, _numbers(row["replicate_epochs"]), _in_words(row))
+        _add(table, *before, *shown, again, _numbers(row["replicate_epochs"]), in_words(row))
     if found:
         out.print(table)
     line(f"Of {ended['trials']} trials {_ends(ended)}")
@@ -99,7 +99,7 @@ def trials_table(found: Sequence[dict[str, Any]]) -> None:
         missed = f"miss at {row['epochs']} ({why})" if row["end"] else row["reason"] or ""
         ended = row["epochs"] if row["converged"] else missed
         numbers = ("" if row[name] is None else f"{row[name]:.3g}" for name in ("accuracy", "loss", "seconds"))
-        _add(table, row["trial"], row["state"], row["classes"], ended, *numbers, _in_words(row))
+        _add(table, row["trial"], row["state"], row["classes"], ended, *numbers, in_words(row))
     out.print(table)
 
 
@@ -147,33 +147,52 @@ def conclusion(
     elif finished < state["budget"]:
         line(f"The time was up after {finished} of {state['budget']} trials; the same command goes on")
     elif not confirmed:
-        why = "no candidate held on fresh seeds" if state["converged"] else "nothing converged"
-        line(f"No winner: {why}. More trials may find one: --trials {2 * state['budget']}", style="bold")
+        line(no_winner(state), style="bold")
     if len(counts) > 1:
         _front(confirmed, counts)
     else:
         for first in winners(confirmed):
-            _winner(first, confirmed, counts)
+            _with_details(winner(first, confirmed, counts))
     if question:
-        missed = f"not learned in {epochs(question['epochs'])}"
-        numbers = f"accuracy {question['accuracy'] or 0:.3f}, loss {question['loss'] or float('nan'):.2f}"
-        on = " on these data" if "batch_size" in question["params"] else ""
-        ended = epochs(question["epochs"]) if question["converged"] else missed
-        line(f"The question's model{on}: {ended} ({numbers})", "bold")
-        line(f"  {_in_words(question)}")
-    line(_misses(state))
+        _with_details(of_question(question))
+    line(misses(state))
 
 
-def _winner(first: dict[str, Any], confirmed: Sequence[dict[str, Any]], counts: Sequence[dict[str, Any]]) -> None:
+def _with_details(said: Sequence[str]) -> None:
+    line(said[0], "bold")
+    for detail in said[1:]:
+        line(f"  {detail}")
+
+
+def no_winner(state: dict[str, Any]) -> str:
+    """Why nothing is confirmed, and what may help."""
+    why = "no candidate held on fresh seeds" if state["converged"] else "nothing converged"
+    return f"No winner: {why}. More trials may find one: --trials {2 * state['budget']}"
+
+
+def of_question(question: dict[str, Any]) -> list[str]:
+    """What became of the question's model, in words, and its configuration."""
+    missed = f"not learned in {epochs(question['epochs'])}"
+    numbers = f"accuracy {question['accuracy'] or 0:.3f}, loss {question['loss'] or float('nan'):.2f}"
+    ended = epochs(question["epochs"]) if question["converged"] else missed
+    on = " on these data" if "batch_size" in question["params"] else ""
+    return [f"The question's model{on}: {ended} ({numbers})", in_words(question)]
+
+
+def winner(first: dict[str, Any], confirmed: Sequence[dict[str, Any]], counts: Sequence[dict[str, Any]]) -> list[str]:
+    """A winner in words, its configuration, and whether more trials are likely to improve on it."""
     ties = sum(row["rank"] == first["rank"] for row in confirmed) - 1
     fresh = f"{epochs(median_low(first['replicate_epochs']))} on fresh seeds ({_numbers(first['replicate_epochs'])}"
     fresh += f"; {first['replicates_converged']}/{first['replicates']} converged)"
     tie = f"; {ties} other configuration{'s are' if ties > 1 else ' is'} as good" if ties else ""
     classes = first["classes"]
-    line(f"Winner for {classes} classes: {fresh}, {epochs(first['epochs'])} in trial {first['trial']}{tie}", "bold")
-    line(f"  {_in_words(first)}")
-    for found in counts:
-        line(f"  {outlook(*(found[name] for name in ('epochs', 'equalled', 'since', 'trials')))}")
+    said = f"Winner for {classes} classes: {fresh}, {epochs(first['epochs'])} in trial {first['trial']}{tie}"
+    hopes = [
+        outlook(*(found[name] for name in ("epochs", "equalled", "since", "trials")))
+        for found in counts
+        if found["classes"] == classes
+    ]
+    return [said, in_words(first), *hopes]
 
 
 def _front(confirmed: Sequence[dict[str, Any]], counts: Sequence[dict[str, Any]]) -> None:
@@ -188,7 +207,7 @@ def _front(confirmed: Sequence[dict[str, Any]], counts: Sequence[dict[str, Any]]
             continue
         again = f"{first['replicates_converged']}/{first['replicates']}"
         fresh = median_low(first["replicate_epochs"])
-        _add(table, found["classes"], fresh, _numbers(first["replicate_epochs"]), again, *tried, _in_words(first))
+        _add(table, found["classes"], fresh, _numbers(first["replicate_epochs"]), again, *tried, in_words(first))
     out.print(table)
     fewest = {classes: median_low(first["replicate_epochs"]) for classes, first in firsts.items()}
     best = (f"{classes} classes in {epochs(fewest[classes])}" for classes in front(fewest))
@@ -225,7 +244,8 @@ def epochs(n: int) -> str:
     return f"{n} epoch{'' if n == 1 else 's'}"
 
 
-def _misses(state: dict[str, Any]) -> str:
+def misses(state: dict[str, Any]) -> str:
+    """How many trials converged, missed and failed, and what the misses were given."""
     failed = f", {state['failed']} failed" if state["failed"] else ""
     return f"{state['done']} of {state['budget']} trials done: {_ends(state)}{failed}"
 
@@ -245,7 +265,8 @@ def _short(value: object) -> str:
     return "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _in_words(row: dict[str, Any]) -> str:
+def in_words(row: dict[str, Any]) -> str:
+    """The configuration of a record."""
     return Configuration.of(row["params"]).in_words()
 
 

@@ -39,6 +39,12 @@ class Range(BaseModel):
         found = low * (high / low) ** u if self.log else low + (high - low) * u
         return self.nearest(found)
 
+    def fraction(self, value: float) -> float:
+        """Where in the range a value is, from 0 to 1."""
+        if self.log:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
     def nearest(self, value: float) -> int | float:
         """The value of the range that is nearest."""
         kept = min(max(value, self.low), self.high)

@@ -155,7 +155,7 @@ class StudySpec(BaseModel):
         )
         for name in mine | theirs:  # another module has other parameters
             if mine.get(name) != theirs.get(name):
-                return f"`{name}` {_in_words(mine.get(name))}, not {_in_words(theirs.get(name))}"
+                return f"`{name}` {in_words(mine.get(name))}, not {in_words(theirs.get(name))}"
         return None
 
     def check(self, configuration: Configuration) -> None:
@@ -226,7 +226,8 @@ def _check_dimension(name: str, dimension: Range | Choices) -> None:
         raise SpecError(str(error)) from None
 
 
-def _in_words(value: Any) -> str:
+def in_words(value: Any) -> str:
+    """A field of a spec, or a dimension as its option is typed."""
     if isinstance(value, Choices):
         return ",".join(map(str, value.values))
     return f"{value.low:g}:{value.high:g}" if isinstance(value, Range) else "none" if value is None else str(value)

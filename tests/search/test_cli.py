@@ -195,6 +195,8 @@ def test_another_spec_is_refused_and_names_the_field(fewest: Fewest, store: Path
         (["trials", "--limit", "0"], "--limit"),
         (["stop"], "there is no fewest.db"),
         (["worker"], "there is no fewest.db"),
+        (["report"], "there is no fewest.db"),
+        (["report", "--out", "none/r.html"], "cannot write none/r.html"),
         (["find"], "find"),
     ],
 )
@@ -311,7 +313,7 @@ def test_plain_sqlite_readers_are_not_locked_out(store: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "of", [[], ["launch"], ["worker"], ["train"], ["status"], ["best"], ["trials"], ["confirm"], ["stop"]]
+    "of", [[], ["launch"], ["worker"], ["train"], ["status"], ["best"], ["trials"], ["confirm"], ["report"], ["stop"]]
 )
 def test_help_teaches(of: list[str], fewest: Fewest) -> None:
     """Every command explains itself; those with options worth it give examples."""

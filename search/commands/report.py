@@ -1,0 +1,103 @@
+"""The command that draws what was found."""
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from search import output
+from search.commands.common import STORAGE, STUDY, Storage, StudyName
+from search.launch import EngineError
+from search.spec import SpecError
+from storage import studies
+from storage.engine import StorageError
+from storage.store import Store
+
+if TYPE_CHECKING:
+    from search.figures import Exhibit
+
+app = typer.Typer()
+
+
+@app.command(epilog="Examples: `fewest report` · `fewest report --out counts.html --study counts --png figures`")
+def report(
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The page: one HTML file that needs nothing else.")] = Path(
+        "report.html"
+    ),
+    png: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Also write each figure there as a PNG: needs `fewest[png]` and a Chrome."),
+    ] = None,
+    storage: Storage = STORAGE,
+    study: StudyName = STUDY,
+) -> None:
+    """What a study found, to look at: learning curves, epochs against each parameter, and what decides, in one file.
+
+    The figures also go to the study's page in optuna-dashboard, in place of those of an earlier report. A study that
+    still runs can be reported on; its workers are not held up.
+    """
+    _check_out(out)
+    if png:
+        _check_png(png)
+    store = Store.open(storage)
+    record = store.read(studies.find, study)
+
+    from search import report
+    from search.findings import gathered
+    from search.pictures import show_in_dashboard
+
+    with output.err.status("drawing"):
+        this = store.read(gathered, record)
+        parts = report.sections(this)
+        written = _write(out, report.html(this, parts))
+        exhibits = [each for part in parts for each in part.exhibits]
+        output.line(f"{out}: {len(exhibits)} figures, {written / 1e6:.1f} MB")
+        if png:
+            _pictures(exhibits, png)
+        try:
+            show_in_dashboard(store, study, exhibits)
+        except StorageError as error:  # a store that one may only read is enough for the page
+            output.notice(f"not shown in optuna-dashboard: {error}")
+
+
+def _check_out(out: Path) -> None:
+    """SpecError unless the file can be made or replaced."""
+    taken = out.exists() and not out.is_file()
+    if taken or not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
+        raise SpecError(f"cannot write {out}; `--out` names a file in a directory that you may write to")
+
+
+def _check_png(png: Path) -> None:
+    """SpecError unless pictures can be made, and put there."""
+    if importlib.util.find_spec("kaleido") is None:
+        raise SpecError("`--png` needs kaleido and a Chrome or Chromium; pip install 'fewest[png]'")
+    try:
+        png.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SpecError(f"cannot make {png}: {error.strerror}; `--png` names a directory") from None
+    if not os.access(png, os.W_OK):
+        raise SpecError(f"cannot write to {png}; `--png` names a directory that you may write to")
+
+
+def _write(out: Path, text: str) -> int:
+    """Write a file whole or not at all; its size in bytes."""
+    part = out.with_name(out.name + ".part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(out)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OSError(f"cannot write {out}: {error.strerror}") from error
+    return out.stat().st_size
+
+
+def _pictures(exhibits: "list[Exhibit]", png: Path) -> None:
+    from search.pictures import write
+
+    try:
+        write(exhibits, png)
+    except RuntimeError as error:
+        raise EngineError(f"`--png`: {error}; install Chromium or Chrome, or run plotly_get_chrome") from None
+    output.line(f"{png}: the same as PNG")

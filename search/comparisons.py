@@ -1,0 +1,127 @@
+"""Exhibits that set models beside each other: their learning curves, and the rungs of the ladder."""
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import median_low
+from typing import TYPE_CHECKING, Any
+
+from search.figures import DASHES, FAINT, HIT, MISS, SERIES, Exhibit, at, blank, epoch_axis, log_axis
+from search.output import epochs
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure  # type: ignore[import-untyped]
+
+POINTS = 150  # of one curve: a page a thousand wide shows no more
+SEEDS = 5  # curves of one configuration
+
+
+def learning_curves(models: Mapping[str, Sequence[dict[str, Any]]], target: float) -> Exhibit:
+    """Accuracy and loss by epoch, of each model's runs: records of `query.recorded`, by what the model is called."""
+    figure = blank(470, margin={"l": 62, "r": 14, "t": 40, "b": 46})
+    for place, (label, runs) in enumerate(models.items()):
+        stroke = {"color": SERIES[place], "dash": DASHES[place], "width": 2}
+        for nth, run in enumerate(runs[:SEEDS]):
+            _curve(figure, run, stroke, name=_named(label, runs), legendgroup=label, showlegend=nth == 0)
+    losses = [loss for line in figure.data[1::2] for loss in line.y if loss]
+    last = max((run["curve"].epochs[-1] for runs in models.values() for run in runs), default=0)
+    figure.add_hline(
+        y=target, line={"color": FAINT, "width": 1}, annotation_text=f"target {target:g}",
+        annotation_position="bottom right", annotation_font_color=FAINT,
+    )  # fmt: skip
+    figure.update_layout(
+        xaxis=epoch_axis([0, last]) | {"anchor": "y2"},
+        yaxis={"domain": [0.54, 1], "range": [-0.03, 1.06], "title": {"text": "accuracy", "standoff": 6}},
+        yaxis2=log_axis(min(losses, default=1) / 1.5, max(losses, default=1) * 1.5)
+        | {"domain": [0, 0.47], "title": {"text": "loss", "standoff": 6}},
+    )  # fmt: skip
+    said = "; ".join(_came_to(label, runs) for label, runs in models.items()) or "Nothing to compare yet"
+    return Exhibit("curves", "Learning curves", f"{said}.", figure)
+
+
+def _curve(figure: "Figure", run: dict[str, Any], stroke: dict[str, Any], **legend: Any) -> None:
+    """One run's accuracy and below it its loss, each with a mark at its end: a dot if it converged, else a cross."""
+    curve, symbol = run["curve"], (HIT if run["converged"] else MISS)["symbol"]
+    kept = thinned(curve.epochs)
+    along, end = [curve.epochs[i] for i in kept], [0] * (len(kept) - 1)
+    for axis, of in (("y", curve.accuracy), ("y2", curve.loss)):
+        figure.add_scatter(
+            x=[at(epoch) for epoch in along], y=[_shown(of[i], axis == "y2") for i in kept], yaxis=axis,
+            mode="lines+markers", line=stroke, opacity=0.8, customdata=along,
+            marker={"symbol": symbol, "color": stroke["color"], "size": [*end, 9], "line": {"width": [*end, 2]}},
+            hovertemplate=f"{legend['legendgroup']}: %{{y:.3g}} after %{{customdata}}<extra></extra>",
+            **legend | {"showlegend": legend["showlegend"] and axis == "y"},
+        )  # fmt: skip
+
+
+def thinned(along: Sequence[int]) -> list[int]:
+    """Which evaluations are drawn: all early ones, then as many as a logarithmic axis shows, the last always."""
+    n = len(along)
+    if n <= POINTS:
+        return list(range(n))
+    return sorted({round(n ** (i / (POINTS - 1))) - 1 for i in range(POINTS)})
+
+
+def _shown(value: float, logarithmic: bool) -> float | None:
+    return float(f"{value:.4g}") if math.isfinite(value) and (value > 0 or not logarithmic) else None
+
+
+def _named(label: str, runs: Sequence[dict[str, Any]]) -> str:
+    return f"{label} ({len(runs[:SEEDS])} seeds)" if len(runs) > 1 else label
+
+
+def _came_to(label: str, runs: Sequence[dict[str, Any]]) -> str:
+    """What a model's runs came to, and what those that missed were given."""
+    hits = sorted(run["epochs"] for run in runs if run["converged"])
+    if len(runs) == 1 and not hits:
+        return f"{label}: accuracy {runs[0]['accuracy'] or 0:.3f} in the {epochs(runs[0]['epochs'])} it was given"
+    if not hits:
+        return f"{label}: none of {len(runs)} runs converged in the {epochs(max(run['epochs'] for run in runs))} given"
+    of = f" on {len(hits)} of {len(runs)} seeds" if len(runs) > 1 else ""
+    return f"{label}: {epochs(median_low(hits))}{of}"
+
+
+def ladder(rungs: Sequence[dict[str, Any]]) -> list[Exhibit]:
+    """Epochs of each rung's runs, one exhibit for each class count: records of `search.ladder.climbed`."""
+    counts = sorted({rung["classes"] for rung in rungs})
+    return [_climbed([rung for rung in rungs if rung["classes"] == classes], classes) for classes in counts]
+
+
+def _climbed(rungs: Sequence[dict[str, Any]], classes: int) -> Exhibit:
+    """A row for each rung: a dot for each run that converged, a cross at the cap for those that did not."""
+    figure = blank(110 + 26 * len(rungs), margin={"l": 44, "r": 20, "t": 40, "b": 46})
+    for label, mark, points in (
+        ("converged", HIT | {"size": 9}, _hits(rungs)),
+        ("missed", MISS | {"size": 9}, _over(rungs)),
+    ):
+        figure.add_scatter(
+            x=[at(epoch) for _, epoch, _ in points], y=[place for place, _, _ in points], mode="markers",
+            name=label, marker=mark, customdata=[(about, epoch) for _, epoch, about in points],
+            hovertemplate=f"%{{customdata[0]}}<br>{label}, %{{customdata[1]}} epochs<extra></extra>",
+        )  # fmt: skip
+    shown = [epoch for _, epoch, _ in (*_hits(rungs), *_over(rungs))]
+    names = [str(rung["rung"]) for rung in rungs]
+    figure.update_layout(
+        xaxis=epoch_axis(shown),
+        yaxis={"tickvals": list(range(len(names))), "ticktext": names, "range": [len(names) - 0.5, -0.5],
+               "title": {"text": "rung", "standoff": 4}},
+    )  # fmt: skip
+    learned = [rung for rung in rungs if rung["epochs"]]
+    said = f"{len(learned)} of {len(rungs)} rungs converged on some seed"
+    if learned:
+        best = min(learned, key=lambda rung: (median_low(sorted(rung["epochs"])), -len(rung["epochs"])))
+        said += f"; the fewest, {epochs(median_low(sorted(best['epochs'])))}: {best['about']}"
+    return Exhibit(f"ladder-{classes}", f"The ladder, {classes} classes", f"{said}.", figure)
+
+
+def _hits(rungs: Sequence[dict[str, Any]]) -> list[tuple[int, int, str]]:
+    """Row, epochs and words of each run that converged."""
+    return [(place, epoch, rung["about"]) for place, rung in enumerate(rungs) for epoch in rung["epochs"]]
+
+
+def _over(rungs: Sequence[dict[str, Any]]) -> list[tuple[int, int, str]]:
+    """Row, cap and words of each rung that some run missed."""
+    return [
+        (place, rung["cap"], f"{rung['seeds'] - rung['converged']} of {rung['seeds']}: {rung['about']}")
+        for place, rung in enumerate(rungs)
+        if rung["converged"] < rung["seeds"]
+    ]

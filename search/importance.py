@@ -1,0 +1,66 @@
+"""What decides whether a trial converges, and apart from that, what decides how fast.
+
+Both are one number per parameter, the share of variance that knowing this parameter alone explains: of hit (1) or miss
+(0) over all trials, and of the rank of epochs among the hits. Trials are grouped by the parameter's value, numbers by
+GROUPS equally filled ranges; with n trials in k groups and η² the variance between groups over the whole variance,
+
+    ε² = 1 − (1 − η²) · (n − 1) / (n − k)        (Kelley 1935; on ranks, what Kruskal & Wallis 1952 test)
+
+which is 0 on average where the parameter decides nothing, and 1 where it decides all. Negative ones are shown as 0.
+
+What it does not see: parameters that matter only together; and a sampler looks where it has found something, so that
+parameters chosen together share what one of them does, and what is settled early hardly varies any more. A miss counts
+as a miss whatever it was given. Of trials in which a conditional parameter is absent its number says nothing.
+
+Optuna's PED-ANOVA needs no more dependencies, but it compares the best with the rest by a single value: it gives one
+answer where there are two questions, and no zero for what decides nothing.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+GROUPS = 6  # of a number's values
+LEAST = 10  # trials for an answer
+
+
+def whether(rows: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    """The share of hit or miss that a parameter explains; None with too few trials, or all of one kind."""
+    return _explained(rows, name, [float(row["converged"]) for row in rows])
+
+
+def how_fast(rows: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    """The share of the rank of epochs among the hits that a parameter explains; None with too few, or all equal."""
+    hits = [row for row in rows if row["converged"]]
+    return _explained(hits, name, midranks([row["epochs"] for row in hits]))
+
+
+def midranks(values: Sequence[float]) -> list[float]:
+    """The rank of each, equal ones sharing the mean of theirs."""
+    ordered = sorted(values)
+    return [(bisect_left(ordered, value) + bisect_right(ordered, value) - 1) / 2 for value in values]
+
+
+def groups(values: Sequence[Any], most: int = GROUPS) -> list[Any]:
+    """The group of each value: itself if there are few different ones or they are words, else a range of its rank."""
+    if len(set(values)) <= most or isinstance(values[0], str):
+        return list(values)
+    ordered = sorted(values)
+    return [bisect_left(ordered, value) * most // len(ordered) for value in values]
+
+
+def _explained(rows: Sequence[Mapping[str, Any]], name: str, worth: Sequence[float]) -> float | None:
+    """ε² of `worth` between the groups of a parameter."""
+    present = [(row["params"][name], value) for row, value in zip(rows, worth, strict=True) if name in row["params"]]
+    if len(present) < LEAST:
+        return None
+    members: dict[Any, list[float]] = {}
+    for group, (_, value) in zip(groups([given for given, _ in present]), present, strict=True):
+        members.setdefault(group, []).append(value)
+    n, k, middle = len(present), len(members), fmean(value for _, value in present)
+    whole = sum((value - middle) ** 2 for _, value in present)
+    within = sum((value - centre) ** 2 for group in members.values() for centre in (fmean(group),) for value in group)
+    if not whole or k == 1 or n == k:
+        return None
+    return max(0.0, 1 - within / whole * (n - 1) / (n - k))
