@@ -12,8 +12,7 @@ What it does not see: parameters that matter only together; and a sampler looks 
 parameters chosen together share what one of them does, and what is settled early hardly varies any more. A miss counts
 as a miss whatever it was given. Of trials in which a conditional parameter is absent its number says nothing.
 
-Optuna's PED-ANOVA needs no more dependencies, but it compares the best with the rest by a single value: it gives one
-answer where there are two questions, and no zero for what decides nothing.
+Optuna's PED-ANOVA compares the best trials with the rest by a single value: one answer where there are two questions.
 """
 
 from bisect import bisect_left, bisect_right

@@ -95,22 +95,14 @@ def where(texts: Iterable[str]) -> dict[str, Range | Choices]:
     found: dict[str, Range | Choices] = {}
     for text in texts:
         name, equals, given = text.partition("=")
-        low, colon, high = map(_number, given.partition(":"))
+        low, colon, high = map(_own_value, given.partition(":"))
         if not equals or not given:
             raise SpecError(f"`--where {text}` must read --where NAME=VALUE, NAME=A,B or NAME=LOW:HIGH")
         if colon and not isinstance(low, str) and not isinstance(high, str):
             found[name] = Range(low=low, high=high, log=False, whole=False)
         else:
-            found[name] = Choices(values=tuple(map(_number, given.split(","))))
+            found[name] = Choices(values=tuple(map(_own_value, map(str.strip, given.split(",")))))
     return found
-
-
-def _number(text: str) -> int | float | str:
-    """The number that a text reads as, else the text."""
-    for kind in (int, float):
-        with suppress(ValueError):
-            return kind(text)
-    return text.strip()
 
 
 def configuration(

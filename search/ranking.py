@@ -4,6 +4,7 @@ At the study's own target every question is one query by an index, plus one for 
 another target or hold all curves are read and judged anew (search.rescore); what is found is ranked in the same way.
 """
 
+import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -278,9 +279,8 @@ def _tally(
         return [{**row._mapping, "open": 0}]
     value = _value(connection, spec, per).label("value")
     rows = connection.execute(select(value, *counts).where(done).group_by(value)).all()
-    whole = isinstance(dimension := spec.space[per], Range) and dimension.whole
     return [
-        {per: int(row.value) if whole and row.value is not None else row.value}
+        {per: _read(spec.space[per], row.value)}
         | {name: count for name, count in row._mapping.items() if name != "value"}
         | {"open": 0}
         for row in rows
@@ -305,24 +305,35 @@ def _lies(dimension: Dimension, value: Any) -> bool:
 
 
 def _where(connection: Connection, wanted: Wanted, spec: StudySpec) -> list[ColumnElement[bool]]:
-    return [
-        _value(connection, spec, name).in_(dimension.values)
-        if isinstance(dimension, Choices)
-        else _value(connection, spec, name).between(dimension.low, dimension.high)
-        for name, dimension in wanted.where.items()
-    ]
+    found: list[ColumnElement[bool]] = []
+    for name, asked in wanted.where.items():
+        value, there = _value(connection, spec, name), spec.space[name]
+        if isinstance(asked, Range):
+            found.append(sa.cast(value, sa.Double).between(asked.low, asked.high))
+        elif isinstance(there, Range) or name == "classes":
+            found.append(value.in_(asked.values))
+        else:
+            found.append(value.in_([json.dumps(each) for each in there.values if each in asked.values]))
+    return found
 
 
 def _value(connection: Connection, spec: StudySpec, name: str) -> ColumnElement[Any]:
-    """A parameter's value in a row of `fewest_runs`, null where the configuration lacks it."""
+    """A parameter in a row of `fewest_runs`: a number, or of choices its JSON text; null where it is absent."""
     if name == "classes":
         return runs.c.classes
-    dimension = spec.space[name]
-    number = isinstance(dimension, Range) or not any(isinstance(value, str) for value in dimension.values)
-    json_type = sa.cast if connection.dialect.name == "postgresql" else sa.type_coerce  # SQLite's JSON is text
-    element: Any = json_type(runs.c.params, sa.JSON())[name]
-    value: ColumnElement[Any] = element.as_float() if number else element.as_string()
-    return value
+    if connection.dialect.name == "postgresql":
+        text: ColumnElement[Any] = sa.cast(sa.cast(runs.c.params, sa.JSON).op("->")(name), sa.Text)
+    else:
+        text = runs.c.params.op("->")(f'$."{name}"')
+    return sa.cast(text, sa.Double) if isinstance(spec.space[name], Range) else text
+
+
+def _read(dimension: Dimension, found: Any) -> Any:
+    """What `_value` has found, as in the parameters."""
+    if isinstance(found, str):
+        return json.loads(found)
+    whole = isinstance(dimension, Range) and dimension.whole
+    return int(found) if whole and found is not None else found
 
 
 def _weights(connection: Connection, spec: StudySpec) -> ColumnElement[Any]:

@@ -40,27 +40,19 @@ class Net(nn.Module):
         return self.last(self.dropout(self.norm(self.conv(x.unsqueeze(1))).sin().flatten(1)))
 """
 SEARCHED = ["--classes", "4", "--inputs", "8", "--target", "0.9", "--hold", "1", "--max-epochs", "20", "--seed", "1"]
-SEARCHED += [
-    "--range",
-    "dropout=0.01:0.3",
-    "--choices",
-    "kernel=3,5,99",
-    "--range",
-    "width=8:32",
-    "--range",
-    "lr=1e-3:1",
-]
-SEARCHED += ["--choices", "norm=true,false", "--fix", "scaling=fixed", "--range", "gain=1:100"]
+SEARCHED += ["--range", "dropout=0.01:0.3", "--choices", "kernel=3,5,99", "--range", "width=8:32"]
+SEARCHED += ["--choices", "optimizer=adamw,rmsprop", "--range", "lr=0.01:0.1", "--range", "first_lr_ratio=1e-5:0.01"]
+SEARCHED += ["--choices", "norm=true,false", "--fix", "scaling=fixed", "--range", "gain=200:1000"]
 OWN = "tests.own:"
 
 
 @pytest.fixture(scope="module")
 def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a module, and a study of 12 trials of it by two workers."""
+    """A directory with a module, and a study of 24 trials of it by two workers."""
     directory = tmp_path_factory.mktemp("mine")
     (directory / "own_net.py").write_text(MINE)
     (directory / "random.py").write_text("raise SystemExit('my own file ran')")
-    shared = ["--trials", "12", "--workers", "2", "--format", "json"]
+    shared = ["--trials", "24", "--workers", "2", "--format", "json"]
     done = command(directory, "launch", "--objective", "own_net:Net", *SEARCHED, *shared)
     assert done.returncode == 0, done.stderr
     (directory / "answer.json").write_text(done.stdout)
@@ -77,7 +69,7 @@ def listed(directory: Path) -> list[dict[str, Any]]:
 def test_a_study_of_an_own_module_finds_a_winner(mine: Path) -> None:
     """Over its own parameters too, shown with them everywhere, and with no model of the question beside it."""
     answer = json.loads((mine / "answer.json").read_text())
-    assert answer["status"]["done"] == 12 and answer["winner"]["confirmed"] and answer["question"] is None
+    assert answer["status"]["done"] == 24 and answer["winner"]["confirmed"] and answer["question"] is None
     params = answer["winner"]["params"]
     assert params["objective"] == "own_net:Net" and params["kernel"] in (3, 5) and isinstance(params["norm"], bool)
     assert not {"activation", "hidden_layers", "width_2", "bias_init"} & params.keys()
