@@ -83,9 +83,9 @@ class Solo:
         while epochs > 0 and progress.end is None:
             burst = [self._run.step() for _ in range(min(at_once, epochs))]
             epochs -= len(burst)
-            for accuracy, loss in torch.stack(burst).tolist():  # the one wait for the device
+            for told_apart, loss in torch.stack(burst).tolist():  # the one wait for the device
                 if progress.end is None:
-                    progress.observe(accuracy, loss)
+                    progress.observe(told_apart / self._run.samples, loss)
 
 
 class _Run:
@@ -100,7 +100,12 @@ class _Run:
         self.network = Network(trial.configuration, initial(trial, batches))
         self._optimizer = Optimizer(trial.configuration, [list(layer.parameters()) for layer in self.network.layers])
 
-    def step(self) -> Tensor:  # (2,): accuracy, loss
+    @property
+    def samples(self) -> int:
+        """That an evaluation is made on."""
+        return len(self._evaluated.labels)
+
+    def step(self) -> Tensor:  # (2,): how many samples are told apart, loss
         """Learn the minibatches that came with the last evaluation, then evaluate."""
         for batch in self._minibatches:
             loss = self._loss if batch is self._evaluated else self._forward(batch)[1]
@@ -113,8 +118,8 @@ class _Run:
         with torch.set_grad_enabled(self._evaluated is self._minibatches[0]):  # a wave batch is learned next
             logits, self._loss = self._forward(self._evaluated)
         logits = logits.detach()
-        accuracy = right(logits, logits.gather(1, self._evaluated.labels.unsqueeze(1))).to(logits.dtype).mean()
-        return torch.stack([accuracy, self._loss.detach()])
+        told_apart = right(logits, logits.gather(1, self._evaluated.labels.unsqueeze(1))).sum()
+        return torch.stack([told_apart.to(logits.dtype), self._loss.detach()])
 
     def _forward(self, batch: Batch) -> tuple[Tensor, Tensor]:  # (n, classes), ()
         logits = self.network(batch.x * self._trial.configuration.gain)

@@ -12,6 +12,7 @@ from objectives.configuration import ACTIVATIONS, BIAS_INITS, OPTIMIZERS, SCALIN
 from objectives.convergence import End, Outcome, Trial
 from objectives.network import glorot_uniform
 from objectives.solo import Solo
+from objectives.trial_array import TrialArray
 from objectives.waves import Waves
 
 WAVES = Waves(inputs=20)
@@ -111,6 +112,26 @@ def test_the_outcome_does_not_depend_on_when_it_is_read(burst: int, blind: bool)
     outcome = trained(GOOD, 20, Waves(), burst=burst, blind=blind)
     same = trained(GOOD, 20, Waves())
     assert (outcome.epochs, outcome.curve, outcome.loss) == (same.epochs, same.curve, same.loss)
+
+
+def test_an_accuracy_that_is_just_the_target_reaches_it() -> None:
+    """19 of 20 are 0.95, though the nearest number of 32 bits is below, as in the trial array."""
+    learns = {
+        "classes": 20,
+        "width": 60,
+        "activation": "sine",
+        "optimizer": "adam",
+        "lr": 0.003,
+        "first_lr_ratio": 1e-4,
+    }
+    configuration = Configuration.of(BASE | learns | {"scaling": "fixed", "gain": 200.0, "bias_init": "spread"})
+    seen = trained(configuration, 60).curve.accuracy
+    first = next(i for i, accuracy in enumerate(seen) if round(accuracy * 20) == 19)
+    for trainer in (Solo, TrialArray):
+        alone = trainer(Batches(WAVES), target=0.95, hold=1)
+        alone.admit(Trial(1, configuration, seed=5, data_seed=6, cap=60))
+        ((_, outcome),) = alone.advance(100)
+        assert outcome.converged and outcome.epochs == first
 
 
 def test_divergence_is_a_miss() -> None:
