@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from objectives.configuration import Configuration
-from objectives.convergence import Curve, End, Progress, Trial
+from objectives.convergence import Curve, End, Progress
 from objectives.devices import devices
 from objectives.samples import Samples
 from objectives.trainer import Trainer, TrainerKind
 from search.spec import SpecError, StudySpec
-from search.trainers import alone, software, trainer
+from search.trainers import alone, as_recorded, software, trainer
 
 #: Of the software, what may change how numbers are rounded, or which are computed.
 DECIDES = ("hardware", "torch", "numpy", "numba", "fewest", "commit")
@@ -40,7 +39,7 @@ class Replay:
         was = recorded["software"] or {}
         kind = TrainerKind(was.get("trainer", TrainerKind.AUTO))
         now = software(kind, device)
-        outcome = alone(self._trainer(kind, device), _trial(recorded), show)
+        outcome = alone(self._trainer(kind, device), as_recorded(recorded), show)
         same, difference = compared(recorded["curve"], outcome.curve)
         return {
             "trial": recorded["trial"],
@@ -85,12 +84,6 @@ def compared(recorded: Curve, replayed: Curve) -> tuple[bool, float]:
     with np.errstate(invalid="ignore"):  # of two infinite losses
         differences = np.abs(mine[:, at].astype(float) - theirs[:, there])
     return same, float(differences[np.isfinite(differences)].max(initial=0.0))
-
-
-def _trial(recorded: dict[str, Any]) -> Trial:
-    configuration = Configuration.of(recorded["params"])
-    names = ("seed", "data_seed", "cap", "stream_offset")
-    return Trial(recorded["trial"], configuration, **{name: recorded[name] for name in names})
 
 
 def _changed(was: dict[str, Any], now: dict[str, Any], name: str) -> bool:

@@ -2,7 +2,7 @@
 
 import platform
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from objectives.batches import Batches
+from objectives.configuration import Configuration
 from objectives.convergence import Outcome, Progress, Trial
 from objectives.samples import Samples
 from objectives.solo import Solo
@@ -37,6 +38,13 @@ def batches(spec: StudySpec, samples: Samples | None, device: str) -> Batches:
     """What a study's trials learn and are evaluated on."""
     torch.set_num_threads(1)  # several in each of several workers make all slower, and another number rounds otherwise
     return Batches(samples or Waves(spec.inputs, spec.sigma), device)
+
+
+def as_recorded(recorded: Mapping[str, Any]) -> Trial:
+    """The trial that `query.trial` gives, to be trained again with the cap that it had in the end."""
+    names = ("seed", "data_seed", "cap", "stream_offset")
+    configuration = Configuration.of(recorded["params"])
+    return Trial(recorded["trial"], configuration, **{name: recorded[name] for name in names})
 
 
 def alone(trainer: Trainer, trial: Trial, show: Callable[[Progress], None], at_once: int = BURST) -> Outcome:
