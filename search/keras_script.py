@@ -18,7 +18,7 @@ OPTIMIZERS = {
     "sgd": ("SGD", ""),
     "momentum": ("SGD", "momentum=0.9"),
     "nesterov": ("SGD", "momentum=0.9, nesterov=True"),
-    "rmsprop": ("RMSprop", ""),
+    "rmsprop": ("RMSprop", "epsilon=1e-14"),  # it is added below the root, where 1e-7 would be a great deal
     "adagrad": ("Adagrad", ""),
     "adadelta": ("Adadelta", ""),
     "adam": ("Adam", ""),

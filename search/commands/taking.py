@@ -129,7 +129,8 @@ def _converged(store: Store, record: StudyRecord, number: int | None, classes: i
     if number is None:
         best = store.read(query.best, record, classes, top=1)
         if not best:
-            raise EngineError(f"nothing has converged in study {record.name!r} yet, so there is nothing to export")
+            said = f"nothing has converged in study {record.name!r} yet{f' for {classes} classes' if classes else ''}"
+            raise EngineError(f"{said}, so there is nothing to export")
         number = best[0]["trial"]
     recorded = store.read(query.trial, record, number)
     if not recorded["converged"]:
