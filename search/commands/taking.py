@@ -1,15 +1,15 @@
 """Commands that take a result at its word: train it again, or write it down as a script."""
 
-import json
 import random
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from objectives.convergence import Progress
 from search import files, output, query
 from search.commands.common import MOST, STORAGE, STUDY, Output, Storage, StudyName, available
 from search.launch import EngineError
@@ -50,23 +50,22 @@ def replay(
     place = available(device)[0] if device else None
     store = Store.open(storage)
     record = store.read(studies.find, study)
-    found = [store.read(query.trial, record, number) for number in which or _sample(store, record, sample)]
+    spec = parsed(record.spec)
+    found = [store.read(query.trial, record, number) for number in which or _sample(store, record, spec.seed, sample)]
 
     from search.data import stored
     from search.replay import Replay, check
 
     for recorded in found:
         check(recorded)
-    spec, rows = parsed(record.spec), list[dict[str, Any]]()
-    again = Replay(spec, stored(spec, store), place)
+    again, rows = Replay(spec, stored(spec, store), place), list[dict[str, Any]]()
     with output.err.status("training") as shown:
+
+        def show(progress: Progress) -> None:
+            shown.update(f"trial {progress.trial.key}, {len(rows) + 1} of {len(found)}: epoch {progress.epoch}")
+
         for recorded in found:
-            said = f"trial {recorded['trial']}, {len(rows) + 1} of {len(found)}"
-            row = again(
-                recorded,
-                lambda progress, said=said: shown.update(f"{said}: epoch {progress.epoch}"),  # type: ignore[misc]
-            )
-            rows.append(row)
+            rows.append(again(recorded, show))
     _say_what_changed(rows)
     output.replayed(rows, format)
     if not all(row["same_epochs"] and row["same_curve"] for row in rows):
@@ -109,7 +108,7 @@ def export(
     from search.export import data_beside, export
 
     beside = data_beside(out, as_) if out and spec.data else None
-    _check_files({"--out": out, "--out ": beside, "--weights": weights})
+    _check_files([("--out", out), ("--out", beside), ("--weights", weights)])
     samples = stored(spec, store)
     with output.err.status("running the script"):
         found = export(study, spec, samples, recorded, as_, weights is not None, output.notice)
@@ -139,9 +138,9 @@ def _converged(store: Store, record: StudyRecord, number: int | None, classes: i
     return recorded
 
 
-def _check_files(named: Mapping[str, Path | None]) -> None:
+def _check_files(named: Sequence[tuple[str, Path | None]]) -> None:
     """SpecError unless each can be written, and no two are one."""
-    there = [(option.strip(), path) for option, path in named.items() if path]
+    there = [(option, path) for option, path in named if path]
     for option, path in there:
         files.check(path, option)
     if len({path.absolute() for _, path in there}) < len(there):
@@ -160,12 +159,12 @@ def _train_weights(spec: StudySpec, samples: "Samples | None", recorded: dict[st
     output.notice(f"{save}: {came}, {'as' if came == known else f'and {known}'} recorded")
 
 
-def _sample(store: Store, record: StudyRecord, n: int) -> list[int]:
+def _sample(store: Store, record: StudyRecord, seed: int, n: int) -> list[int]:
     """Numbers of trials that have an outcome, the same for the same study and `n`."""
     numbers = store.read(query.finished, record)
     if not numbers:
         raise EngineError(f"no trial of study {record.name!r} has an outcome yet, so there is none to train again")
-    return sorted(random.Random(json.loads(record.spec)["seed"]).sample(numbers, min(n, len(numbers))))
+    return sorted(random.Random(seed).sample(numbers, min(n, len(numbers))))
 
 
 def _say_what_changed(rows: Sequence[dict[str, Any]]) -> None:

@@ -22,7 +22,7 @@ from objectives.optimizers import Optimizer
 from objectives.samples import Samples
 from objectives.solo import Solo
 from objectives.waves import Waves
-from search import keras_script, torch_script
+from search import keras_script, options, torch_script
 from search.export import SEEDS, _settled, export
 from search.launch import EngineError
 from search.script import Framework, Recipe, docstring, quoted
@@ -241,11 +241,15 @@ def test_the_winner_is_taken_home(launched: Path, tmp_path: Path) -> None:
     assert run(tmp_path / "winner.py", "--load", "winner.pt") == ["8 of 8 samples of a fresh batch are told right"]
 
 
-def test_the_winner_is_taken_home_to_keras(launched: Path) -> None:
-    """On standard output, with nothing else there; it was run and converged as recorded."""
-    done = command(launched, "export", "--as", "keras")
-    assert done.returncode == 0 and "as recorded (keras " in done.stderr, done.stderr
-    assert "import keras" in done.stdout and f"{done.stderr.strip()}.\n" in ast.get_docstring(ast.parse(done.stdout))
+def test_a_keras_script_converges_as_recorded() -> None:
+    """It was run, and says so."""
+    spec = StudySpec.of(options.class_counts("8"), inputs=16)
+    good = {"width": 64, "activation": "sine", "optimizer": "adamw", "lr": 0.1, "first_lr_ratio": 1e-4}
+    params = BASE | good | {"gain": 200.0, "bias_init": "spread"}
+    recorded = {"params": params, "epochs": 1, "trial": 1, "converged": True}
+    found = export("s", spec, None, recorded, Framework.KERAS, False, print)
+    said = ast.get_docstring(ast.parse(found.text))
+    assert "1 epoch, as recorded (keras " in found.said and said is not None and f"\n{found.said}.\n" in said
 
 
 def test_own_data_go_beside_the_script(tmp_path: Path) -> None:
