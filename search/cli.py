@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from search import output
-from search.commands import asking, ladder, report, searching, training
+from search.commands import asking, ladder, report, searching, taking, training
 from search.commands.common import fail
 from search.launch import EngineError
 from search.spec import SpecError
@@ -28,9 +28,10 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="Which configuration makes this network converge in the fewest epochs?\n\n"
     "`fewest launch` searches for it and confirms it; `fewest best` and `fewest trials` ask what was found; "
-    "`fewest train` trains one configuration.",
+    "`fewest train` trains one configuration, `fewest replay` a recorded trial again; `fewest export` makes a script "
+    "of the winner.",
 )
-for part in (searching, asking, report, ladder, training):
+for part in (searching, asking, report, ladder, training, taking):
     app.add_typer(part.app)
 
 

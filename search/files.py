@@ -1,6 +1,7 @@
-"""Files that a person names, which may be anything: opened if they are files and fit into memory, shown in one line."""
+"""Files that a person names, which may be anything: read if they are and fit into memory, written whole or not."""
 
 import difflib
+import os
 import stat
 from collections.abc import Collection
 from contextlib import suppress
@@ -59,3 +60,21 @@ def _beside(path: Path) -> list[str]:
 
 def _gib(size: int) -> str:
     return f"{size / (1 << 30):.3g} GiB"
+
+
+def check(path: Path, option: str) -> None:
+    """SpecError, before any work is done for it, if no file can be written there."""
+    taken = path.exists() and not path.is_file()  # a directory, a device
+    if taken or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise SpecError(f"cannot write {path}; `{option}` names a file in a directory that you may write to")
+
+
+def write(path: Path, content: bytes) -> None:
+    """Replace a file, or leave it as it is; OSError says in one line why."""
+    part = path.with_name(path.name + ".part")  # so that a full disk leaves no half of a file
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OSError(f"cannot write {path}: {error.strerror or error}") from error

@@ -118,6 +118,21 @@ def ladder_table(found: Sequence[dict[str, Any]], claims: Sequence[tuple[int, st
                 line(f"  {claim} – {verdict}")
 
 
+def replayed(rows: Sequence[dict[str, Any]], format: Format) -> None:
+    """The answer of `fewest replay`, and how many came out as recorded: for people with it, for programs on stderr."""
+    epochs_too, curves_too = (sum(row[name] for row in rows) for name in ("same_epochs", "same_curve"))
+    said = f"{epochs_too} of {len(rows)} reproduce their epochs, {curves_too} their curves to the bit"
+    if format is not Format.TABLE:
+        records(rows, format)
+        return notice(said)
+    table = _table("trial", "recorded", "replayed", "same curve", "largest difference")
+    for row in rows:
+        ends = (f"{row[f'{was}epochs']} ({row[f'{was}end']})" for was in ("recorded_", ""))
+        _add(table, row["trial"], *ends, "yes" if row["same_curve"] else "no", f"{row['largest_difference']:.2g}")
+    out.print(table)
+    line(said)
+
+
 def answer(
     confirmed: Sequence[dict[str, Any]],
     question: dict[str, Any] | None,

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, not_, select
 
-from objectives.convergence import Curve
+from objectives.convergence import Curve, End
 from storage.curves import unpack
 from storage.engine import StorageMisuse, now
 from storage.schema import PENDING, RunState, curves, of_ladder, runs, studies, workers
@@ -79,11 +79,18 @@ def trial(connection: Connection, study: StudyRecord, number: int) -> dict[str, 
     raise StorageMisuse(f"study {study.name!r} has no trial {number}; {there}")
 
 
+def finished(connection: Connection, study: StudyRecord) -> list[int]:
+    """The numbers of the trials that have an outcome, but for those that ran out of memory: that is the machine's."""
+    done = and_(these_trials(study), runs.c.state == RunState.DONE, runs.c.end != End.OUT_OF_MEMORY)
+    return list(connection.scalars(select(runs.c.trial).where(done).order_by(runs.c.trial)))
+
+
 def recorded(connection: Connection, study: StudyRecord, *which: ColumnElement[bool]) -> list[dict[str, Any]]:
     """Runs of any kind, by trial and replicate, with all that is known of how each was trained.
 
-    Besides what `trials` gives: `name`, `replicate`, `trial` (None of a reference or the ladder), `curve` (a Curve,
-    None without an outcome), `device` and `software` of the worker that trained it last (None before there was one).
+    Besides what `trials` gives: `name`, `replicate`, `trial` (None of a reference or the ladder), `stream_offset` and
+    `curve` (a Curve, both None without an outcome), `device` and `software` of the worker that trained it last (None
+    before there was one).
     """
     found = connection.execute(
         select(runs, curves.c.points, workers.c.device, workers.c.software)
@@ -100,6 +107,7 @@ def recorded(connection: Connection, study: StudyRecord, *which: ColumnElement[b
             **plain(row),
             "name": row.name,
             "replicate": row.replicate,
+            "stream_offset": row.stream_offset,
             "curve": None if row.points is None else Curve(*unpack(row.points)),
             "device": row.device,
             "software": row.software and json.loads(row.software),

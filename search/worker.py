@@ -7,32 +7,22 @@ where a worker of the same machine sees it, else when the lease expires. While t
 
 import math
 import os
-import platform
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import partial
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
-import torch
-
-from objectives.batches import Batches
 from objectives.convergence import Outcome, Progress, Trial
-from objectives.solo import Solo
-from objectives.trainer import Trainer, TrainerKind
-from objectives.trial_array import TrialArray
-from objectives.waves import Waves
+from objectives.trainer import TrainerKind
 from search.data import stored
 from search.processes import bury_the_dead, handling, this_process
 from search.stopping import burst
 from search.study import Study
+from search.trainers import software, trainer
 from storage import leases, ledger
 from storage.engine import StorageError
 from storage.leases import LEASE_SECONDS, Load
@@ -45,13 +35,6 @@ LOOK_SECONDS = 0.05  # between two looks at what others have told
 FIRST_SECONDS = 2.0  # until the lease is renewed for the first time, so that `status` soon says how busy the slots are
 RENEW_SECONDS = 1.0  # between two tries to renew the lease while the database is away
 DEVICE_FAILED = 75  # exit status: the device's fault, so another process may do better (EX_TEMPFAIL)
-
-
-_TRAINERS: dict[TrainerKind, Callable[[Batches, float, int], Trainer]] = {
-    TrainerKind.AUTO: TrialArray,
-    TrainerKind.ARRAY: partial(TrialArray, always=True),
-    TrainerKind.SOLO: Solo,
-}
 
 
 class Left(BaseException):
@@ -77,15 +60,13 @@ class Worker:
         only_waiting: bool = False,  # as in Study
         ladder: bool = False,
     ) -> None:
-        torch.set_num_threads(1)  # several threads in each of several workers make all of them slower
         self._store, self._parent = store, parent
         bury_the_dead(store)
         name = f"{socket.gethostname()}:{os.getpid()}"
-        self._worker_id = store.write(leases.register, name, device, software(kind), this_process())
+        self._worker_id = store.write(leases.register, name, device, software(kind, device), this_process())
         self._study = Study(store, record, self._worker_id, only_waiting, ladder)
         spec = self._study.spec
-        batches = Batches(stored(spec, store) or Waves(spec.inputs, spec.sigma), device)
-        self._trainer: Trainer = _TRAINERS[kind](batches, spec.target, spec.hold)
+        self._trainer = trainer(spec, stored(spec, store), device, kind)
         self._ahead = device != "cpu" if ahead is None else ahead
         self._clerk: Executor = ThreadPoolExecutor(1, "clerk") if self._ahead else _Inline()
         self._asked: Future[Run | None] | None = None
@@ -235,20 +216,3 @@ class _Inline(Executor):
         done: Future[Any] = Future()
         done.set_result(function(*arguments, **options))
         return done
-
-
-def software(kind: TrainerKind) -> dict[str, Any]:
-    """What besides a trial decides its numbers: trainer and versions, and the commit when running from a checkout."""
-    commit = (
-        _git("rev-parse", "HEAD") if _git("ls-files", __file__) else None
-    )  # else an installed copy in some checkout
-    packages = {name: metadata.version(name) for name in ("fewest", "torch", "numpy", "optuna")}
-    return {"trainer": kind, "python": platform.python_version(), **packages, "commit": commit}
-
-
-def _git(*arguments: str) -> str | None:
-    command = ["git", "-C", str(Path(__file__).parent), *arguments]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=5).stdout.strip() or None
-    except (OSError, subprocess.TimeoutExpired):
-        return None

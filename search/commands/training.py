@@ -1,14 +1,14 @@
 """Commands that train one configuration."""
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from objectives.configuration import Configuration
-from search import options, output, ranking
+from objectives.convergence import Trial
+from search import files, options, output, ranking
 from search.commands.common import (
     STORAGE,
     STUDY,
@@ -33,7 +33,7 @@ from search.launch import EngineError
 from search.output import Format
 from search.ranking import among
 from search.space import preset as preset_of
-from search.spec import DEFAULT_CLASSES, SpecError, refuse_of_waves, validated
+from search.spec import DEFAULT_CLASSES, SpecError, derive, refuse_of_waves, validated
 from storage import studies
 from storage.store import Store
 
@@ -116,16 +116,19 @@ def train(
 
         samples = stored(spec, store)
         configuration = Configuration.of(found[0]["params"])
-    taken = save is not None and save.exists() and not save.is_file()  # a directory, a device
-    if save and (taken or not save.parent.is_dir() or not os.access(save.parent, os.W_OK)):
-        raise SpecError(f"cannot write {save}; `--save` names a file in a directory that you may write to")
+    if save:
+        files.check(save, "--save")
 
     place = available(device)[0]
     remark(spec, samples if data else None)
     from search.train import train as train_one
 
+    trial = Trial(0, configuration, derive(spec.seed, "trial"), derive(spec.seed, "data"), spec.max_epochs)
     with output.err.status("training") as shown:
-        answer = train_one(spec, samples, configuration, place, save, shown.update)
+        outcome = train_one(spec, samples, trial, place, save, shown.update)
+    kept = {name: value for name, value in vars(outcome).items() if name not in ("curve", "reason")}
+    where = {"seed": spec.seed, "device": place, "params": configuration.params}
+    answer = {"converged": outcome.converged, **kept, **where}
     if format is Format.TABLE:
         output.line(configuration.in_words())
     output.record(answer, format)

@@ -1,0 +1,91 @@
+"""Replay: a recorded trial trained once more, alone, and what came out beside the record.
+
+It goes the way it went: the same kind of trainer, the recorded seeds. Neighbours change no bit, and neither does a cap
+that fell while the trial ran: it never falls below the epoch a trial has reached, so none of the evaluations before
+that would have ended the trial under its last cap either. So each evaluation must come out as recorded, to the last bit
+of the 32 that are stored, where the same versions compute on the same kind of hardware.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from objectives.convergence import Curve, End, Progress
+from objectives.devices import devices
+from objectives.samples import Samples
+from objectives.trainer import Trainer, TrainerKind
+from search.spec import SpecError, StudySpec
+from search.trainers import alone, as_recorded, software, trainer
+
+#: Of the software, what may change how numbers are rounded, or which are computed.
+DECIDES = ("hardware", "torch", "numpy", "numba", "fewest", "commit")
+
+
+class Replay:
+    """Trains recorded trials of one study again."""
+
+    def __init__(self, spec: StudySpec, samples: Samples | None, device: str | None) -> None:
+        """`device`: None for each record's own, or another where that is not there."""
+        self._spec, self._samples, self._device = spec, samples, device
+        self._trainers: dict[tuple[TrainerKind, str], Trainer] = {}
+
+    def __call__(self, recorded: dict[str, Any], show: Callable[[Progress], None]) -> dict[str, Any]:
+        """What a trial comes to, beside its record as `query.trial` gives it.
+
+        `changed`: what decides numbers and is no longer as it was; `trainer`: None where the record does not name it.
+        """
+        device = self._device or ("cpu" if recorded["device"] == "cpu" else devices("auto")[0])
+        was = recorded["software"] or {}
+        kind = TrainerKind(was.get("trainer", TrainerKind.AUTO))
+        now = software(kind, device)
+        outcome = alone(self._trainer(kind, device), as_recorded(recorded), show)
+        same, difference = compared(recorded["curve"], outcome.curve)
+        return {
+            "trial": recorded["trial"],
+            "recorded_epochs": recorded["epochs"],
+            "recorded_end": recorded["end"],
+            "epochs": outcome.epochs,
+            "end": str(outcome.end),
+            "same_epochs": (outcome.epochs, outcome.end) == (recorded["epochs"], recorded["end"]),
+            "same_curve": same,
+            "largest_difference": difference,
+            "device": device,
+            "trainer": was.get("trainer"),
+            "changed": [f"{name} {was[name]}, now {now[name]}" for name in DECIDES if _changed(was, now, name)],
+        }
+
+    def _trainer(self, kind: TrainerKind, device: str) -> Trainer:
+        made = self._trainers.get((kind, device))
+        if made is None:
+            made = self._trainers[kind, device] = trainer(self._spec, self._samples, device, kind)
+        return made
+
+
+def check(recorded: dict[str, Any]) -> None:
+    """SpecError unless the trial has an outcome that another training can be compared with."""
+    number, said = recorded["trial"], None
+    if recorded["curve"] is None:
+        said = f"failed ({recorded['reason']})" if recorded["state"] == "failed" else f"is {recorded['state']}"
+    elif recorded["end"] == End.OUT_OF_MEMORY:
+        said = "ran out of memory, which is the machine's doing"
+    if said:
+        raise SpecError(f"trial {number} {said}; there is no outcome to compare with, so leave it out")
+
+
+def compared(recorded: Curve, replayed: Curve) -> tuple[bool, float]:
+    """Whether two curves are equal to the bit as they are stored, and the largest difference of accuracy or loss.
+
+    Differences are those of finite values at epochs that both curves have.
+    """
+    mine, theirs = (np.array([curve.accuracy, curve.loss], np.float32) for curve in (recorded, replayed))
+    same = list(recorded.epochs) == list(replayed.epochs) and np.array_equal(mine, theirs, equal_nan=True)
+    _, at, there = np.intersect1d(recorded.epochs, replayed.epochs, return_indices=True)
+    with np.errstate(invalid="ignore"):  # of two infinite losses
+        differences = np.abs(mine[:, at].astype(float) - theirs[:, there])
+    return same, float(differences[np.isfinite(differences)].max(initial=0.0))
+
+
+def _changed(was: dict[str, Any], now: dict[str, Any], name: str) -> bool:
+    """Both are known, and differ."""
+    return None not in (was.get(name), now[name]) and was[name] != now[name]

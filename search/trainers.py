@@ -1,0 +1,82 @@
+"""What trains a study's trials on one device, the same for a worker, a replay and a single training."""
+
+import platform
+import subprocess
+from collections.abc import Callable, Mapping
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from objectives.batches import Batches
+from objectives.configuration import Configuration
+from objectives.convergence import Outcome, Progress, Trial
+from objectives.samples import Samples
+from objectives.solo import Solo
+from objectives.trainer import Trainer, TrainerKind
+from objectives.trial_array import TrialArray
+from objectives.waves import Waves
+from search.spec import StudySpec
+
+BURST = 64  # epochs between two looks at a trial that trains alone
+
+_TRAINERS: dict[TrainerKind, Callable[[Batches, float, int], Trainer]] = {
+    TrainerKind.AUTO: TrialArray,
+    TrainerKind.ARRAY: partial(TrialArray, always=True),
+    TrainerKind.SOLO: Solo,
+}
+
+
+def trainer(spec: StudySpec, samples: Samples | None, device: str, kind: TrainerKind) -> Trainer:
+    """The trainer of that kind for a study, which learns the samples or, without any, waves."""
+    return _TRAINERS[kind](batches(spec, samples, device), spec.target, spec.hold)
+
+
+def batches(spec: StudySpec, samples: Samples | None, device: str) -> Batches:
+    """What a study's trials learn and are evaluated on."""
+    torch.set_num_threads(1)  # several in each of several workers make all slower, and another number rounds otherwise
+    return Batches(samples or Waves(spec.inputs, spec.sigma), device)
+
+
+def as_recorded(recorded: Mapping[str, Any]) -> Trial:
+    """The trial that `query.trial` gives, to be trained again with the cap that it had in the end."""
+    names = ("seed", "data_seed", "cap", "stream_offset")
+    configuration = Configuration.of(recorded["params"])
+    return Trial(recorded["trial"], configuration, **{name: recorded[name] for name in names})
+
+
+def alone(trainer: Trainer, trial: Trial, show: Callable[[Progress], None], at_once: int = BURST) -> Outcome:
+    """The outcome of one trial that an idle trainer trains by itself, `at_once` epochs between two looks."""
+    trainer.admit(trial)
+    while True:
+        for _, outcome in trainer.advance(at_once):
+            return outcome
+        for progress in trainer.running:
+            show(progress)
+
+
+def software(kind: TrainerKind, device: str) -> dict[str, Any]:
+    """What besides a trial decides its numbers: trainer, versions and what computes, and the commit of a checkout."""
+    commit = (
+        _git("rev-parse", "HEAD") if _git("ls-files", __file__) else None
+    )  # else an installed copy in some checkout
+    packages = {name: metadata.version(name) for name in ("fewest", "torch", "numpy", "numba", "optuna")}
+    versions = {"python": platform.python_version(), **packages}
+    return {"trainer": kind, "hardware": _hardware(device), **versions, "commit": commit}
+
+
+def _hardware(device: str) -> str:
+    """The GPU, or the vectors of the CPU: by these the libraries choose how they add up."""
+    if device != "cpu":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _git(*arguments: str) -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=5).stdout.strip() or None
+    except (OSError, subprocess.TimeoutExpired):
+        return None

@@ -1,0 +1,288 @@
+"""An exported script trains what our trainers do, and does what its docstring says."""
+
+import ast
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from objectives.batches import Batches
+from objectives.configuration import ACTIVATIONS, BIAS_INITS, OPTIMIZERS, SCALINGS, Configuration
+from objectives.convergence import Outcome, Trial
+from objectives.network import centres, glorot_uniform
+from objectives.optimizers import Optimizer
+from objectives.samples import Samples
+from objectives.solo import Solo
+from objectives.waves import Waves
+from search import keras_script, options, torch_script
+from search.export import SEEDS, _settled, export
+from search.launch import EngineError
+from search.script import Framework, Recipe, docstring, quoted
+from search.spec import DataRef, StudySpec
+from tests.conftest import QUICK, command
+
+BASE: dict[str, Any] = {"classes": 8, "width": 12, "activation": "tanh", "optimizer": "adam", "lr": 0.05}
+BASE |= {"scaling": "fixed", "gain": 3.0, "first_lr_ratio": 0.1}
+WAVES, EPOCHS, HOLD = Waves(16, 1e-2), 6, 3  # noise enough that no input is the least of its batch in all places
+_draw = np.random.default_rng(0)
+SAMPLES = Samples(
+    (_draw.normal(size=(90, 16)) * (np.arange(16) > 0)).astype(np.float32), np.arange(90) % 8, tuple("abcdefgh")
+)
+
+#: What differs from BASE; every choice of every parameter is in one of them.
+CASES: list[dict[str, Any]] = [
+    *({"activation": name} for name in ACTIVATIONS),
+    *({"optimizer": name} for name in OPTIMIZERS),
+    *({"scaling": name, "bias_init": bias} for name in SCALINGS for bias in BIAS_INITS),
+    {"hidden_layers": 2, "width_2": 9, "bias_init": "spread", "activation": "gaussian"},
+    {"scaling": "none", "gain": 1.0, "first_lr_ratio": 1.0, "bias_init": "spread"},
+    {"optimizer": "adamw", "first_lr_ratio": 1.0},
+    {"classes": 300, "bias_init": "spread"},
+    {"batch_sampling": "random"},
+    *(
+        {"batch_size": 17, "scaling": name, "bias_init": "spread", "hidden_layers": 2, "width_2": 9}
+        for name in SCALINGS
+    ),
+    {"batch_size": 512, "first_lr_ratio": 0.0, "gain": 1.0, "scaling": "none"},
+]
+
+
+def recipe(configuration: Configuration, loads: bool = False) -> Recipe:
+    """A script that nothing ends before its epochs are over."""
+    return Recipe(configuration, 16, 1e-2, 2.0, HOLD, EPOCHS, configuration.batch_size is not None, loads)
+
+
+def ours(configuration: Configuration) -> tuple[Trial, Outcome]:
+    """The same training by the solo trainer, in float64."""
+    problem = SAMPLES if configuration.batch_size else WAVES
+    solo = Solo(Batches(problem, dtype=torch.float64), 2.0, HOLD)
+    solo.admit(Trial(0, configuration, seed=3, data_seed=4, cap=EPOCHS + HOLD - 1))
+    ((trial, outcome),) = solo.advance(100)
+    return trial, outcome
+
+
+@pytest.fixture
+def double() -> Iterator[None]:
+    """Numbers of 64 bits, where a script does not say."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def script_of(configuration: Configuration, trial: Trial, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The script's names, with our draws in place of its own."""
+    names: dict[str, Any] = {"__name__": "script"}
+    exec(compile(torch_script.script(recipe(configuration), 0, ["It."]), "script.py", "exec"), names)
+    sizes = [16, *configuration.widths, configuration.classes]
+    layers = iter(range(len(sizes)))
+
+    def weigh(weight: torch.Tensor) -> None:
+        weight.data.copy_(torch.from_numpy(glorot_uniform(trial.seed, next(layers), *weight.shape)))
+
+    monkeypatch.setattr(nn.init, "xavier_uniform_", weigh)
+    at = centres(trial.seed, configuration.width)
+    if configuration.batch_size:
+        epochs = iter(range(EPOCHS + HOLD))
+        orders = (torch.from_numpy(SAMPLES.order(configuration, trial.data_seed, epoch)) for epoch in epochs)
+        monkeypatch.setattr(torch, "randperm", lambda n: next(orders))
+        monkeypatch.setattr(torch, "randint", lambda n, size: torch.from_numpy((at * n).astype(np.int64)))
+        names["load"] = lambda: (torch.from_numpy(SAMPLES.x).double(), torch.from_numpy(SAMPLES.labels))
+        names["split"] = lambda labels: map(torch.from_numpy, SAMPLES.split(trial.data_seed))
+        return names
+    measured = configuration.scaling in ("batch", "minmax") and configuration.bias_init == "spread"
+    epochs = iter([0] * measured + list(range(EPOCHS + HOLD)))  # biases are spread over a batch of their own
+    monkeypatch.setattr(torch, "rand", lambda *size: torch.from_numpy(at).double().view(size))
+
+    def batch() -> tuple[torch.Tensor, torch.Tensor]:
+        raw = WAVES.batch(configuration.classes, trial.data_seed, next(epochs), configuration.batch_sampling)
+        return torch.from_numpy(raw[0]).double(), torch.from_numpy(raw[1])
+
+    names["batch"] = batch
+    return names
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_torch_script_trains_as_our_trainer(
+    case: dict[str, Any], double: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From our weights, on our batches, it prints the accuracy and the loss of every evaluation that ours makes."""
+    configuration = Configuration.of(BASE | case)
+    trial, outcome = ours(configuration)
+    names, said = script_of(configuration, trial, monkeypatch), list[str]()
+    names["print"] = said.append
+    names["train"]()
+    expected = [
+        f"after {epoch} epochs: accuracy {accuracy:.4f}, loss {loss:.4f}"
+        for epoch, accuracy, loss in zip(*vars(outcome.curve).values(), strict=True)
+    ]
+    assert said == [*expected, f"not converged in {EPOCHS} epochs"]
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_torchs_optimizers_are_ours(name: str, double: None) -> None:
+    """Twenty steps with the script's arguments move parameters as ours, the first layer at its own rate."""
+    torch.manual_seed(0)
+    configuration = Configuration.of(BASE | {"optimizer": name})
+    layers = [nn.Linear(5, 4), nn.Linear(4, 3)]
+    copies = [[parameter.detach().clone() for parameter in layer.parameters()] for layer in layers]
+    kind, arguments = torch_script.OPTIMIZERS[name]
+    groups = [{"params": layers[0].parameters(), "lr": 0.005}, {"params": layers[1].parameters()}]
+    theirs = getattr(torch.optim, kind)(groups, lr=0.05, **eval(f"dict({arguments})"))
+    mine = Optimizer(configuration, copies)
+    pairs = [(p, c) for layer, copy in zip(layers, copies, strict=True) for p, c in zip(layer.parameters(), copy)]  # noqa: B905
+    for _ in range(20):
+        for parameter, copy in pairs:
+            parameter.grad = torch.randn_like(parameter) * 1e-4
+            copy.grad = parameter.grad.clone()
+        theirs.step()
+        mine.step()
+    for parameter, copy in pairs:
+        assert torch.allclose(parameter, copy, rtol=1e-12, atol=1e-12)
+
+
+def test_a_keras_script_trains_as_our_trainer() -> None:
+    """From our weights, on our batches, it ends with ours, but for where Keras puts ε and for Nadam's momentum."""
+    here = [sys.executable, "-m", "tests.search.keras_beside_ours"]
+    done = subprocess.run(here, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    differences = json.loads(done.stdout)
+    assert len(differences) >= 14 and max(differences.values()) < 1e-5, differences
+
+
+def test_scripts_are_well_written(tmp_path: Path) -> None:
+    """Each is formatted, has nothing that it does not use, and imports its framework alone."""
+    for i, case in enumerate(CASES):
+        for loads in (False, True):
+            asked = recipe(Configuration.of(BASE | case), loads)
+            (tmp_path / f"torch_{i}_{loads}.py").write_text(torch_script.script(asked, 0, ["It learns.", "Well."]))
+        (tmp_path / f"keras_{i}.py").write_text(keras_script.script(asked, 0, ["It learns.", "Well."]))
+    for file in tmp_path.iterdir():
+        nodes = [
+            node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Import | ast.ImportFrom)
+        ]
+        roots = {(node.module or "") if isinstance(node, ast.ImportFrom) else node.names[0].name for node in nodes}
+        known = {"torch", "argparse", "pathlib"} if "torch" in file.name else {"keras", "numpy", "pathlib"}
+        assert roots <= known and file.read_text().count("\n") < 150
+    for asked in (["check", "--select", "E,F,I,B,SIM,UP"], ["format", "--check"]):
+        command = [sys.executable, "-m", "ruff", *asked, "--isolated", "--line-length", "120", tmp_path]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("name", ['a"""b', "back\\slash", "end\\", "two\nlines", "'\"", "\udc80"])
+def test_a_name_of_any_kind_stands_in_a_docstring(name: str) -> None:
+    """Quotes, backslashes and line breaks of a study's or a file's name do not end it, nor what cannot be encoded."""
+    text = docstring([f"Classes of {quoted(name)}.", f"Study {quoted(name)}"])
+    assert isinstance(ast.parse(text.encode()).body[0], ast.Expr) and text.count("\n") == 4
+
+
+@pytest.mark.parametrize(
+    ("came", "seed", "said"),
+    [
+        ({0: 3, 1: 2}, 1, "Seed 1: 2 epochs, as recorded (torch "),
+        ({3: 5, 4: 1}, 4, f"Seed 4: 1 epoch, the nearest to the recorded 2 of seeds 0 to {SEEDS - 1} (– – – 5 1 – –"),
+        ({}, 0, f"None of seeds 0 to {SEEDS - 1} converges, though the trial did in 2 epochs (torch "),
+    ],
+)
+def test_the_first_seed_that_does_as_recorded_is_taken(came: dict[int, int], seed: int, said: str) -> None:
+    """Else the nearest, and what all of them came to is said."""
+
+    def written(seed: int) -> str:
+        end = f"converged after {came[seed]} epochs" if seed in came else "not converged in 12 epochs"
+        return f"print('after 0 epochs: accuracy 0')\nprint({end!r})"
+
+    shown = list[str]()
+    found = _settled(written, None, Framework.TORCH, 2, shown.append)
+    assert found[0] == seed and found[1].startswith(said)
+    assert len(shown) == (seed if 2 in came.values() else SEEDS)
+
+
+def test_a_script_that_does_not_run_is_one_line() -> None:
+    """The last line of what it says, as a failure of the command."""
+    with pytest.raises(EngineError, match=r"^the script does not run here: MemoryError: too wide$"):
+        _settled(lambda seed: "raise MemoryError('too wide')", None, Framework.TORCH, 1, print)
+
+
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a finished study of 30 quick trials."""
+    directory = tmp_path_factory.mktemp("export")
+    done = command(directory, "launch", *QUICK, "--trials", "30", "--seed", "1")
+    assert done.returncode == 0, done.stderr
+    return directory
+
+
+def run(script: Path, *arguments: str) -> list[str]:
+    """What a script prints, line by line, in a Python that sees neither us nor the environment."""
+    command = [sys.executable, "-I", script.name, *arguments]
+    done = subprocess.run(command, cwd=script.parent, env={}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_the_winner_is_taken_home(launched: Path, tmp_path: Path) -> None:
+    """Alone in a directory of its own, the script converges as recorded, and predicts with the weights."""
+    (best,) = json.loads(command(launched, "best", "--top", "1", "--format", "json").stdout)
+    done = command(launched, "export", "--out", "winner.py", "--weights", "winner.pt")
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert f"epoch{'s' * (best['epochs'] != 1)}, as recorded (torch " in done.stderr
+    for name in ("winner.py", "winner.pt"):
+        shutil.move(launched / name, tmp_path)
+    assert f"trial {best['trial']} of study 'default'" in (tmp_path / "winner.py").read_text()
+    assert run(tmp_path / "winner.py")[-1] == f"converged after {best['epochs']} epochs"
+    assert run(tmp_path / "winner.py", "--load", "winner.pt") == ["8 of 8 samples of a fresh batch are told right"]
+
+
+def test_a_keras_script_converges_as_recorded() -> None:
+    """It was run, and says so."""
+    spec = StudySpec.of(options.class_counts("8"), inputs=16)
+    good = {"width": 64, "activation": "sine", "optimizer": "adamw", "lr": 0.1, "first_lr_ratio": 1e-4}
+    params = BASE | good | {"gain": 200.0, "bias_init": "spread"}
+    recorded = {"params": params, "epochs": 1, "trial": 1, "converged": True}
+    found = export("s", spec, None, recorded, Framework.KERAS, False, print)
+    said = ast.get_docstring(ast.parse(found.text))
+    assert "1 epoch, as recorded (keras " in found.said and said is not None and f"\n{found.said}.\n" in said
+
+
+def test_own_data_go_beside_the_script(tmp_path: Path) -> None:
+    """Blobs, a fifth of which is held out: written, loaded and learned."""
+    labels = np.arange(200) % 4
+    x = np.eye(4)[labels] * 3 + np.random.default_rng(0).normal(size=(200, 4))
+    samples = Samples(x.astype(np.float32), labels, ("a", "b", "c", "d"))
+    reference = DataRef(name="blobs.npz", digest="d", samples=200, features=4, classes=4, training=160)
+    spec = StudySpec.of(data=reference, target=0.8, hold=1)
+    params = BASE | {"classes": 4, "batch_size": 16, "scaling": "batch", "bias_init": "spread", "gain": 1.0}
+    recorded = {"params": params, "epochs": 1, "trial": 1, "converged": True}
+    found = export("s", spec, samples, recorded, Framework.TORCH, False, print)
+    assert found.data is not None and "as recorded" in found.said
+    (tmp_path / "blobs.data.pt").write_bytes(found.data)
+    (tmp_path / "blobs.py").write_text(found.text)
+    assert run(tmp_path / "blobs.py")[-1] == "converged after 1 epochs"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--out", "none/w.py"], 2, "cannot write none/w.py; `--out` names a file"),
+        (["--weights", "."], 2, "cannot write .; `--weights` names a file"),
+        (["--out", "w", "--weights", "w"], 2, "name the same file"),
+        (["--as", "keras", "--weights", "w.pt"], 2, "`--weights` are for torch"),
+        (["--trial", "99"], 2, "has no trial 99; the nearest is 29"),
+        (["--classes", "9"], 1, "nothing has converged in study 'default' yet for 9 classes"),
+        (["--trial", "3", "--classes", "8"], 2, "leave one out"),
+    ],
+)
+def test_a_mistake_is_one_line(launched: Path, arguments: list[str], code: int, said: str) -> None:
+    """Nothing is run, and nothing written."""
+    before = sorted(launched.iterdir())
+    done = command(launched, "export", *arguments)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1) and said in done.stderr
+    assert sorted(launched.iterdir()) == before
