@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from search import output
-from search.commands import asking, searching, training
+from search.commands import asking, searching, training, why
 from search.commands.common import fail
 from search.launch import EngineError
 from search.spec import SpecError
@@ -30,7 +30,7 @@ app = typer.Typer(
     "`fewest launch` searches for it and confirms it; `fewest best` and `fewest trials` ask what was found; "
     "`fewest train` trains one configuration.",
 )
-for part in (searching, training, asking):
+for part in (searching, training, asking, why):
     app.add_typer(part.app)
 
 
