@@ -103,9 +103,7 @@ def export(
     record = store.read(studies.find, study)
     spec = parsed(record.spec)
     if spec.objective:
-        raise SpecError(
-            f"{spec.objective} is code of your own already; `fewest train --save` keeps its trained weights"
-        )
+        raise SpecError(f"{spec.objective} is your own code already; `fewest train --save` keeps its trained weights")
     recorded = _converged(store, record, trial, classes)
     if spec.data and not out:
         raise SpecError("`--out` is needed, since the script's data go into a file beside it")

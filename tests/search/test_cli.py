@@ -62,6 +62,20 @@ def test_a_study_is_launched_asked_about_and_used(fewest: Fewest, store: Path) -
     assert saved["params"] == winner["params"] and saved["state_dict"]["layers.0.weight"].shape[1] == 16
 
 
+def test_every_trial_can_be_asked_why_it_missed(fewest: Fewest, store: Path) -> None:
+    """Cause, advice and what came of it; nothing of a converged trial; an error for one that does not exist."""
+    trials = json.loads(fewest("trials", "--format", "json").stdout)
+    hit, miss = (next(str(row["trial"]) for row in trials if row["converged"] is is_hit) for is_hit in (True, False))
+    assert fewest("why", hit).stdout.strip().endswith("nothing held it back")
+    answer = json.loads(fewest("why", miss, "--format", "json").stdout)
+    first = answer["steps"][0]
+    assert answer["trial"] == int(miss) and first["cause"] and first["advice"] and "accuracy" in first["tried"]
+    table = fewest("why", miss).stdout.splitlines()
+    assert table[0] == answer["said"] and table[1].startswith(f"1. {first['sentence']} With ")
+    wrong = fewest("why", "999")
+    assert wrong.returncode == 2 and "has no trial 999; the nearest is 29" in wrong.stderr
+
+
 def test_the_same_command_again_adds_nothing_and_more_trials_add_the_difference(fewest: Fewest, store: Path) -> None:
     """A finished study stays as it is; a raised budget is filled up to exactly."""
     again = fewest("launch", *QUICK, "--trials", "30", "--seed", "1", "--format", "json")

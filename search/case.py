@@ -1,0 +1,124 @@
+"""A missed trial as it is examined: what was measured of it, what was found, and what came of trying the advice."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from objectives.configuration import Configuration
+from objectives.convergence import Curve, Outcome
+
+if TYPE_CHECKING:
+    from objectives.probe import Look, Update
+
+NOTABLE = 0.01  # of a gap
+WORSE = 0.05  # of an accuracy: the gap counts the loss too
+
+
+class Cause(StrEnum):
+    """What held a trial back."""
+
+    DIVERGED = "diverged"
+    LOUD = "outputs too large"
+    SATURATED = "saturated units"
+    DEAD = "dead units"
+    NOISE = "noise amplified"
+    COARSE = "classes look alike"
+    FIRST_LAYER = "first layer too fast"
+    TOO_HIGH = "learning rate is too high"
+    TOO_LOW = "learning rate is too low"
+    UNSTEADY = "reached but not held"
+    NOT_SHOWN = "classes not shown"
+    OVERFITTED = "overfitted"
+    CUT = "stopped early"
+    IMPROVING = "still improving"
+
+
+@dataclass(frozen=True)
+class Change:
+    """Other parameters, and what can be read of a network that begins with them."""
+
+    params: Mapping[str, Any]
+    look: "Look"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A missed trial, and what was measured while it was trained again."""
+
+    configuration: Configuration
+    #: Accuracy to be reached, and the most epochs of any trial.
+    target: float
+    max_epochs: int
+    #: Inputs of a sample.
+    inputs: int
+    #: Epochs it was given, and the first at which it reached the target.
+    epochs: int
+    reached: int | None
+    curve: Curve
+    #: As it began; after the epochs it was given, or as far as it was trained again.
+    start: "Look"
+    end: "Look"
+    first: "Update"
+    last: "Update"
+    #: The least change of parameters that makes most classes readable from the start.
+    legible: Change
+    #: Accuracy at the end on what was learned, if that is not what is evaluated too.
+    learned: float | None = None
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What came of a training."""
+
+    converged: bool
+    #: Epochs-to-convergence, or those it was given.
+    epochs: int
+    accuracy: float
+    gap: float
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> "Tried":
+        """An outcome in short."""
+        return cls(outcome.converged, outcome.epochs, outcome.best_accuracy or 0.0, outcome.gap)
+
+    @property
+    def order(self) -> tuple[bool, float]:
+        """Least for what converges in the fewest epochs, then for what comes closest."""
+        return not self.converged, self.epochs if self.converged else self.gap
+
+    def better_than(self, other: "Tried") -> bool:
+        """By more than chance would do."""
+        if self.converged or other.converged:
+            return self.order < other.order
+        return self.gap < other.gap - NOTABLE and self.accuracy > other.accuracy - WORSE
+
+    def in_words(self, better: bool) -> str:
+        """How the training with other parameters went."""
+        if self.converged:
+            return f"it converges after {epochs_in_words(self.epochs)}"
+        how = "gets to" if better else "does no better:"
+        return f"it {how} accuracy {self.accuracy:.2f} in {epochs_in_words(self.epochs)}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A cause that was found."""
+
+    cause: Cause
+    sentence: str
+    #: The numbers that decided.
+    measured: dict[str, float]
+    #: Parameters to change, and to what.
+    advice: dict[str, Any] = field(default_factory=dict)
+
+
+def in_words(params: Mapping[str, Any]) -> str:
+    """As `fewest train --set` takes them."""
+    parts = (f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}" for name, value in params.items())
+    return " ".join(part.replace("max_epochs=", "--max-epochs ") for part in parts)
+
+
+def epochs_in_words(n: int) -> str:
+    """`1 epoch`, `2 epochs`."""
+    return f"{n} epoch{'' if n == 1 else 's'}"
