@@ -129,8 +129,8 @@ def _misjudged(case: Case, cause: Cause, wrong: Callable[[float], bool]) -> Find
         scale = _best_scale(step)
         if wrong(scale) and step.frozen > NEGLIGIBLE and step.scaled[scale] < WORTH * step.frozen:
             said = (
-                f"The {cause}: the {which} update takes the loss from {step.before:.3g} to {step.frozen:.3g}, "
-                f"{scale:.3g} times that step takes it to {step.scaled[scale]:.3g}."
+                f"The {cause}: with the first layer left alone, the {which} update takes the loss from "
+                f"{step.before:.3g} to {step.frozen:.3g}, {scale:.3g} times that step to {step.scaled[scale]:.3g}."
             )
             return Finding(cause, said, _of_step(step, scale), _rate(case, scale))
     return None

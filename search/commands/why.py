@@ -36,9 +36,7 @@ def why(
     record = store.read(studies.find, study)
     row, spec = store.read(query.trial, record, number), parsed(record.spec)
     if spec.objective and row["end"] == End.CAP:
-        raise SpecError(
-            f"trial {number} is of {spec.objective}, and what is measured here are units of our own network"
-        )
+        raise SpecError(f"trial {number} is of {spec.objective}, and units of our own network are measured here")
     steps: list[Any] = []
     if row["end"] in (End.CAP, End.DIVERGED) and not spec.objective:
         from search.data import stored

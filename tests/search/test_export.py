@@ -276,7 +276,7 @@ def test_own_data_go_beside_the_script(tmp_path: Path) -> None:
         (["--out", "w", "--weights", "w"], 2, "name the same file"),
         (["--as", "keras", "--weights", "w.pt"], 2, "`--weights` are for torch"),
         (["--trial", "99"], 2, "has no trial 99; the nearest is 29"),
-        (["--classes", "9"], 1, "nothing has converged in study 'default' yet for 9 classes"),
+        (["--classes", "9"], 2, "unknown `classes` 9; it is one of 8"),
         (["--trial", "3", "--classes", "8"], 2, "leave one out"),
     ],
 )
