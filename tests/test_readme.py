@@ -12,8 +12,22 @@ from sklearn.datasets import load_digits
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+PYTHON = re.findall(r"^```python\n(.*?)^```", README, re.M | re.S)
 COMMANDS = [line for block in re.findall(r"^```sh\n(.*?)^```", README, re.M | re.S) for line in block.splitlines()]
 BIN = Path(sys.executable).parent
+NET = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, classes, width, kernel=3):
+        super().__init__()
+        self.conv = nn.Conv2d(1, width, kernel, padding=kernel // 2)
+        self.last = nn.Linear(16 * width, classes)
+
+    def forward(self, x):
+        hidden = nn.functional.max_pool2d(self.conv(x.view(-1, 1, 8, 8)).relu(), 2)
+        return self.last(hidden.flatten(1))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -22,18 +36,29 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("readme")
     x, y = load_digits(return_X_y=True)
     np.savez(directory / "digits.npz", X=x, y=y)
+    columns = ",".join([*(f"pixel {i}" for i in range(64)), "digit"])
+    np.savetxt(directory / "digits.csv", np.column_stack([x, y]), "%g", ",", header=columns, comments="")
+    (directory / "mynet.py").write_text(NET)
     return directory
 
 
-@pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith(".venv/bin/fewest")])
+@pytest.mark.parametrize("line", [line for line in COMMANDS if re.match(r"\.venv/bin/(fewest|python \w+\.py)", line)])
 def test_command(line: str, directory: Path) -> None:
-    """The command ends well and says something on stdout and no error."""
-    _, *arguments = shlex.split(line)
-    done = subprocess.run([BIN / "fewest", *arguments], cwd=directory, capture_output=True, text=True, timeout=300)
+    """The command ends well and says something and no error."""
+    name, *arguments = shlex.split(line.removeprefix(".venv/bin/"))
+    done = subprocess.run([BIN / name, *arguments], cwd=directory, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() and "error" not in done.stderr
+    assert done.stdout.strip() + done.stderr.strip() and "error" not in done.stderr
     if line.endswith("fewest launch"):
         assert "Winner for 256 classes" in done.stdout and "The question's model: not learned" in done.stdout
+
+
+@pytest.mark.parametrize("code", PYTHON)
+def test_example(code: str, directory: Path) -> None:
+    """The Python in it runs where the first command was run, and prints something."""
+    done = subprocess.run([BIN / "python", "-c", code], cwd=directory, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "converged" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -48,6 +73,7 @@ def test_command(line: str, directory: Path) -> None:
         ("queries", "--trials 200 --times 1", "| Postgres | a look |"),
         ("history", "--sizes 20 --trials 15 --seeds 1", "| trap |"),
         ("training", "--rounds 1 --cases mixed", "| mixed | eager, fused, unread |"),
+        ("advice", "--misses 3 --trials 20 --classes 8 --inputs 16 --max-epochs 20", "the first advice helped in"),
         ("trainers", "--seeds 1 --trainers auto --trials 15 --classes 8 --inputs 16", "| auto |"),
     ],
 )
