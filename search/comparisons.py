@@ -66,7 +66,8 @@ def _shown(value: float, logarithmic: bool) -> float | None:
 
 
 def _named(label: str, runs: Sequence[dict[str, Any]]) -> str:
-    return f"{label} ({len(runs[:SEEDS])} seeds)" if len(runs) > 1 else label
+    drawn = f"{SEEDS} of {len(runs)}" if len(runs) > SEEDS else f"{len(runs)}"
+    return f"{label} ({drawn} seeds)" if len(runs) > 1 else label
 
 
 def _came_to(label: str, runs: Sequence[dict[str, Any]]) -> str:
@@ -88,7 +89,7 @@ def ladder(rungs: Sequence[dict[str, Any]]) -> list[Exhibit]:
 
 def _climbed(rungs: Sequence[dict[str, Any]], classes: int) -> Exhibit:
     """A row for each rung: a dot for each run that converged, a cross at the cap for those that did not."""
-    figure = blank(110 + 26 * len(rungs), margin={"l": 44, "r": 20, "t": 40, "b": 46})
+    figure = blank(110 + 26 * len(rungs), margin={"l": 120, "r": 20, "t": 40, "b": 46})
     for label, mark, points in (
         ("converged", HIT | {"size": 9}, _hits(rungs)),
         ("missed", MISS | {"size": 9}, _over(rungs)),
@@ -99,11 +100,10 @@ def _climbed(rungs: Sequence[dict[str, Any]], classes: int) -> Exhibit:
             hovertemplate=f"%{{customdata[0]}}<br>{label}, %{{customdata[1]}} epochs<extra></extra>",
         )  # fmt: skip
     shown = [epoch for _, epoch, _ in (*_hits(rungs), *_over(rungs))]
-    names = [str(rung["rung"]) for rung in rungs]
+    names = [_short(rung["rung"]) for rung in rungs]
     figure.update_layout(
         xaxis=epoch_axis(shown),
-        yaxis={"tickvals": list(range(len(names))), "ticktext": names, "range": [len(names) - 0.5, -0.5],
-               "title": {"text": "rung", "standoff": 4}},
+        yaxis={"tickvals": list(range(len(names))), "ticktext": names, "range": [len(names) - 0.5, -0.5]},
     )  # fmt: skip
     learned = [rung for rung in rungs if rung["epochs"]]
     said = f"{len(learned)} of {len(rungs)} rungs converged on some seed"
@@ -111,6 +111,12 @@ def _climbed(rungs: Sequence[dict[str, Any]], classes: int) -> Exhibit:
         best = min(learned, key=lambda rung: (median_low(sorted(rung["epochs"])), -len(rung["epochs"])))
         said += f"; the fewest, {epochs(median_low(sorted(best['epochs'])))}: {best['about']}"
     return Exhibit(f"ladder-{classes}", f"The ladder, {classes} classes", f"{said}.", figure)
+
+
+def _short(rung: str) -> str:
+    """Of advice added up, what is added to the rung above."""
+    parts = rung.split("+")
+    return rung if len(parts) < 3 else f"… + {parts[-1]}"
 
 
 def _hits(rungs: Sequence[dict[str, Any]]) -> list[tuple[int, int, str]]:

@@ -36,6 +36,7 @@ figcaption p { font-size: .9rem; line-height: 1.4; margin: 2px 0 0; }
 table { border-collapse: collapse; font-size: .9rem; margin-top: 12px; }
 th, td { text-align: left; vertical-align: top; padding: 4px 16px 4px 0; border-bottom: 1px solid var(--grid); }
 th, td:first-child { white-space: nowrap; }
+td:nth-child(n + 3) { min-width: 9em; }  /* a table of many columns is scrolled, not squeezed */
 code { font-size: .95em; }
 """)
 _SCRIPT = """

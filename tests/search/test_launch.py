@@ -248,9 +248,15 @@ def _no_leftovers(tmp_path: Path) -> Iterator[None]:
     yield
     time.sleep(0.1)
     found = subprocess.run(["pgrep", "-f", "search.cli worker"], capture_output=True, text=True).stdout.split()
-    left = [
-        pid for pid in found if Path(f"/proc/{pid}/cwd").exists() and os.readlink(f"/proc/{pid}/cwd") == str(tmp_path)
-    ]
+    left = [pid for pid in found if _directory(pid) == str(tmp_path)]
     for pid in left:
         os.kill(int(pid), signal.SIGKILL)
     assert not left
+
+
+def _directory(pid: str) -> str:
+    """Where a process runs; empty if it is gone."""
+    try:
+        return os.readlink(f"/proc/{pid}/cwd")
+    except FileNotFoundError:
+        return ""

@@ -113,9 +113,16 @@ def test_learning_curves_say_what_each_was_given() -> None:
 
 def test_the_ladder_is_drawn_by_class_count() -> None:
     """A dot for each run that converged, a cross at the cap for a rung that some run missed, the fewest in words."""
-    rung = {"rung": 1, "classes": 32, "kind": "model", "about": "the question's model", "params": {}, "seeds": 3}
+    rung = {
+        "rung": "question",
+        "classes": 32,
+        "kind": "model",
+        "about": "the question's model",
+        "params": {},
+        "seeds": 3,
+    }
     rung |= {"converged": 0, "epochs": [], "cap": 3000, "accuracy": 0.4, "loss": 2.0, "verdict": "not learned"}
-    better = rung | {"rung": 2, "kind": "winner", "about": "the winner", "converged": 2, "epochs": [1, 2]}
+    better = rung | {"rung": "winner-7", "kind": "winner", "about": "the winner", "converged": 2, "epochs": [1, 2]}
     few, many = comparisons.ladder([rung, better, rung | {"classes": 256}])
     assert (few.name, many.name) == ("ladder-32", "ladder-256")
     hits, misses = few.figure.data
