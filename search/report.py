@@ -86,7 +86,7 @@ def _convergence(this: Findings) -> Section:
     shown = [
         plots.survival(this.ended, name, dimension)
         for name in plots.COMPARED
-        if isinstance(dimension := space[name], Choices) and len(dimension.values) > 1
+        if isinstance(dimension := space.get(name), Choices) and len(dimension.values) > 1
     ]
     return Section("How many converge, and when", [CONVERGENCE], shown)
 

@@ -73,6 +73,8 @@ def test_a_study_of_an_own_module_finds_a_winner(mine: Path) -> None:
     params = answer["winner"]["params"]
     assert params["objective"] == "own_net:Net" and params["kernel"] in (3, 5) and isinstance(params["norm"], bool)
     assert not {"activation", "hidden_layers", "width_2", "bias_init"} & params.keys()
+    report = command(mine, "report")
+    assert report.returncode == 0 and (mine / "report.html").exists(), report.stderr
     shown = command(mine, "best").stdout
     assert "own_net:Net width " in shown and " dropout 0." in shown and " bias" not in shown
 
