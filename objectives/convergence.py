@@ -56,6 +56,10 @@ class Curve:
     accuracy: Sequence[float]
     loss: Sequence[float]
 
+    def __bool__(self) -> bool:
+        """Whether there is any evaluation."""
+        return bool(self.epochs)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:

@@ -83,6 +83,8 @@ class Constructor:
         for name in takes:
             if name == "objective" or (known(name) and name not in (*GIVEN, *ARCHITECTURE)):
                 raise OwnCodeError(f"{path} takes `{name}`, which is a parameter of its training; rename it")
+            if not name.isascii():
+                raise OwnCodeError(f"{path} takes `{name}`; rename it, since the store takes ASCII names alone")
         return cls(path, call, takes)
 
     @cached_property

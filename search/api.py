@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from search import query, ranking
 from search.ranking import By, Wanted
 from search.space import Choices, Dimension, Range
@@ -52,7 +54,10 @@ def best(
     """
     if by not in list(By):
         raise SpecError(f"`by` must be one of {', '.join(By)}, got {by!r}")
-    asked = {name: _dimension(name, within) for name, within in (where or {}).items()}
+    try:
+        asked = {name: _dimension(name, within) for name, within in (where or {}).items()}
+    except ValidationError:
+        raise SpecError(f"`where` takes values, lists of values or tuples (low, high), got {where!r}") from None
     wanted = Wanted(asked, By(by), target, hold)
     with _opened(storage, study) as (store, record):
         if per:

@@ -43,7 +43,7 @@ def midranks(values: Sequence[float]) -> list[float]:
 
 def groups(values: Sequence[Any], most: int = GROUPS) -> list[Any]:
     """The group of each value: itself if there are few different ones or they are words, else a range of its rank."""
-    if len(set(values)) <= most or isinstance(values[0], str):
+    if len(set(values)) <= most or any(isinstance(value, str) for value in values):
         return list(values)
     ordered = sorted(values)
     return [bisect_left(ordered, value) * most // len(ordered) for value in values]

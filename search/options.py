@@ -96,6 +96,8 @@ def where(texts: Iterable[str]) -> dict[str, Range | Choices]:
     for text in texts:
         name, equals, given = text.partition("=")
         low, colon, high = map(_own_value, given.partition(":"))
+        if name in found:
+            raise SpecError(f"`--where {text}`: `{name}` is given twice; several values read {name}=A,B")
         if not equals or not given:
             raise SpecError(f"`--where {text}` must read --where NAME=VALUE, NAME=A,B or NAME=LOW:HIGH")
         if colon and not isinstance(low, str) and not isinstance(high, str):

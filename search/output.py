@@ -73,9 +73,7 @@ def best_table(
     classes = () if per == "classes" else ("classes",)
     table = _table(*tried, "trial", *classes, "epochs", *cost, "replicates", "their epochs", "configuration")
     for row in found:
-        before: tuple[object, ...] = (row["rank"],)
-        if per:
-            before = _short(row[per]), *(row[name] for name in tried[1:4]), _given(row)
+        before: list[object] = [row["rank"]] if not per else [_short(row[per]), *map(row.get, tried[1:4]), _given(row)]
         if row["trial"] is None:
             _add(table, *before, *([""] * (len(table.columns) - len(before) - 1)), "none converged")
             continue

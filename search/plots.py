@@ -101,11 +101,11 @@ def shares(rows: Rows, name: str) -> str:
     members: dict[Any, list[dict[str, Any]]] = {}
     for group, row in zip(importance.groups([row["params"][name] for row in rows], 3), rows, strict=True):
         members.setdefault(group, []).append(row)
-    if not isinstance(rows[0]["params"][name], str):
+    if all(type(row["params"][name]) in (int, float) for row in rows):
         members = {_span([row["params"][name] for row in group]): group for group in members.values()}
     converged = {label: sum(row["converged"] for row in group) for label, group in members.items()}
     order = most_first(converged, {label: len(group) for label, group in members.items()})
-    said = [f"{plain(label)}: {converged[label]} of {len(members[label])} converged" for label in order]
+    said = [f"{plain(str(label))}: {converged[label]} of {len(members[label])} converged" for label in order]
     return "; ".join([said[0], *said[1:][-1:]]) + "."
 
 

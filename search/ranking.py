@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, func, select
 
 from objectives.configuration import Configuration, unknown
 from search.query import OVER, hits, plain, recorded, these_trials
-from search.rescore import OPEN, rescored
+from search.rescore import OPEN, judged
 from search.scoring import Evidence, score
 from search.space import Choices, Dimension, Range, carried
 from search.spec import SpecError, StudySpec, parsed
@@ -62,6 +62,11 @@ class Wanted:
 
 
 EVERYTHING = Wanted()
+#: What is answered of a configuration: its replicates after what its own trial came to.
+ANSWER = (
+    *("rank", "trial", "classes", "epochs", "replicates", "replicates_converged", "replicate_epochs", "confirmed"),
+    *("accuracy", "loss", "seconds", "weights", "params"),
+)
 
 
 def among(classes: int | None) -> Wanted:
@@ -99,7 +104,7 @@ def best_per(
     for candidate in sorted(_candidates(connection, study, wanted, 1, per=name), key=_order(wanted.by)):
         leading.setdefault(candidate[1]["params"].get(name), candidate)
     firsts = {row["params"].get(name): row for row in _ranked(leading.values(), wanted.by)}
-    blank = dict.fromkeys(next(iter(firsts.values()), {}))
+    blank = dict.fromkeys(ANSWER)
     counts = _tally(connection, study, wanted, spec, name)
     order = {value: place for place, value in enumerate(firsts)}
     counts.sort(key=lambda count: (order.get(count[name], len(order)), -count["trials"]))
@@ -142,15 +147,24 @@ def _spec(study: StudyRecord, wanted: Wanted, *names: str) -> StudySpec:
     if wanted.by is By.WEIGHTS and spec.objective:
         raise SpecError(f"study {study.name!r} is of {spec.objective}, whose weights nobody has counted")
     for name, asked in wanted.where.items():
-        there = spec.space[name]
-        for value in asked.values if isinstance(asked, Choices) else ():
-            if isinstance(there, Choices) and value not in there.values:
-                raise SpecError(f"study {study.name!r}: {unknown(f'`{name}`', value, map(str, there.values))}")
-            if isinstance(there, Range) and isinstance(value, str):
-                raise SpecError(f"study {study.name!r}: `{name}` is a number, got {value!r}")
-        if isinstance(asked, Range) and isinstance(there, Choices) and any(isinstance(v, str) for v in there.values):
-            raise SpecError(f"study {study.name!r}: `{name}` is one of {', '.join(map(str, there.values))}")
+        wrong = _mismatch(name, asked, spec.space[name])
+        if wrong:
+            raise SpecError(f"study {study.name!r}: {wrong}")
     return spec
+
+
+def _mismatch(name: str, asked: Dimension, there: Dimension) -> str | None:
+    """Why a parameter cannot lie where it is asked to, if so."""
+    if isinstance(asked, Range):
+        if isinstance(there, Choices) and any(isinstance(value, bool | str) for value in there.values):
+            return f"`{name}` is one of {', '.join(map(str, there.values))}"
+        return None if asked.low <= asked.high else f"the range of `{name}` is empty: {asked.low:g} to {asked.high:g}"
+    for value in asked.values:
+        if isinstance(there, Choices) and value not in there.values:
+            return unknown(f"`{name}`", value, map(str, there.values))
+        if isinstance(there, Range) and isinstance(value, bool | str):
+            return f"`{name}` is a number, got {value!r}"
+    return None
 
 
 Candidate = tuple[Evidence, dict[str, Any]]
@@ -198,14 +212,15 @@ def _judged(
     """The wanted trials as another target and hold would have them, and by trial their replicates that are not open."""
     target = spec.target if wanted.target is None else wanted.target
     hold = spec.hold if wanted.hold is None else wanted.hold
-    done = recorded(connection, study, runs.c.trial.is_not(None), runs.c.state == RunState.DONE)
+    over = recorded(connection, study, runs.c.trial.is_not(None), runs.c.state.in_(OVER))
     found: list[dict[str, Any]] = []
     again: dict[int, Again] = defaultdict(list)
-    for record in rescored(done, target, hold):
-        if not record["replicate"]:
-            found.append(record)
-        elif record["end"] != OPEN:
-            again[record["trial"]].append(record)
+    for record in over:
+        anew = judged(record, target, hold) if record["end"] else record  # one that failed has no curve
+        if record["replicate"] and anew["end"] != OPEN:
+            again[record["trial"]].append(anew)
+        elif not record["replicate"] and record["end"]:
+            found.append(anew)
     return [record for record in found if wanted.admits(record["params"])], again
 
 
@@ -217,18 +232,14 @@ def _candidate(first: Mapping[str, Any], again: Again, spec: StudySpec) -> Candi
     epochs = sorted(record["epochs"] for record in again if record["converged"])
     scores = [score(each["converged"], each["epochs"] or 0, _gap(each), spec.max_epochs) for each in again]
     evidence = Evidence(first["trial"], first["epochs"], scores, len(epochs))
-    shown = {name: first[name] for name in ("trial", "classes", "epochs")}
-    measured = {name: first[name] for name in ("accuracy", "loss", "seconds")}
-    return evidence, {
-        **shown,
+    own = {
         "replicates": len(again),
         "replicates_converged": len(epochs),
         "replicate_epochs": epochs,
         "confirmed": evidence.confirmed,
-        **measured,
         "weights": Configuration.of(first["params"]).weights(spec.inputs),
-        "params": first["params"],
     }
+    return evidence, {name: own[name] if name in own else first[name] for name in ANSWER[1:]}
 
 
 def _gap(record: Mapping[str, Any]) -> float:
@@ -338,7 +349,6 @@ def _read(dimension: Dimension, found: Any) -> Any:
 
 def _weights(connection: Connection, spec: StudySpec) -> ColumnElement[Any]:
     """`Configuration.weights` in SQL."""
-    width = _value(connection, spec, "width")
-    width_2 = _value(connection, spec, "width_2")
+    width, width_2 = (sa.cast(_value(connection, spec, name), sa.Double) for name in ("width", "width_2"))
     last = func.coalesce(width_2, width)
     return (spec.inputs + 1) * width + func.coalesce((width + 1) * width_2, 0) + (last + 1) * runs.c.classes

@@ -8,6 +8,7 @@ from search.findings import Findings
 from search.page import Section, page
 from search.space import Choices
 from search.spec import in_words
+from search.verdicts import claims
 
 CURVES = (
     "Evaluation e is made after e epochs, on data not yet trained on. A line ends with a dot where the model has "
@@ -55,7 +56,7 @@ def sections(this: Findings) -> list[Section]:
             firsts = output.winners(this.confirmed)
             shown = plots.class_counts(this.ended, firsts, Choices(values=this.spec.class_counts))
             parts.append(Section("Epochs against classes", [CLASSES, *_note(this, figures.MOST_DRAWN)], [shown]))
-    return [*parts, _ladder(this), _facts(this)]
+    return [part for part in (*parts, _ladder(this), _facts(this)) if part]
 
 
 def _curves(this: Findings) -> Section:
@@ -91,7 +92,9 @@ def _convergence(this: Findings) -> Section:
     return Section("How many converge, and when", [CONVERGENCE], shown)
 
 
-def _ladder(this: Findings) -> Section:
+def _ladder(this: Findings) -> Section | None:
+    if not this.ladder and (this.spec.data or this.spec.objective):
+        return None
     if not this.ladder:
         return Section("The page's claims", ["`fewest ladder` measures them one by one; in this study it has not yet."])
     heads = ["classes", "rung", "what", "converged", "epochs", "verdict"]
@@ -106,7 +109,12 @@ def _ladder(this: Findings) -> Section:
         ]
         for rung in this.ladder
     ]
-    return Section("The page's claims", [LADDER], comparisons.ladder(this.ladder), [heads, *rows])
+    counted = len({rung["classes"] for rung in this.ladder}) > 1
+    said = [
+        f"{claim}{f' ({classes} classes)' if counted else ''} – {verdict}"
+        for classes, claim, verdict in claims(this.ladder)
+    ]
+    return Section("The page's claims", [*said, LADDER], comparisons.ladder(this.ladder), [heads, *rows])
 
 
 def _facts(this: Findings) -> Section:

@@ -10,7 +10,7 @@ evaluations kept, and what happened between two of them is taken to be like both
 
 import math
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from objectives.convergence import Curve, End
@@ -42,8 +42,3 @@ def judged(record: Mapping[str, Any], target: float, hold: int) -> dict[str, Any
     if record["converged"] or (streak and record["end"] == End.CAP):
         return missed | {"end": OPEN, "epochs": max(0, curve.epochs[-1] - streak)}
     return missed
-
-
-def rescored(records: Iterable[Mapping[str, Any]], target: float, hold: int) -> list[dict[str, Any]]:
-    """All of the records judged anew; those without an outcome are left out."""
-    return [judged(record, target, hold) for record in records if record["end"]]

@@ -13,6 +13,7 @@ from objectives.samples import Samples
 from objectives.scaling import moments
 from objectives.solo import Solo
 from search import files
+from search.launch import EngineError
 from search.spec import SpecError, StudySpec
 from search.trainers import BURST, alone, batches
 
@@ -33,6 +34,8 @@ def train(
         show(f"epoch {progress.epoch} of {trial.cap}: {now}")
 
     outcome = alone(trainer, trial, shown, 1 if save else BURST)  # at 1, a GPU too ends with what it evaluated last
+    if outcome.end is End.OUT_OF_MEMORY and save:
+        raise EngineError(f"it ran out of memory, so there are no weights for {save}")
     if save and trainer.network:
         file = io.BytesIO()
         torch.save(_kept(spec, samples, trial, trainer.network), file)

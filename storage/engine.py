@@ -52,6 +52,8 @@ def parse(url: str) -> URL:
             raise StorageMisuse(f"SQLite has no host {parsed.host!r}; try sqlite:///fewest.db, with three slashes")
         if not parsed.database or parsed.database == ":memory:":
             raise StorageMisuse("an in-memory SQLite cannot be shared by workers; try sqlite:///fewest.db")
+        if sqlite3.sqlite_version_info < (3, 38):
+            raise StorageError(f"this Python has SQLite {sqlite3.sqlite_version}, and 3.38 or later is needed")
         return parsed.set(drivername="sqlite+pysqlite")
     if parsed.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
         if "@" in (parsed.host or ""):  # the rest of a password, which must not be shown

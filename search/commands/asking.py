@@ -7,7 +7,7 @@ import typer
 from search import options, output, query, ranking
 from search.commands.common import MOST, STORAGE, STUDY, Output, Storage, StudyName
 from search.output import Format
-from search.ranking import By, Wanted, among
+from search.ranking import By, Wanted
 from storage import studies
 from storage.store import Store
 
@@ -56,7 +56,8 @@ def best(
     """
     store = Store.open(storage)
     record = store.read(studies.find, study)
-    wanted = Wanted({**options.where(where or ()), **among(classes).where}, by, target, hold)
+    narrowed = options.where([*(where or ()), *([f"classes={classes}"] if classes else ())])
+    wanted = Wanted(narrowed, by, target, hold)
     if per:
         found = store.read(ranking.best_per, record, per, wanted)[:top]
     else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search import output
+from search import files, output
 from search.commands.common import STORAGE, STUDY, Storage, StudyName
 from search.launch import EngineError
 from search.spec import SpecError
@@ -38,7 +38,7 @@ def report(
     The figures also go to the study's page in optuna-dashboard, in place of those of an earlier report. A study that
     still runs can be reported on; its workers are not held up.
     """
-    _check_out(out)
+    files.check(out, "--out")
     if png:
         _check_png(png)
     store = Store.open(storage)
@@ -51,22 +51,16 @@ def report(
     with output.err.status("drawing"):
         this = store.read(gathered, record)
         parts = report.sections(this)
-        written = _write(out, report.html(this, parts))
+        content = report.html(this, parts).encode()
+        files.write(out, content)
         exhibits = [each for part in parts for each in part.exhibits]
-        output.line(f"{out}: {len(exhibits)} figures, {written / 1e6:.1f} MB")
+        output.line(f"{out}: {len(exhibits)} figures, {len(content) / 1e6:.1f} MB")
         if png:
             _pictures(exhibits, png)
         try:
             show_in_dashboard(store, study, exhibits)
         except StorageError as error:  # a store that one may only read is enough for the page
             output.notice(f"not shown in optuna-dashboard: {error}")
-
-
-def _check_out(out: Path) -> None:
-    """SpecError unless the file can be made or replaced."""
-    taken = out.exists() and not out.is_file()
-    if taken or not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
-        raise SpecError(f"cannot write {out}; `--out` names a file in a directory that you may write to")
 
 
 def _check_png(png: Path) -> None:
@@ -79,18 +73,6 @@ def _check_png(png: Path) -> None:
         raise SpecError(f"cannot make {png}: {error.strerror}; `--png` names a directory") from None
     if not os.access(png, os.W_OK):
         raise SpecError(f"cannot write to {png}; `--png` names a directory that you may write to")
-
-
-def _write(out: Path, text: str) -> int:
-    """Write a file whole or not at all; its size in bytes."""
-    part = out.with_name(out.name + ".part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(out)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OSError(f"cannot write {out}: {error.strerror}") from error
-    return out.stat().st_size
 
 
 def _pictures(exhibits: "list[Exhibit]", png: Path) -> None:

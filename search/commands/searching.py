@@ -34,7 +34,7 @@ from search.commands.common import (
 )
 from search.launch import EngineError, LocalEngine
 from search.output import Format
-from search.ranking import EVERYTHING, among
+from search.ranking import among
 from search.spec import SpecError, StudySpec, parsed
 from search.view import View
 from storage import ledger, studies
@@ -278,7 +278,7 @@ def confirm(
     found = [row for row in store.read(ranking.best, record, among(classes), MOST) if row["trial"] in named]
     if format is not Format.TABLE:
         return output.records(found, format)
-    output.best_table(found, store.read(ranking.tally, record, EVERYTHING))
+    output.best_table(found, store.read(ranking.tally, record, among(classes)))
 
 
 @app.command()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from objectives.convergence import Progress
-from search import files, output, query, ranking
+from search import files, options, output, query, ranking
 from search.commands.common import MOST, STORAGE, STUDY, Output, Storage, StudyName, available
 from search.launch import EngineError
 from search.output import Format
@@ -32,7 +32,9 @@ app = typer.Typer()
     "`fewest replay 12 --device cpu`"
 )
 def replay(
-    which: Annotated[list[int] | None, typer.Argument(metavar="[TRIAL]...", help="Trials by number.")] = None,
+    which: Annotated[
+        list[int] | None, typer.Argument(min=0, max=MOST, metavar="[TRIAL]...", help="Trials by number.")
+    ] = None,
     sample: Annotated[
         int, typer.Option(min=1, max=MOST, help="How many at random, always the same, if no trial is named.")
     ] = 20,
@@ -52,6 +54,7 @@ def replay(
     store = Store.open(storage)
     record = store.read(studies.find, study)
     spec = parsed(record.spec)
+    options.constructor(spec.objective)  # it must be here, too
     found = [store.read(query.trial, record, number) for number in which or _sample(store, record, spec.seed, sample)]
 
     from search.data import stored

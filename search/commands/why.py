@@ -6,7 +6,7 @@ import typer
 
 from objectives.convergence import End
 from search import output, query
-from search.commands.common import STORAGE, STUDY, Device, Output, Storage, StudyName, available
+from search.commands.common import MOST, STORAGE, STUDY, Device, Output, Storage, StudyName, available
 from search.output import Format
 from search.spec import SpecError, parsed
 from storage import studies
@@ -18,7 +18,7 @@ app = typer.Typer()
 
 @app.command(epilog="Examples: `fewest why 12` · `fewest why 12 --study digits --format json`")
 def why(
-    number: Annotated[int, typer.Argument(metavar="TRIAL", min=0, help="As `fewest trials` numbers them.")],
+    number: Annotated[int, typer.Argument(metavar="TRIAL", min=0, max=MOST, help="As `fewest trials` numbers them.")],
     device: Device = "auto",
     storage: Storage = STORAGE,
     study: StudyName = STUDY,
@@ -35,7 +35,7 @@ def why(
     store = Store.open(storage)
     record = store.read(studies.find, study)
     row, spec = store.read(query.trial, record, number), parsed(record.spec)
-    if spec.objective and row["end"] == End.CAP:
+    if spec.objective and row["end"] in (End.CAP, End.DIVERGED):
         raise SpecError(f"trial {number} is of {spec.objective}, and units of our own network are measured here")
     steps: list[Any] = []
     if row["end"] in (End.CAP, End.DIVERGED) and not spec.objective:
@@ -69,7 +69,7 @@ def headline(row: dict[str, Any], max_epochs: int) -> str:
         return f"{name} converged after {given}: nothing held it back"
     if row["end"] == End.OUT_OF_MEMORY:
         widths = ", ".join(f"{key}={row['params'][key]}" for key in ("width", "width_2") if row["params"].get(key))
-        return f"{name} ran out of memory: fewer units need less ({widths} now)"
+        return f"{name} ran out of memory: fewer units need less{f' ({widths} now)' if widths else ''}"
     if row["end"] == End.EXCEPTION:
         return f"{name} raised an exception: {row['reason']}"
     wrong = "diverged" if row["end"] == End.DIVERGED else "missed"

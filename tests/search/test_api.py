@@ -56,5 +56,7 @@ def test_what_is_not_there_is_an_error_in_one_line(storage: str) -> None:
         search.best(study="s", storage=storage, where={"lrr": 1.0})
     with pytest.raises(SpecError, match="`by` must be one of epochs, seconds, weights, got 'time'"):
         search.best(study="s", storage=storage, by="time")
+    with pytest.raises(SpecError, match="values, lists of values or tuples"):
+        search.best(study="s", storage=storage, where={"lr": ("a", "b")})  # type: ignore[dict-item]
     with pytest.raises(SpecError, match=r"a tuple \(low, high\)"):
         search.best(study="s", storage=storage, where={"lr": (1.0, 2.0, 3.0)})  # type: ignore[dict-item]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from objectives.convergence import Curve
-from search import comparisons, figures, parallel, plots
+from search import comparisons, figures, importance, parallel, plots
 from search.space import Choices, Range, defaults
 
 SPACE = {"classes": Choices(values=(8, 16)), **defaults(16)}
@@ -172,3 +172,19 @@ def test_a_fraction_of_a_range_is_where_its_value_is() -> None:
     for log in (False, True):
         of = Range(low=0.01, high=10, log=log, whole=False)
         assert [of.fraction(of.at(u)) for u in (0, 0.3, 1)] == pytest.approx([0, 0.3, 1])
+
+
+def test_choices_of_mixed_types_are_named_as_they_are() -> None:
+    """As a person's own module may have them: numbers, words, true and false."""
+    rows = [
+        {"params": {"pool": pool, "norm": pool == 3}, "converged": pool == 3, "epochs": 1} for pool in [3, "a", 5] * 9
+    ]
+    assert plots.shares(rows, "pool").startswith("3: 9 of 9 converged; ")
+    assert plots.shares(rows, "norm") == "True: 9 of 9 converged; False: 0 of 18 converged."
+    mixed = [row | {"params": {"n": i % 9 if i % 2 else "x"}} for i, row in enumerate(rows)]
+    assert importance.whether(mixed, "n") is not None
+
+
+def test_a_run_without_an_evaluation_is_not_drawn() -> None:
+    """Such as one that ran out of memory at once."""
+    assert not Curve((), (), ()) and Curve((0,), (0.1,), (1.0,))
