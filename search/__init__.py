@@ -1,8 +1,8 @@
 """What to try next, when to stop trying it, and what has been found: spec → ask → train → tell → store → query.
 
-Answers are for Python, too: `search.best()`, `search.trials()`, `search.status()`.
+Answers are for Python, too: `search.best()`, `search.trials()`, `search.status()`; `search.connect(url)` asks a service.
 """
 
-from search.api import best, frame, status, trials
+from search.api import best, connect, frame, status, trials
 
-__all__ = ["best", "frame", "status", "trials"]
+__all__ = ["best", "connect", "frame", "status", "trials"]

@@ -4,22 +4,19 @@ import search
 
 search.best(per="activation", storage="sqlite:///fewest.db")
 search.frame(search.trials())
+search.connect("http://127.0.0.1:8080").status(study="mine")
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import ValidationError
 
-from search import query, ranking
+from search.local import Studies, opened
 from search.ranking import By, Wanted
 from search.space import Choices, Dimension, Range
 from search.spec import SpecError
-from storage import studies
-from storage.store import Store
-from storage.studies import StudyRecord
 
 if TYPE_CHECKING:
     import pandas
@@ -30,71 +27,95 @@ STORAGE, STUDY = "sqlite:///fewest.db", "default"
 Within = str | float | list[str | float] | tuple[float, float]
 
 
-def best(
-    *,
-    per: str | None = None,
-    where: Mapping[str, Within] | None = None,
-    by: str = "epochs",
-    target: float | None = None,
-    hold: int | None = None,
-    top: int = 10,
-    study: str = STUDY,
-    storage: str | None = None,
-) -> list[dict[str, Any]]:
-    """The best configurations, or with `per` the best of each value of a parameter; see `fewest best --help`.
+class Client:
+    """The studies of one store or service; every method takes the study's name. Close it, or use it in a `with`."""
 
-    `where` narrows: {"activation": "tanh"}, {"optimizer": ["adam", "sgd"]}, {"lr": (0.01, 0.1)}. `by` is epochs,
-    seconds or weights. Another `target` (accuracy in (0, 1]) or `hold` (evaluations in a row) judges the recorded
-    curves anew. `storage` is FEWEST_STORAGE or sqlite:///fewest.db by default.
+    def __init__(self, studies: Studies) -> None:
+        self._studies = studies
 
-    A record has `rank` (equal for ties), `trial`, `classes`, `epochs` (to convergence), `replicates` and how many of
-    them converged, `replicate_epochs`, `confirmed`, `accuracy`, `loss` (nats), `seconds` (of training), `weights` and
-    `params`; with `per` as in `search.ranking.best_per`. SpecError for bad arguments, StorageMisuse for a store or
-    study that is not there.
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._studies.close()
+
+    def best(
+        self,
+        *,
+        per: str | None = None,
+        where: Mapping[str, Within] | None = None,
+        by: str = "epochs",
+        target: float | None = None,
+        hold: int | None = None,
+        top: int = 10,
+        study: str = STUDY,
+    ) -> list[dict[str, Any]]:
+        """The best configurations, or with `per` the best of each value of a parameter; see `fewest best --help`.
+
+        `where` narrows: {"activation": "tanh"}, {"optimizer": ["adam", "sgd"]}, {"lr": (0.01, 0.1)}. `by` is epochs,
+        seconds or weights. Another `target` (accuracy in (0, 1]) or `hold` (evaluations in a row) judges the recorded
+        curves anew.
+
+        A record has `rank` (equal for ties), `trial`, `classes`, `epochs` (to convergence), `replicates` and how many
+        of them converged, `replicate_epochs`, `confirmed`, `accuracy`, `loss` (nats), `seconds` (of training),
+        `weights` and `params`; with `per` as in `search.ranking.best_per`. SpecError for bad arguments, StorageMisuse
+        for a store or study that is not there.
+        """
+        if by not in list(By):
+            raise SpecError(f"`by` must be one of {', '.join(By)}, got {by!r}")
+        try:
+            asked = {name: _dimension(name, within) for name, within in (where or {}).items()}
+        except ValidationError:
+            raise SpecError(f"`where` takes values, lists of values or tuples (low, high), got {where!r}") from None
+        found: list[dict[str, Any]] = self._studies.best(study, Wanted(asked, By(by), target, hold), per, top)["best"]
+        return found
+
+    def trials(self, *, limit: int | None = None, after: int = -1, study: str = STUDY) -> list[dict[str, Any]]:
+        """The study's trials in order of their numbers, finished or not: `limit` of them after `after`."""
+        return self._studies.trials(study, limit, after)
+
+    def status(self, *, study: str = STUDY) -> dict[str, Any]:
+        """How far a study is: its trials by state, its workers, and the incumbent."""
+        return self._studies.status(study)
+
+    @staticmethod
+    def frame(records: Sequence[Mapping[str, Any]]) -> "pandas.DataFrame":
+        """Records of `best` or `trials` as a pandas frame, a column for each parameter; ImportError without pandas."""
+        import pandas
+
+        rows = (
+            {name: value for name, value in row.items() if name != "params"} | (row["params"] or {}) for row in records
+        )
+        return pandas.DataFrame(list(rows))
+
+
+def connect(storage: str | None = None, token: str | None = None) -> Client:
+    """The studies of a store or, at an http(s) URL, of a service.
+
+    `storage` is FEWEST_STORAGE or sqlite:///fewest.db by default, `token` that of FEWEST_TOKEN.
     """
-    if by not in list(By):
-        raise SpecError(f"`by` must be one of {', '.join(By)}, got {by!r}")
-    try:
-        asked = {name: _dimension(name, within) for name, within in (where or {}).items()}
-    except ValidationError:
-        raise SpecError(f"`where` takes values, lists of values or tuples (low, high), got {where!r}") from None
-    wanted = Wanted(asked, By(by), target, hold)
-    with _opened(storage, study) as (store, record):
-        if per:
-            return store.read(ranking.best_per, record, per, wanted)[:top]
-        return store.read(ranking.best, record, wanted, top)
+    return Client(opened(storage or os.environ.get("FEWEST_STORAGE") or STORAGE, token))
 
 
-def trials(
-    *, limit: int | None = None, after: int = -1, study: str = STUDY, storage: str | None = None
-) -> list[dict[str, Any]]:
-    """The study's trials in order of their numbers, finished or not: at most `limit`, from the one after `after`."""
-    with _opened(storage, study) as (store, record):
-        return store.read(query.trials, record, limit, after)
+def best(*, storage: str | None = None, **asked: Any) -> list[dict[str, Any]]:
+    """`Client.best` of the store at `storage`."""
+    with connect(storage) as client:
+        return client.best(**asked)
 
 
-def status(*, study: str = STUDY, storage: str | None = None) -> dict[str, Any]:
-    """How far a study is: its trials by state, its workers, and the incumbent."""
-    with _opened(storage, study) as (store, record):
-        return store.read(query.status, record)
+def trials(*, storage: str | None = None, **asked: Any) -> list[dict[str, Any]]:
+    """`Client.trials` of the store at `storage`."""
+    with connect(storage) as client:
+        return client.trials(**asked)
 
 
-def frame(records: Sequence[Mapping[str, Any]]) -> "pandas.DataFrame":
-    """Records of `best` or `trials` as a pandas frame with a column for each parameter; ImportError without pandas."""
-    import pandas
-
-    return pandas.DataFrame(
-        [{name: value for name, value in row.items() if name != "params"} | (row["params"] or {}) for row in records]
-    )
+def status(*, storage: str | None = None, **asked: Any) -> dict[str, Any]:
+    """`Client.status` of the store at `storage`."""
+    with connect(storage) as client:
+        return client.status(**asked)
 
 
-@contextmanager
-def _opened(storage: str | None, study: str) -> Iterator[tuple[Store, StudyRecord]]:
-    store = Store.open(storage or os.environ.get("FEWEST_STORAGE") or STORAGE)
-    try:
-        yield store, store.read(studies.find, study)
-    finally:
-        store.close()
+frame = Client.frame
 
 
 def _dimension(name: str, within: Within) -> Dimension:

@@ -107,6 +107,13 @@ def where(texts: Iterable[str]) -> dict[str, Range | Choices]:
     return found
 
 
+def typed(dimension: Range | Choices) -> str:
+    """What `where`, or `dimensions`, reads as this dimension, to the bit."""
+    if isinstance(dimension, Range):
+        return f"{dimension.low:.17g}:{dimension.high:.17g}"
+    return ",".join(f"{each:.17g}" if isinstance(each, float) else str(each) for each in dimension.values)
+
+
 def configuration(
     classes: str | None,
     config: Path | None,

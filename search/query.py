@@ -11,9 +11,9 @@ from sqlalchemy import ColumnElement, Connection, and_, case, func, not_, select
 
 from objectives.convergence import Curve, End
 from storage.curves import unpack
-from storage.engine import StorageMisuse, now
+from storage.engine import NotThere, now
 from storage.schema import PENDING, RunState, curves, of_ladder, runs, studies, workers
-from storage.studies import StudyRecord
+from storage.studies import THERE, StudyRecord
 
 _OUTCOME = ("converged", "epochs", "cap", "gap", "accuracy", "loss", "best_accuracy", "reached", "seconds", "end")
 OVER = RunState.DONE, RunState.FAILED
@@ -70,13 +70,13 @@ def trials(
 
 
 def trial(connection: Connection, study: StudyRecord, number: int) -> dict[str, Any]:
-    """One trial as `recorded` gives it; StorageMisuse names the nearest if there is none of that number."""
+    """One trial as `recorded` gives it; NotThere names the nearest if there is none of that number."""
     found = recorded(connection, study, runs.c.replicate == 0, runs.c.trial == number)
     if found:
         return found[0]
     last = connection.scalar(select(func.max(runs.c.trial)).where(these_trials(study)))
     there = "it has none yet" if last is None else f"the nearest is {max(0, min(number, last))} of 0 to {last}"
-    raise StorageMisuse(f"study {study.name!r} has no trial {number}; {there}")
+    raise NotThere(f"study {study.name!r} has no trial {number}", there)
 
 
 def finished(connection: Connection, study: StudyRecord) -> list[int]:
@@ -131,10 +131,39 @@ def plain(row: Any) -> dict[str, Any]:
     }
 
 
+def listed(connection: Connection, after: int = 0, limit: int | None = None) -> list[dict[str, Any]]:
+    """The store's studies in the order of their ids, from the one after id `after`."""
+    columns = studies.c.study_id.label("id"), studies.c.name.label("study"), studies.c.budget, studies.c.reserved
+    over = func.coalesce(studies.c.concluded == studies.c.told, False).label("over")
+    page = select(*columns, studies.c.stopping, over).where(studies.c.study_id > after, THERE)
+    return [dict(row._mapping) for row in connection.execute(page.order_by(studies.c.study_id).limit(limit))]
+
+
+def living(connection: Connection) -> list[dict[str, Any]]:
+    """The workers whose leases have not expired: the study that each serves, the trials it holds, and how busy it is.
+
+    `study` is None of a worker that has nothing to do, `slots`, `occupied` and `rate` of one that has just begun.
+    """
+    held = and_(runs.c.worker_id == workers.c.worker_id, runs.c.told == PENDING, runs.c.state == RunState.RUNNING)
+    columns = (workers.c[name] for name in ("worker_id", "name", "device", "started", "slots", "occupied", "rate"))
+    joined = workers.outerjoin(runs, and_(runs.c.study_id.in_(select(studies.c.study_id)), held)).outerjoin(
+        studies, studies.c.study_id == runs.c.study_id
+    )
+    found = (
+        select(*columns, func.max(studies.c.name).label("study"), func.count(runs.c.run_id).label("running"))
+        .select_from(joined)
+        .where(workers.c.expires > now())
+        .group_by(workers.c.worker_id)
+        .order_by(workers.c.worker_id)
+    )
+    return [dict(row._mapping) for row in connection.execute(found)]
+
+
 def status(connection: Connection, study: StudyRecord) -> dict[str, Any]:
     """How far the study is: its trials by state, its living workers and how busy they are, and the incumbent.
 
-    `confirming` and `climbing`: replicates and runs of the ladder without an outcome yet.
+    `confirming` and `climbing`: replicates and runs of the ladder without an outcome yet. `over`: a worker has found
+    nothing left to do.
     """
     mine = runs.c.study_id == study.study_id
     trial = these_trials(study)
@@ -181,6 +210,7 @@ def status(connection: Connection, study: StudyRecord) -> dict[str, Any]:
         "occupied": load[1],
         "epochs_per_second": load[2],
         "stopping": row.stopping,
+        "over": row.concluded == row.told,
         "epochs_trained": sum(int(found.epochs or 0) for found in ends.values()),
         "incumbent": None if found is None else plain(found),
     }

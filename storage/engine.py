@@ -41,6 +41,18 @@ class StorageMisuse(StorageError):
     """The store that was named is not one to use here; nothing was changed in it."""
 
 
+class NotThere(StorageMisuse):
+    """A study, or a trial of one, that the store does not have; `said` names no store."""
+
+    def __init__(self, what: str, hint: str, where: str = "") -> None:
+        self.said = f"{what}; {hint}"
+        super().__init__(f"{what} in {where}; {hint}" if where else self.said)
+
+
+class NameTaken(StorageMisuse):
+    """A study of that name was made by plain Optuna."""
+
+
 def parse(url: str) -> URL:
     """The URL of a supported database, with its driver chosen; StorageMisuse for any other."""
     try:

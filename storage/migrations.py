@@ -45,6 +45,7 @@ STEPS = {
         # SQLite takes any name for a type, and keeps bytes as they are
         "CREATE TABLE fewest_data (digest TEXT NOT NULL PRIMARY KEY, content BYTEA NOT NULL)",
     ),
+    4: ("ALTER TABLE fewest_studies ADD COLUMN concluded INTEGER",),
 }
 
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 import sqlalchemy as sa
 from sqlalchemy import Boolean, Column, Double, Index, Integer, LargeBinary, Table, Text, UniqueConstraint
 
-VERSION = 4
+VERSION = 5
 #: `told` of a run that has no outcome yet: after every place in the order, so that one range of one index holds both
 #: what a reader has not seen and what is unfinished.
 PENDING = 2**31 - 1
@@ -43,6 +43,7 @@ studies = Table(
     Column("deadline", Double),  # no new trial after it
     Column("until_epochs", Integer),  # no new trial once a configuration of so few epochs is confirmed
     Column("retries", Integer, nullable=False),  # attempts after the first, when workers are lost or fail
+    Column("concluded", Integer),  # `told` when a worker found nothing left to do; null, or less, while there may be
 )
 
 workers = Table(

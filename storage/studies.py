@@ -9,7 +9,7 @@ from sqlalchemy import Connection, and_, case, delete, exists, func, insert, not
 from sqlalchemy.dialects import postgresql, sqlite
 
 from storage import schema
-from storage.engine import StorageMisuse, now, redacted
+from storage.engine import NameTaken, NotThere, StorageMisuse, now, redacted
 from storage.schema import attempts, curves, runs, studies
 
 _DATA_LOCK = 0x6665776564  # beside that of `storage.store`
@@ -49,7 +49,7 @@ def create(
 ) -> StudyRecord:
     """The study of that name, created unless it exists; a stored spec and budget are left as they are.
 
-    StorageMisuse if a study of Optuna's own has that name.
+    NameTaken if a study of Optuna's own has that name.
     """
     found = look_up(connection, name)
     if found:
@@ -61,7 +61,7 @@ def create(
         found = look_up(connection, name)  # another process was first
         if found:
             return found
-        raise StorageMisuse(f"study {name!r} was made without fewest; name another with `--study`")
+        raise NameTaken(f"study {name!r} was made without fewest; name another with `--study`")
     forget(connection, study_id, name)
     connection.execute(
         insert(schema.optuna_directions),
@@ -76,7 +76,7 @@ def create(
 
 
 def find(connection: Connection, name: str) -> StudyRecord:
-    """The study of that name; StorageMisuse names those there are."""
+    """The study of that name; NotThere names those there are."""
     found = look_up(connection, name)
     if found:
         return found
@@ -84,7 +84,7 @@ def find(connection: Connection, name: str) -> StudyRecord:
     near = difflib.get_close_matches(name, names, n=1)
     there = f"it has {', '.join(names)}" if names else "it has none yet"
     there = f"did you mean {near[0]!r}?" if near else there
-    raise StorageMisuse(f"no study {name!r} in {redacted(connection.engine.url)}; {there}")
+    raise NotThere(f"no study {name!r}", there, redacted(connection.engine.url))
 
 
 def content(connection: Connection, digest: str) -> bytes:
@@ -113,6 +113,7 @@ def reopen(
         "deadline": None if timeout is None else now() + timeout,
         "stopping": False,
         "until_epochs": until_epochs,
+        "concluded": None,
     }
     if retries is not None:
         values["retries"] = retries
@@ -121,12 +122,18 @@ def reopen(
 
 def resume(connection: Connection, study_id: int) -> None:
     """Take back a stop; what ends the search otherwise stays as it is."""
-    connection.execute(update(studies).where(studies.c.study_id == study_id).values(stopping=False))
+    connection.execute(update(studies).where(studies.c.study_id == study_id).values(stopping=False, concluded=None))
 
 
 def stop(connection: Connection, study_id: int) -> None:
     """Ask every worker of the study to finish what it runs and leave."""
     connection.execute(update(studies).where(studies.c.study_id == study_id).values(stopping=True))
+
+
+def conclude(connection: Connection, study_id: int, told: int) -> None:
+    """A worker that knew every outcome up to `told` found nothing left to do, unless there are more by now."""
+    mine = and_(studies.c.study_id == study_id, studies.c.told == told)
+    connection.execute(update(studies).where(mine).values(concluded=told))
 
 
 def forget(connection: Connection, study_id: int, name: str = "") -> None:

@@ -4,21 +4,19 @@ from typing import Annotated
 
 import typer
 
-from search import options, output, query, ranking
-from search.commands.common import MOST, STORAGE, STUDY, Output, Storage, StudyName
+from search import options, output
+from search.commands.common import MOST, STORAGE, STUDY, AnyStorage, Output, StudyName
+from search.local import opened
 from search.output import Format
 from search.ranking import By, Wanted
-from storage import studies
-from storage.store import Store
 
 app = typer.Typer()
 
 
 @app.command()
-def status(storage: Storage = STORAGE, study: StudyName = STUDY, format: Output = Format.TABLE) -> None:
+def status(storage: AnyStorage = STORAGE, study: StudyName = STUDY, format: Output = Format.TABLE) -> None:
     """How far a study is: trials by state, workers, and the incumbent."""
-    store = Store.open(storage)
-    output.record(store.read(query.status, store.read(studies.find, study)), format)
+    output.record(opened(storage).status(study), format)
 
 
 @app.command(
@@ -46,7 +44,7 @@ def best(
         int | None, typer.Option(help="Judge them by so many evaluations in a row.  [default: the study's]")
     ] = None,
     top: Annotated[int, typer.Option(min=1, max=MOST, help="How many.")] = 10,
-    storage: Storage = STORAGE,
+    storage: AnyStorage = STORAGE,
     study: StudyName = STUDY,
     format: Output = Format.TABLE,
 ) -> None:
@@ -54,30 +52,23 @@ def best(
 
     Another --target or --hold is answered from the recorded curves, without training.
     """
-    store = Store.open(storage)
-    record = store.read(studies.find, study)
     narrowed = options.where([*(where or ()), *([f"classes={classes}"] if classes else ())])
-    wanted = Wanted(narrowed, by, target, hold)
-    if per:
-        found = store.read(ranking.best_per, record, per, wanted)[:top]
-    else:
-        found = store.read(ranking.best, record, wanted, top)
+    found = opened(storage).best(study, Wanted(narrowed, by, target, hold), per, top)
     if format is not Format.TABLE:
-        return output.records(found, format)
-    output.best_table(found, store.read(ranking.tally, record, wanted), by, per)
+        return output.records(found["best"], format)
+    output.best_table(found["best"], found["trials"], by, per)
 
 
 @app.command(epilog="Example: `fewest trials --after 99 --limit 50` · `fewest trials --limit 100000 --format csv`")
 def trials(
     limit: Annotated[int, typer.Option(min=1, max=MOST, help="How many.")] = 50,
     after: Annotated[int, typer.Option(min=-1, max=MOST, help="Begin after this trial.")] = -1,
-    storage: Storage = STORAGE,
+    storage: AnyStorage = STORAGE,
     study: StudyName = STUDY,
     format: Output = Format.TABLE,
 ) -> None:
     """The study's trials in order, finished or not."""
-    store = Store.open(storage)
-    found = store.read(query.trials, store.read(studies.find, study), limit, after)
+    found = opened(storage).trials(study, limit, after)
     if format is not Format.TABLE:
         return output.records(found, format)
     output.trials_table(found)

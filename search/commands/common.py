@@ -31,6 +31,12 @@ def _study_name(name: str) -> str:
 MOST = (1 << 31) - 1  # what every database's integer holds
 
 Storage = Annotated[str, typer.Option(envvar="FEWEST_STORAGE", help="sqlite:///FILE or postgresql://HOST/NAME")]
+AnyStorage = Annotated[
+    str,
+    typer.Option(
+        envvar="FEWEST_STORAGE", help="sqlite:///FILE, postgresql://HOST/NAME, or a service: http://HOST:PORT"
+    ),
+]
 StudyName = Annotated[str, typer.Option(callback=_study_name, help="Name of the study in the storage.")]
 Output = Annotated[Format, typer.Option("--format", help="table for people, json or csv for programs")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")]

@@ -1,0 +1,146 @@
+"""The studies behind a service, asked by HTTP: as `search.local`, by the same names.
+
+While the service is away a question is asked again, as one of a store is: each is safe to ask twice.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from search.local import Conflict, Order, Record
+from search.options import typed
+from search.ranking import Wanted
+from search.spec import SpecError, StudySpec
+from storage.engine import NotThere, StorageError, StorageMisuse
+from storage.store import BRIEF_SECONDS, FIRST_PAUSE, LONGEST_PAUSE, NOTE_SECONDS
+
+ANSWER_SECONDS = 60.0  # for the service to answer
+PAGE = 1000  # most records of one answer
+#: What an answer's status means here; others are the service's fault.
+_MEANING: dict[int, type[Exception]] = {
+    404: NotThere,
+    409: Conflict,
+    422: SpecError,
+    401: StorageMisuse,
+    403: StorageMisuse,
+}
+_LATER = 429, 502, 503, 504
+
+log = logging.getLogger("fewest")
+
+
+class RemoteStudies:
+    """Those of the service at a URL. The token is that of FEWEST_TOKEN unless it is given."""
+
+    def __init__(self, url: str, token: str | None = None, patience: float = BRIEF_SECONDS) -> None:
+        self._patience = patience
+        token = token or os.environ.get("FEWEST_TOKEN")
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        try:
+            self._http = httpx.Client(base_url=url, headers=headers, timeout=ANSWER_SECONDS)
+        except (httpx.InvalidURL, ValueError) as error:
+            raise StorageMisuse(f"the service's URL is not one: {error}") from None
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._http.close()
+
+    def launch(self, name: str, spec: StudySpec, order: Order) -> bool:
+        fields = spec.model_dump(mode="json", exclude={"data", "start"})
+        wanted = {"trials": order.trials, "timeout": order.timeout, "retries": order.retries}
+        more = {"until_epochs": order.until_epochs, "from": order.source}
+        return bool(self._ask("POST", "/studies", json={"name": name, "spec": fields, **wanted, **more})["created"])
+
+    def listed(self, after: int = 0, limit: int | None = None) -> list[Record]:
+        return list(self._pages("/studies", "studies", after, limit))
+
+    def spec(self, name: str) -> Record:
+        found: Record = self._get(name)["spec"]
+        return found
+
+    def status(self, name: str) -> Record:
+        found: Record = self._get(name)["status"]
+        return found
+
+    def best(self, name: str, wanted: Wanted, per: str | None, top: int) -> Record:
+        where = [f"{parameter}={typed(dimension)}" for parameter, dimension in wanted.where.items()]
+        asked = {"per": per, "where": where, "by": wanted.by, "target": wanted.target, "hold": wanted.hold, "top": top}
+        return self._get(name, "/best", **asked)
+
+    def trials(self, name: str, limit: int | None, after: int) -> list[Record]:
+        return list(self._pages(f"{_path(name)}/trials", "trials", after, limit))
+
+    def conclusion(self, name: str) -> Record:
+        return self._get(name, "/conclusion")
+
+    def stop(self, name: str) -> None:
+        self._ask("POST", f"{_path(name)}/stop")
+
+    def delete(self, name: str) -> None:
+        self._ask("DELETE", _path(name))
+
+    def workers(self) -> list[Record]:
+        found: list[Record] = self._ask("GET", "/workers")["workers"]
+        return found
+
+    def _get(self, name: str, of: str = "", **asked: Any) -> Record:
+        return self._ask("GET", f"{_path(name)}{of}", params=_given(asked))
+
+    def _pages(self, path: str, what: str, after: int, limit: int | None) -> Iterator[Record]:
+        """Records page by page, until `limit` of them or the last."""
+        while limit is None or limit > 0:
+            size = PAGE if limit is None else min(limit, PAGE)
+            answer = self._ask("GET", path, params={"after": after, "limit": size})
+            yield from answer[what]
+            if answer["next"] is None:
+                return
+            after, limit = answer["next"], limit and limit - len(answer[what])
+
+    def _ask(self, method: str, path: str, **what: Any) -> Record:
+        """The answer, waited for while the service is away or busy."""
+        began, note_at, pause = time.monotonic(), NOTE_SECONDS, FIRST_PAUSE
+        while True:
+            try:
+                answer = self._http.request(method, f"/v1{path}", **what)
+                fault = f"{self._http.base_url} answers {answer.status_code}"
+            except httpx.TransportError as error:
+                answer, fault = None, f"{self._http.base_url} does not answer ({str(error) or type(error).__name__})"
+            if answer is not None and answer.status_code not in _LATER:
+                return _read(answer, fault)
+            waited = time.monotonic() - began
+            if waited >= self._patience:
+                raise StorageError(f"{fault}; is `fewest serve` running there?")
+            if waited >= note_at:
+                log.warning("%s; trying again for %.0f s", fault, self._patience - waited)
+                note_at = 2 * waited
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def _read(answer: httpx.Response, fault: str) -> Record:
+    """What the service answers; an error there is the same error here."""
+    try:
+        found = answer.json()
+        said = "" if answer.is_success else str(found["detail"])
+    except (ValueError, KeyError, TypeError):
+        raise StorageError(f"{fault}, and not as a fewest service does; check its URL") from None
+    if answer.status_code in (401, 403):
+        said += "; set FEWEST_TOKEN"
+    if not answer.is_success:
+        kind = _MEANING.get(answer.status_code, StorageError)
+        raise NotThere(*said.split("; ", 1)) if kind is NotThere and "; " in said else kind(said)
+    record: Record = found
+    return record
+
+
+def _path(name: str) -> str:
+    return f"/studies/{quote(name, safe='')}"
+
+
+def _given(asked: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in asked.items() if value is not None}
