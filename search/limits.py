@@ -1,0 +1,150 @@
+"""What one caller may take of the service: requests per second, bytes of a body, and time to send and to receive."""
+
+import asyncio
+import ipaddress
+import math
+import time
+from asyncio import TimerHandle, Transport
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+from search.refusals import Refused
+
+RATE = 50.0  # requests per second of one caller; a dashboard's page takes ten at once, and then one in ten seconds
+MOST_BODY = 1 << 20  # bytes
+MOST_CALLERS = 10_000  # whose requests are counted
+MOST_CONNECTIONS = 256
+BODY_SECONDS = 30.0  # for a whole body to come
+REQUEST_SECONDS = 10.0  # within which a connection begins a request, or is closed
+READ_SECONDS = 30.0  # within which a caller takes something of its answer, or is cut off
+
+
+class Buckets:
+    """A token bucket for each caller: `burst` at once, then `rate` per second. The longest unused are forgotten."""
+
+    def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate, self._burst, self._clock = rate, burst, clock
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # in the bucket, at that time
+
+    def take(self, caller: str) -> float:
+        """0 if there was one to take, else the seconds until there is."""
+        now = self._clock()
+        left, then = self._left.pop(caller, (self._burst, now))
+        left = min(self._burst, left + (now - then) * self._rate)
+        taken = left >= 1
+        self._left[caller] = left - taken, now
+        if len(self._left) > MOST_CALLERS:
+            self._left.popitem(last=False)
+        return 0.0 if taken else math.ceil((1 - left) / self._rate)
+
+
+def address(scope: Scope) -> str:
+    """Who is at the other end of the connection; of IPv6 the half that a network gives out, not the host's own."""
+    host = (scope.get("client") or ("unknown", 0))[0]
+    try:
+        found = ipaddress.ip_address(host)
+    except ValueError:
+        return str(host)
+    return str(ipaddress.ip_network((found, 64), strict=False)) if found.version == 6 else str(found)
+
+
+class RateLimit:
+    """Refuses a caller who asks for more than `rate` requests per second over a while."""
+
+    def __init__(self, app: ASGIApp, rate: float, caller: Callable[[Scope], str]) -> None:
+        self._app, self._caller = app, caller
+        self._buckets = Buckets(rate, max(20.0, 2 * rate))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        wait = self._buckets.take(self._caller(scope))
+        if wait:
+            raise Refused(f"too many requests; try again in {wait:.0f} s", 429, {"Retry-After": f"{wait:.0f}"})
+        await self._app(scope, receive, send)
+
+
+class BodyLimit:
+    """Takes a body in whole before the application sees it, so that no slow or endless one holds a thread."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        if "content-length" not in headers and "transfer-encoding" not in headers:
+            return await self._app(scope, receive, send)
+        if int(headers.get("content-length", "0")) > MOST_BODY:  # h11 has seen that it is a number
+            raise _too_large()
+        try:
+            body = await asyncio.wait_for(_whole(receive), BODY_SECONDS)
+        except TimeoutError:
+            raise Refused(f"the body took longer than {BODY_SECONDS:.0f} s", 408, {"Connection": "close"}) from None
+        if body is None:
+            return
+        first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def replayed() -> Message:
+            return first.pop() if first else await receive()
+
+        await self._app(scope, replayed, send)
+
+
+async def _whole(receive: Receive) -> bytes | None:
+    """A body; None if the caller has left. Refused for one that is too large."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        if len(body) > MOST_BODY:
+            raise _too_large()
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _too_large() -> Refused:
+    return Refused(f"the body is larger than {MOST_BODY >> 20} MiB", 413, {"Connection": "close"})
+
+
+class Impatient(H11Protocol):
+    """uvicorn's HTTP/1.1, which waits for ever for a request's first bytes, and for its answer to be read."""
+
+    _unread: TimerHandle | None = None
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.loop.call_later(REQUEST_SECONDS, self._look, None)
+
+    def _look(self, before: RequestResponseCycle | None) -> None:
+        """Close a connection that has begun no request since the last look."""
+        idle = self.cycle is None or self.cycle.response_complete
+        if self.transport.is_closing():
+            return
+        if idle and self.cycle is before:
+            self.transport.abort()
+        else:
+            self.loop.call_later(REQUEST_SECONDS, self._look, self.cycle)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self.loop.call_later(READ_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unread:
+            self._unread.cancel()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._unread:
+            self._unread.cancel()
+
+
+def uvicorn_options() -> dict[str, Any]:
+    """What uvicorn is to keep to."""
+    return {"http": Impatient, "ws": "none", "limit_concurrency": MOST_CONNECTIONS}
