@@ -17,6 +17,7 @@ from search.refusals import Refused
 
 RATE = 50.0  # requests per second of one caller; a dashboard's page takes ten at once, and then one in ten seconds
 MOST_BODY = 1 << 20  # bytes
+MOST_DROPPED = 16 * MOST_BODY
 MOST_CALLERS = 10_000  # whose requests are counted
 MOST_CONNECTIONS = 256
 BODY_SECONDS = 30.0  # for a whole body to come
@@ -77,7 +78,8 @@ class BodyLimit:
         headers = Headers(scope=scope)
         if "content-length" not in headers and "transfer-encoding" not in headers:
             return await self._app(scope, receive, send)
-        if int(headers.get("content-length", "0")) > MOST_BODY:  # h11 has seen that it is a number
+        announced = int(headers.get("content-length", "0"))  # h11 has seen that it is a number
+        if announced > MOST_BODY and "expect" in headers:  # the caller waits for an answer before it sends
             raise _too_large()
         try:
             body = await asyncio.wait_for(_whole(receive), BODY_SECONDS)
@@ -94,17 +96,22 @@ class BodyLimit:
 
 
 async def _whole(receive: Receive) -> bytes | None:
-    """A body; None if the caller has left. Refused for one that is too large."""
-    body = bytearray()
-    while True:
+    """A body; None if the caller has left. Refused for one that is too large.
+
+    Of that one some more is read and dropped: who is cut off while it sends does not see the answer.
+    """
+    body, size, more = bytearray(), 0, True
+    while more and size <= MOST_DROPPED:
         message = await receive()
         if message["type"] == "http.disconnect":
             return None
-        body += message.get("body", b"")
-        if len(body) > MOST_BODY:
-            raise _too_large()
-        if not message.get("more_body", False):
-            return bytes(body)
+        part = message.get("body", b"")
+        size, more = size + len(part), message.get("more_body", False)
+        if size <= MOST_BODY:
+            body += part
+    if size > MOST_BODY:
+        raise _too_large()
+    return bytes(body)
 
 
 def _too_large() -> Refused:
