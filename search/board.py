@@ -32,7 +32,8 @@ class Board:
         dashboard: Any = wsgi(optuna_storage(store))
         dashboard.catchall = False  # faults are ours to answer and to log
         logging.getLogger("optuna_dashboard._bottle_util").addFilter(_first_line)
-        self._app, self._write = WSGIMiddleware(dashboard), write
+        # Answers are kept whole until they are read: no slow reader of a long one holds a thread.
+        self._app, self._write = WSGIMiddleware(dashboard, send_queue_size=0), write
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in SAFE:
@@ -40,6 +41,8 @@ class Board:
                 raise Refused(READ_ONLY)
             if not _WRITES.fullmatch(f"{scope['method']} {scope['path']}"):
                 raise Refused(UNSUITED)
+        if not any(name == b"accept-encoding" for name, _ in scope["headers"]):  # which it takes for granted
+            scope["headers"] = [*scope["headers"], (b"accept-encoding", b"identity")]
         from optuna.exceptions import StorageInternalError
 
         try:

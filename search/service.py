@@ -19,11 +19,12 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from search import limits
+from search import limits, plain_page
 from search.access import Access, caller_of
 from search.board import Board
 from search.limits import BodyLimit, RateLimit, address
 from search.login import router as login
+from search.manual import manual
 from search.metrics import Metrics
 from search.refusals import Refused
 from search.spec import SpecError
@@ -93,13 +94,24 @@ def serve(app: ASGIApp, listening: socket.socket, certificate: Path | None = Non
 
 
 def _api(metrics: Metrics, tokens: Tokens | None) -> FastAPI:
-    api = FastAPI(title="fewest", redoc_url=None, exception_handlers={RequestValidationError: _invalid})
+    api = FastAPI(
+        title="fewest",
+        description='Send `Authorization: Bearer TOKEN` where a token is needed. Errors are {"detail": "one line"}.',
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        exception_handlers={RequestValidationError: _invalid},
+    )
     if tokens:
         api.include_router(login(tokens))
 
     @api.get("/metrics", include_in_schema=False)
     def scrape() -> Response:
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @api.get("/docs", include_in_schema=False)
+    def docs() -> Response:
+        return plain_page.answer("fewest: the API", manual(api.openapi()))
 
     return api
 

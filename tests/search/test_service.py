@@ -6,16 +6,20 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Literal
 
 import httpx
 import psutil
 import pytest
 import uvicorn
+from fastapi import FastAPI
+from pydantic import BaseModel, Field
 
 from search import limits
 from search.limits import MOST_CALLERS, Buckets, address
+from search.manual import manual
 from storage.store import Store
 from tests.search.test_study import begun, work
 from tests.served import Served, here, served
@@ -135,6 +139,20 @@ def test_what_is_no_http_is_refused(service: Served) -> None:
             connection.sendall(request)
             assert connection.recv(12) == b"HTTP/1.1 400", request[:80]
     assert httpx.get(f"{service.url}/api/studies").status_code == 200
+
+
+def test_those_who_do_not_read_their_answers_hold_up_nobody(service: Served) -> None:
+    """Beside more of them than the dashboard has threads."""
+    port = int(service.url.rsplit(":", 1)[1])
+    with ExitStack() as connections, service.client() as client:
+        for _ in range(15):
+            connection = connections.enter_context(closing(socket.socket()))
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(("127.0.0.1", port))
+            connection.sendall(b"GET /static/bundle.js HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: x\r\n\r\n")
+            connection.recv(1)
+        began = time.monotonic()
+        assert client.get("/api/studies").status_code == 200 and time.monotonic() - began < 10
 
 
 def test_prometheus_finds_studies_and_requests(service: Served) -> None:
@@ -268,3 +286,36 @@ def test_connections_that_send_or_take_nothing_are_cut(monkeypatch: pytest.Monke
     finally:
         server.should_exit = True
         thread.join()
+
+
+def test_the_api_is_explained_on_one_page(service: Served) -> None:
+    """Operations, parameters and records of an OpenAPI document, escaped, and without a script or another server."""
+
+    class Wanted(BaseModel):
+        name: str = Field(description="Its <name>.")
+        trials: int | None = 600
+        kinds: list[Literal["a", "b"]] = []
+
+    api = FastAPI(title="fewest")
+
+    @api.post("/v1/things/{number}", status_code=201)
+    def make(number: int, wanted: Wanted, after: int = 3) -> Wanted:
+        """Make a thing & keep it."""
+        return wanted
+
+    text = manual(api.openapi())
+    for part in (
+        "POST /v1/things/{number}",
+        "Make a thing &amp; keep it.",
+        "path, integer, needed",
+        "query, integer [3]",
+    ):
+        assert part in text
+    assert '201: <a href="#Wanted">Wanted</a>' in text and "Its &lt;name&gt;." in text
+    assert "integer or null" in text and "list of a, b" in text
+    with service.client() as client:
+        page = client.get("/docs")
+        assert page.status_code == 200 and "<script" not in page.text and "default-src 'none'" in str(page.headers)
+        assert client.get("/openapi.json").json()["info"]["title"] == "fewest"
+        del client.headers["Accept-Encoding"]
+        assert client.get("/static/bundle.js").status_code == 200
