@@ -65,7 +65,7 @@ def cookie_name(scope: Scope) -> str:
 
 def local_path(path: str) -> str:
     """The path if it leads to this service, else `/`: browsers read `//`, `/\\` and `/<tab>/` as another host."""
-    return path if re.fullmatch(r"/(?![/\\])[^\\\x00-\x20\x7f]*", path) else "/"
+    return path if re.fullmatch(r"/(?!/)[^\\\x00-\x20\x7f]*", path) else "/"
 
 
 def is_loopback(host: str) -> bool:

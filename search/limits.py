@@ -4,7 +4,7 @@ import asyncio
 import ipaddress
 import math
 import time
-from asyncio import TimerHandle, Transport
+from asyncio import Transport
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -21,8 +21,7 @@ MOST_DROPPED = 16 * MOST_BODY
 MOST_CALLERS = 10_000  # whose requests are counted
 MOST_CONNECTIONS = 256
 BODY_SECONDS = 30.0  # for a whole body to come
-REQUEST_SECONDS = 10.0  # within which a connection begins a request, or is closed
-READ_SECONDS = 30.0  # within which a caller takes something of its answer, or is cut off
+STALLED_SECONDS = 15.0  # within which a connection begins a request or takes something of its answer, or is cut
 
 
 class Buckets:
@@ -121,35 +120,26 @@ def _too_large() -> Refused:
 class Impatient(H11Protocol):
     """uvicorn's HTTP/1.1, which waits for ever for a request's first bytes, and for its answer to be read."""
 
-    _unread: TimerHandle | None = None
+    _drained = False  # since the last look
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.loop.call_later(REQUEST_SECONDS, self._look, None)
-
-    def _look(self, before: RequestResponseCycle | None) -> None:
-        """Close a connection that has begun no request since the last look."""
-        idle = self.cycle is None or self.cycle.response_complete
-        if self.transport.is_closing():
-            return
-        if idle and self.cycle is before:
-            self.transport.abort()
-        else:
-            self.loop.call_later(REQUEST_SECONDS, self._look, self.cycle)
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._unread = self.loop.call_later(READ_SECONDS, self.transport.abort)
+        self.loop.call_later(STALLED_SECONDS, self._look, None, 0)
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._unread:
-            self._unread.cancel()
+        self._drained = True
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        if self._unread:
-            self._unread.cancel()
+    def _look(self, before: RequestResponseCycle | None, unread: int) -> None:
+        """Cut a connection on which, since the last look, no request has begun and nothing of an answer was taken."""
+        if self not in self.connections:
+            return
+        left = self.transport.get_write_buffer_size()
+        idle = self.cycle is before and (self.cycle is None or self.cycle.response_complete)
+        if (left >= unread > 0 and not self._drained) or (idle and not left):
+            return self.transport.abort()
+        self._drained = False
+        self.loop.call_later(STALLED_SECONDS, self._look, self.cycle, left)
 
 
 def uvicorn_options() -> dict[str, Any]:
