@@ -69,11 +69,12 @@ def check(path: Path, option: str) -> None:
         raise SpecError(f"cannot write {path}; `{option}` names a file in a directory that you may write to")
 
 
-def write(path: Path, content: bytes) -> None:
-    """Replace a file, or leave it as it is; OSError says in one line why."""
+def write(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Replace a file, or leave it as it is; OSError says in one line why. `mode` is subject to the umask."""
     part = path.with_name(path.name + ".part")  # so that a full disk leaves no half of a file
     try:
-        part.write_bytes(content)
+        with open(part, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            file.write(content)
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)

@@ -30,16 +30,34 @@ class EngineError(Exception):
 
 
 @dataclass
-class _Worker:
+class WorkerProcess:
+    """A process of the `worker` command, and what it said."""
+
     device: str
     process: subprocess.Popen[bytes]
     said: IO[bytes]
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
 
     @property
     def last_words(self) -> str:
         self.said.seek(0)
         lines = self.said.read().decode(errors="replace").strip().splitlines()
         return lines[-1].removeprefix("error: ") if lines else f"exit status {self.process.returncode}"
+
+
+def start(url: str, device: str, *options: str) -> WorkerProcess:
+    """A worker of this process: it leaves when this one is gone. `options` are the command's, besides the device."""
+    # -P: a file in the user's directory must not stand in for a module of ours or of Python's
+    command = [sys.executable, "-P", "-m", "search.cli", "worker", "--device", device, *options]
+    environment = os.environ | {"FEWEST_STORAGE": url, "FEWEST_PARENT": str(os.getpid()), "OMP_NUM_THREADS": "1"}
+    said = tempfile.TemporaryFile()  # noqa: SIM115, read when the worker has died
+    process = subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True
+    )
+    return WorkerProcess(device, process, said)
 
 
 class LocalEngine:
@@ -71,7 +89,7 @@ class LocalEngine:
                     outcomes = state["done"] + state["failed"] + state["replicates"] - state["climbing"]
                     self._restarts = 0 if outcomes > self._outcomes else self._restarts
                     self._outcomes = outcomes
-                    for worker in [w for w in self._workers if w.process.poll() is not None]:
+                    for worker in [w for w in self._workers if not w.alive]:
                         self._replace(worker)
                     time.sleep(LOOK_SECONDS)
             except BaseException as error:
@@ -81,22 +99,10 @@ class LocalEngine:
                 raise
         return not self._asked_to_leave
 
-    def _start(self, device: str) -> _Worker:
-        # -P: a file in the user's directory must not stand in for a module of ours or of Python's
-        command = [sys.executable, "-P", "-m", "search.cli", "worker"]
-        command += ["--study", self._study.name, "--device", device, *self._options]
-        environment = os.environ | {
-            "FEWEST_STORAGE": self._url,
-            "FEWEST_PARENT": str(os.getpid()),
-            "OMP_NUM_THREADS": "1",
-        }
-        said = tempfile.TemporaryFile()  # noqa: SIM115, read when the worker has died
-        process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True
-        )
-        return _Worker(device, process, said)
+    def _start(self, device: str) -> WorkerProcess:
+        return start(self._url, device, "--study", self._study.name, *self._options)
 
-    def _replace(self, worker: _Worker) -> None:
+    def _replace(self, worker: WorkerProcess) -> None:
         """Start another worker for one that has died; one that has left because of an error ends the study."""
         self._workers.remove(worker)
         left = worker.process.returncode

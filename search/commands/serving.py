@@ -1,0 +1,173 @@
+"""Commands that let people and programs ask from elsewhere: serve, token, dashboard."""
+
+import os
+import socket
+import ssl
+import sys
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from search import files, output, tokens
+from search.commands.common import STORAGE, Storage, available
+from search.launch import EngineError
+from search.processes import handling
+from search.spec import SpecError
+from search.staff import Staff
+from search.tokens import Role, Tokens
+from storage import studies
+from storage.engine import redacted
+from storage.store import Store
+
+PORT = 8080
+RATE = 50.0
+
+app = typer.Typer()
+
+
+@app.command(
+    epilog="Examples: `fewest serve --workers 2` · "
+    "`TOKEN=$(fewest token ann --role write --tokens tokens)`, then `fewest serve --host 0.0.0.0 --tokens tokens "
+    '--tls-cert cert.pem --tls-key key.pem` · `curl -H "Authorization: Bearer $TOKEN" https://HOST:8080/v1/studies`'
+)
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on; others than this machine's own need `--tokens`.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes one that is free.")] = PORT,
+    workers: Annotated[int, typer.Option(min=0, max=1024, help="Workers to keep running beside it.")] = 0,
+    tokens: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Who may come in; `fewest token` writes it.")
+    ] = None,
+    tls_cert: Annotated[Path | None, typer.Option(metavar="FILE", help="Certificate chain, for https.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its private key.")] = None,
+    dashboard_write: Annotated[
+        bool, typer.Option("--dashboard-write", help="Let the dashboard edit notes and delete studies.")
+    ] = False,
+    rate: Annotated[float, typer.Option(min=0.1, help="Requests per second of one token or address.")] = RATE,
+    storage: Storage = STORAGE,
+) -> None:
+    """Answer people and programs: the dashboard at `/`, the API under `/v1` (`/docs`), Prometheus at `/metrics`.
+
+    Without `--tokens` it serves everybody on this machine, and nobody else. With them a program sends
+    `Authorization: Bearer TOKEN`, and a browser logs in once. The file is read again when it changes. SIGTERM or Ctrl-C
+    lets what runs finish. Behind a proxy set FORWARDED_ALLOW_IPS to its address, so that callers are told apart.
+    """
+    _check_tls(tls_cert, tls_key)
+    known = Tokens(tokens) if tokens else None
+    from search.access import is_loopback
+
+    if not known and not is_loopback(host):
+        raise SpecError(
+            f"`--host {files.shown(host)}` lets others in, so it needs `--tokens`; `fewest token` makes one"
+        )
+    devices = available("auto") if workers else []
+    store = Store.open(storage, create=True)
+    listening = _listen(host, port)
+    from search.service import Settings, create_app
+    from search.service import serve as answer
+
+    application = create_app(store, Settings(known, dashboard_write=dashboard_write, rate=rate))
+    who = "a token is needed" if known else "no token is needed, and it is for this machine alone"
+    url = _url(host, listening, bool(tls_cert))
+    output.notice(f"serving {redacted(storage)} at {url}: the dashboard, and /v1 for programs; {who}")
+    if known and not tls_cert and not is_loopback(host):
+        output.notice("warning: without `--tls-cert` tokens travel in the clear")
+    if tokens and tokens.stat().st_mode & 0o077:
+        output.notice(f"warning: others on this machine may read or change {tokens}; chmod 600 it")
+    staff = Staff(storage, [devices[i % len(devices)] for i in range(workers)])
+    with handling(staff.leave):
+        try:
+            answer(application, listening, tls_cert, tls_key)
+        finally:
+            staff.wait()
+    store.close()
+
+
+@app.command(
+    epilog="Examples: `fewest token ann --role write --tokens tokens` · `fewest token ann --revoke --tokens tokens`"
+)
+def token(
+    name: Annotated[str, typer.Argument(help="Whose token, to revoke it by.")],
+    tokens_: Annotated[Path, typer.Option("--tokens", metavar="FILE", help="The file that `fewest serve` gets.")],
+    role: Annotated[Role, typer.Option(help="read: ask; write: also begin, stop and delete studies.")] = Role.READ,
+    revoke: Annotated[bool, typer.Option("--revoke", help="Take the token of that name out of the file.")] = False,
+) -> None:
+    """Make a token for somebody, and print it: this once, since the file keeps only its hash.
+
+    A service that runs reads the file again, so that a new token is good, and a revoked one is not, from then on.
+    """
+    if revoke:
+        tokens.revoke(tokens_, name)
+        return output.notice(f"{name} is revoked")
+    output.line(tokens.add(tokens_, name, role))
+
+
+@app.command(epilog="Examples: `fewest dashboard` · `fewest dashboard --study small --no-browser`")
+def dashboard(
+    study: Annotated[str | None, typer.Option(help="Open this study's page.  [default: the list of studies]")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes one that is free.")] = 0,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
+    storage: Storage = STORAGE,
+) -> None:
+    """Look at the studies in a browser, while workers go on; Ctrl-C ends it.
+
+    It is optuna-dashboard, on this machine alone, and only shows. `fewest report` puts our figures on a study's page.
+    """
+    store = Store.open(storage)
+    page = f"/studies/{store.read(studies.find, study).study_id}" if study else ""
+    listening = _listen("127.0.0.1", port)
+    from search.service import Settings, create_app
+    from search.service import serve as answer
+
+    application = create_app(store, Settings(anonymous=Role.READ))
+    url = f"{_url('127.0.0.1', listening, False)}/dashboard{page}"
+    output.line(url)
+    sys.stdout.flush()
+    if not no_browser and _has_a_display():
+        webbrowser.open(url)  # it waits until it is answered
+    with handling(lambda: None):
+        answer(application, listening)
+    store.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket that takes connections already; EngineError if the address cannot be had."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address[:2], family=family, backlog=128)
+    except (OSError, UnicodeError) as error:
+        said = error.strerror if isinstance(error, OSError) else "it is no host name"
+        where = f"{files.shown(host)}:{port}"
+        raise EngineError(f"cannot listen at {where}: {said}; name another with `--host` or `--port`") from None
+
+
+def _url(host: str, listening: socket.socket, tls: bool) -> str:
+    name = f"[{host}]" if ":" in host else host
+    return f"{'https' if tls else 'http'}://{name}:{listening.getsockname()[1]}"
+
+
+def _check_tls(certificate: Path | None, key: Path | None) -> None:
+    """SpecError unless both are there and belong together, or neither."""
+    if not certificate and not key:
+        return
+    if not certificate or not key:
+        raise SpecError("`--tls-cert` and `--tls-key` need each other")
+    for path in (certificate, key):
+        files.opened(path).close()
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=_no_password)
+    except (ssl.SSLError, ValueError) as error:
+        said = "the key has a password" if isinstance(error, ValueError) else error.reason
+        raise SpecError(f"cannot use {certificate} with {key}: {said}") from None
+
+
+def _no_password() -> str:
+    raise ValueError
+
+
+def _has_a_display() -> bool:
+    """Whether a browser would be a window: one in the terminal would stand in the way of what is printed there."""
+    return sys.platform != "linux" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))

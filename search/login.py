@@ -1,0 +1,68 @@
+"""The log-in page: a token is given once, and a session stays in a cookie that no script can read."""
+
+import html
+import time
+from urllib.parse import parse_qs
+
+from fastapi import APIRouter, Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from search.access import cookie_name, local_path
+from search.limits import Buckets, address
+from search.plain_page import answer
+from search.tokens import SESSION_SECONDS, Tokens, seal
+
+_FORM = """<h1>fewest</h1>{alert}
+<form method="post" action="/login">
+<input type="hidden" name="next" value="{next}">
+<label for="token">Token</label>
+<input id="token" name="token" type="password" autocomplete="current-password" required autofocus{invalid}>
+<button>Log in</button>
+</form>"""
+
+
+def router(tokens: Tokens) -> APIRouter:
+    """`/login` and `/logout`."""
+    routes, attempts = APIRouter(include_in_schema=False), Buckets(rate=0.1, burst=5)
+
+    @routes.get("/login")
+    async def show(next: str = "/") -> Response:
+        return _page(next)
+
+    @routes.post("/login")
+    async def log_in(request: Request) -> Response:
+        form = parse_qs((await request.body()).decode(errors="replace"))
+        wanted, secret = (form.get(name, [""])[0].strip() for name in ("next", "token"))
+        wait = attempts.take(address(request.scope))
+        if wait:
+            return _page(wanted, f"Too many attempts. Try again in {wait:.0f} s.", 429, {"Retry-After": f"{wait:.0f}"})
+        token = tokens.of(secret)
+        if token is None:
+            return _page(wanted, "That is no token of this service.", 401)
+        led = RedirectResponse(local_path(wanted), 303)
+        session = seal(token, int(time.time()) + SESSION_SECONDS)
+        _set_cookie(request, led, session, SESSION_SECONDS)
+        return led
+
+    @routes.get("/logout")
+    async def log_out(request: Request) -> Response:
+        led = RedirectResponse("/login", 303)
+        _set_cookie(request, led, "", 0)
+        return led
+
+    return routes
+
+
+def _set_cookie(request: Request, led: Response, session: str, seconds: int) -> None:
+    secure = request.url.scheme == "https"
+    name = cookie_name(request.scope)
+    led.set_cookie(name, session, max_age=seconds, httponly=True, samesite="strict", secure=secure)
+
+
+def _page(wanted: str, alert: str = "", status: int = 200, headers: dict[str, str] | None = None) -> HTMLResponse:
+    body = _FORM.format(
+        alert=f'<p role="alert" id="alert">{alert}</p>' if alert else "",
+        invalid=' aria-invalid="true" aria-describedby="alert"' if alert else "",
+        next=html.escape(local_path(wanted)),
+    )
+    return answer("Log in – fewest", body, status, headers)

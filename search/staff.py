@@ -1,0 +1,76 @@
+"""The service's own workers: processes here that serve whatever study is open, and are replaced when they die.
+
+One that cannot live, for want of a device or of the database, is tried again at growing intervals, with its last words
+in the log.
+"""
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from search.launch import WorkerProcess, start
+
+LOOK_SECONDS = 0.25  # between two looks at the processes
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before another is started, doubled while they die young
+GROWN_SECONDS = 30.0  # after which one that dies is not to blame
+_ASKED = signal.SIGINT, signal.SIGTERM, signal.SIGKILL  # two pending signals of one number would arrive as one
+log = logging.getLogger("fewest")
+
+
+@dataclass
+class _Post:
+    """A device, and the worker that is there, or the time at which the next one comes."""
+
+    device: str
+    worker: WorkerProcess | None = None
+    since: float = 0.0
+    due: float = 0.0
+    pause: float = FIRST_PAUSE
+
+
+class Staff:
+    """A worker for each of some devices, until they are told to leave."""
+
+    def __init__(self, url: str, devices: Sequence[str], *options: str) -> None:
+        """`options` are those of the `worker` command, besides the device."""
+        self._url, self._options = url, options
+        self._posts = [_Post(device) for device in devices]
+        self._asked_to_leave = 0
+        self._watch = threading.Thread(target=self._fill, name="staff", daemon=True)
+        self._watch.start()
+
+    def leave(self) -> None:
+        """Ask every worker to finish what it trains and leave; the second time to leave at once; the third, kill it."""
+        self._asked_to_leave += 1
+
+    def wait(self) -> None:
+        """See that all leave."""
+        self._asked_to_leave = max(self._asked_to_leave, 1)
+        self._watch.join()
+        told = 0
+        while living := [post.worker.process for post in self._posts if post.worker and post.worker.alive]:
+            for number in _ASKED[told : self._asked_to_leave]:
+                for process in living:
+                    process.send_signal(number)
+            told = self._asked_to_leave
+            time.sleep(LOOK_SECONDS)
+
+    def _fill(self) -> None:
+        while not self._asked_to_leave:
+            for post in self._posts:
+                self._look_at(post)
+            time.sleep(LOOK_SECONDS)
+
+    def _look_at(self, post: _Post) -> None:
+        now = time.monotonic()
+        if post.worker is None:
+            if now >= post.due:
+                post.worker, post.since = start(self._url, post.device, *self._options), now
+        elif not post.worker.alive:
+            post.pause = FIRST_PAUSE if now - post.since > GROWN_SECONDS else min(2 * post.pause, LONGEST_PAUSE)
+            post.due = now + post.pause
+            log.warning("a worker on %s has ended: %s", post.device, post.worker.last_words)
+            post.worker = None

@@ -1,0 +1,79 @@
+"""The service as a process of its own, and a client of it; and a command in this process, which saves starting one."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from search import cli
+from tests.conftest import FEWEST
+
+
+@dataclass
+class Served:
+    """A running service."""
+
+    process: subprocess.Popen[str]
+    url: str
+    #: Where it runs, with its store and its tokens.
+    directory: Path
+    log: Path
+
+    def client(self, token: str | None = None, address: str = "127.0.0.1", **options: Any) -> httpx.Client:
+        """A client that brings a token, and comes from an address of this machine."""
+        headers = options.pop("headers", {}) | ({"Authorization": f"Bearer {token}"} if token else {})
+        transport = httpx.HTTPTransport(local_address=address, verify=options.pop("verify", True))
+        return httpx.Client(base_url=self.url, headers=headers, transport=transport, timeout=30, **options)
+
+    def said(self) -> str:
+        """All it has said on stderr."""
+        return self.log.read_text()
+
+
+def here(directory: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr of the command in a directory."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as left:
+        patch.chdir(directory)
+        patch.setattr(sys, "argv", ["fewest", *arguments])
+        cli.main()
+    said = capsys.readouterr()
+    return int(left.value.code or 0), said.out, said.err
+
+
+@contextmanager
+def served(directory: Path, *options: str, extra: Mapping[str, str] | None = None) -> Iterator[Served]:
+    """`fewest serve` on a free port, stopped in the end; what it says on stdout fails."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FEWEST_")}
+    log, out = directory / "serve.log", directory / "serve.out"
+    with log.open("w") as err, out.open("w") as answers:
+        process = subprocess.Popen(
+            [FEWEST, "serve", "--port", "0", *options],
+            cwd=directory,
+            env=environment | dict(extra or {}),
+            stdout=answers,
+            stderr=err,
+            text=True,
+        )
+    try:
+        yield Served(process, _url(process, log), directory, log)
+        assert out.read_text() == ""
+    finally:
+        process.terminate()
+        assert process.wait(30) in (0, -15), log.read_text()
+
+
+def _url(process: subprocess.Popen[str], log: Path) -> str:
+    while " at http" not in log.read_text():
+        assert process.poll() is None, log.read_text()
+        try:
+            process.wait(0.05)
+        except subprocess.TimeoutExpired:
+            continue
+    return log.read_text().split(" at ")[1].split(": ")[0]
