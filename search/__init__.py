@@ -1,6 +1,6 @@
 """What to try next, when to stop trying it, and what has been found: spec → ask → train → tell → store → query.
 
-Answers are for Python, too: `search.best()`, `search.trials()`, `search.status()`; `search.connect(url)` asks a service.
+Answers are for Python, too: `search.best()`, `search.trials()`, `search.status()`, and `search.connect(url)`.
 """
 
 from search.api import best, connect, frame, status, trials

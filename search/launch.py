@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from search import query
-from search.processes import bury_the_dead, handling
+from search.processes import GRACE_SECONDS, bury_the_dead, handling
 from storage.engine import StorageError
 from storage.store import Store
 from storage.studies import StudyRecord
 
 LOOK_SECONDS = 0.25  # between two looks at the study
 DISMISS_SECONDS = 10.0  # for a worker to leave before it is killed
+LEFT = 0, 130, 143  # exit statuses of workers that were told to leave, or had no more to do
 RESTARTS = 5  # of workers that died without a single outcome in between, before the study is given up
 
 
@@ -80,7 +81,7 @@ class LocalEngine:
 
     def run(self, show: Callable[[dict[str, Any], str], None]) -> bool:
         """Watch until every worker has left; False if they were told to leave. EngineError if they keep dying."""
-        with handling(self._leave):
+        with handling(self._leave, GRACE_SECONDS):
             try:
                 while self._workers:
                     state = self._store.read(query.status, self._study)
@@ -106,7 +107,7 @@ class LocalEngine:
         """Start another worker for one that has died; one that has left because of an error ends the study."""
         self._workers.remove(worker)
         left = worker.process.returncode
-        if left in (0, 130):
+        if left in LEFT:
             return
         bury_the_dead(self._store)
         if self._asked_to_leave:
@@ -132,7 +133,7 @@ class LocalEngine:
         for worker in self._workers:
             worker.process.send_signal(number)
 
-    def _leave(self) -> None:
+    def _leave(self, _: int) -> None:
         """Drain the workers at the first signal, make them leave at the second, kill them at the third."""
         self._asked_to_leave += 1
         if self._asked_to_leave > 1:

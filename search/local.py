@@ -11,7 +11,7 @@ from search import query, ranking
 from search.ranking import Wanted
 from search.spec import SpecError, StudySpec, parsed
 from storage import studies
-from storage.store import Store
+from storage.store import BRIEF_SECONDS, Store
 from storage.studies import StudyRecord
 
 if TYPE_CHECKING:
@@ -176,10 +176,10 @@ def is_service(url: str) -> bool:
     return url.startswith(("http://", "https://"))
 
 
-def opened(url: str, token: str | None = None) -> Studies:
-    """The studies at a storage URL; StorageMisuse if there is no store."""
+def opened(url: str, token: str | None = None, patience: float = BRIEF_SECONDS) -> Studies:
+    """The studies at a storage URL; StorageMisuse if there is no store. What is asked waits `patience` for it."""
     if is_service(url):
         from search.remote import RemoteStudies  # which loads httpx
 
-        return RemoteStudies(url, token)
-    return LocalStudies(Store.open(url))
+        return RemoteStudies(url, token, patience)
+    return LocalStudies(Store.open(url, patience=patience))

@@ -13,17 +13,30 @@ from storage import leases
 from storage.leases import Process
 from storage.store import Store
 
+GRACE_SECONDS = 25.0  # from SIGTERM until what runs is released; Kubernetes kills after 30
+
 
 @contextmanager
-def handling(handle: Callable[[], None]) -> Iterator[None]:
-    """Call `handle` at SIGINT and SIGTERM, in place of what they did before."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda _number, _frame: handle()) for number in numbers]
+def handling(handle: Callable[[int], None], grace: float | None = None) -> Iterator[None]:
+    """Call `handle` with its number at SIGINT and SIGTERM, in place of what they did before.
+
+    After SIGTERM it is called again when `grace` seconds are over, with SIGALRM: schedulers kill what is still there.
+    """
+
+    def handler(number: int, _: object) -> None:
+        if number == signal.SIGTERM and grace is not None:
+            signal.setitimer(signal.ITIMER_REAL, grace)
+        handle(number)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, *(() if grace is None else (signal.SIGALRM,)))
+    before = [signal.signal(number, handler) for number in numbers]
     try:
         yield
     finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
+        if grace is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, was in zip(numbers, before, strict=True):
+            signal.signal(number, was)
 
 
 def this_process() -> Process:

@@ -9,17 +9,3 @@ class Refused(Exception):
     def __init__(self, detail: str, status: int = 403, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
         self.status, self.headers = status, dict(headers or {})
-
-
-class NotFound(Refused):
-    """There is nothing of that name or number."""
-
-    def __init__(self, detail: str) -> None:
-        super().__init__(detail, 404)
-
-
-class Conflict(Refused):
-    """It is there already, and is another one."""
-
-    def __init__(self, detail: str) -> None:
-        super().__init__(detail, 409)

@@ -15,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
 from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,13 +24,15 @@ from search import limits, plain_page
 from search.access import Access, caller_of
 from search.board import Board
 from search.limits import BodyLimit, RateLimit, address
+from search.local import Conflict, LocalStudies
 from search.login import router as login
 from search.manual import manual
 from search.metrics import Metrics
 from search.refusals import Refused
+from search.routes import router
 from search.spec import SpecError
 from search.tokens import Role, Tokens
-from storage.engine import StorageError
+from storage.engine import NameTaken, NotThere, StorageError
 from storage.store import Store
 
 DRAIN_SECONDS = 10  # for requests that run when the service is told to stop
@@ -40,7 +43,24 @@ _HEADERS = {
     "Referrer-Policy": "same-origin",  # with none, browsers would not name the origin of a form
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+_REFUSALS = {
+    401: "A token is needed.",
+    403: "The token, or where the request comes from, does not allow it.",
+    404: "There is no such study.",
+    405: "The path has no such method.",
+    409: "It contradicts what the store has.",
+    413: "The body is too large.",
+    422: "Something in the request is wrong.",
+    429: "Too many requests; `Retry-After` says when to try again.",
+    503: "The store is away.",
+}
 log = logging.getLogger("fewest")
+
+
+class Detail(BaseModel):
+    """Why a request was refused."""
+
+    detail: str
 
 
 @dataclass(frozen=True)
@@ -60,7 +80,7 @@ class Settings:
 def create_app(store: Store, settings: Settings) -> ASGIApp:
     """The service on a store."""
     metrics, board = Metrics(store), Board(store, settings.dashboard_write)
-    api = _api(metrics, settings.tokens)
+    api = _api(metrics, LocalStudies(store), settings.tokens)
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
         await (api if _is_here(scope) else board)(scope, receive, send)
@@ -93,7 +113,7 @@ def serve(app: ASGIApp, listening: socket.socket, certificate: Path | None = Non
     uvicorn.Server(config).run(sockets=[listening])
 
 
-def _api(metrics: Metrics, tokens: Tokens | None) -> FastAPI:
+def _api(metrics: Metrics, studies: LocalStudies, tokens: Tokens | None) -> FastAPI:
     api = FastAPI(
         title="fewest",
         description='Send `Authorization: Bearer TOKEN` where a token is needed. Errors are {"detail": "one line"}.',
@@ -101,7 +121,9 @@ def _api(metrics: Metrics, tokens: Tokens | None) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         exception_handlers={RequestValidationError: _invalid},
+        responses={number: {"description": about, "model": Detail} for number, about in _REFUSALS.items()},
     )
+    api.include_router(router(studies))
     if tokens:
         api.include_router(login(tokens))
 
@@ -146,6 +168,10 @@ def _told(error: Exception) -> tuple[int, str, dict[str, str]]:
     """Status, line and headers that tell of an error."""
     if isinstance(error, Refused):
         return error.status, str(error), error.headers
+    if isinstance(error, NotThere):
+        return 404, error.said, {}
+    if isinstance(error, Conflict | NameTaken):
+        return 409, str(error), {}
     if isinstance(error, SpecError):
         return 422, str(error), {}
     number = secrets.token_hex(4)

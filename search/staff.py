@@ -42,7 +42,7 @@ class Staff:
         self._watch = threading.Thread(target=self._fill, name="staff", daemon=True)
         self._watch.start()
 
-    def leave(self) -> None:
+    def leave(self, _: int = signal.SIGTERM) -> None:
         """Ask every worker to finish what it trains and leave; the second time to leave at once; the third, kill it."""
         self._asked_to_leave += 1
 

@@ -20,7 +20,7 @@ from search.proposals import Proposal, Proposals
 from search.scoring import Evidence, score
 from search.spec import StudySpec, derive, parsed
 from search.stopping import Stopping, at_rungs, room
-from storage import ledger
+from storage import ledger, studies
 from storage.curves import pack
 from storage.leases import LEASE_SECONDS
 from storage.ledger import NewRun, News, NewTrial, Run
@@ -75,6 +75,11 @@ class Study:
         if self._only_waiting:
             return not any(row.replicate or row.state == RunState.WAITING for row in self._news.unfinished)
         return not self._news.unfinished and not self._asks
+
+    def conclude(self) -> None:
+        """Note in the store that nothing is left to do, as far as this worker knows all that was told."""
+        if not self._only_waiting:
+            self._store.write(studies.conclude, self._id, self._told)
 
     @property
     def stopping(self) -> bool:

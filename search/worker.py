@@ -5,8 +5,10 @@ it ran is released for others. Killed outright, it loses its lease and the same 
 where a worker of the same machine sees it, else when the lease expires. While the database is away it waits.
 """
 
+import logging
 import math
 import os
+import signal
 import socket
 import threading
 import time
@@ -19,7 +21,7 @@ from typing import Any
 from objectives.convergence import Outcome, Progress, Trial
 from objectives.trainer import TrainerKind
 from search.data import stored
-from search.processes import bury_the_dead, handling, this_process
+from search.processes import GRACE_SECONDS, bury_the_dead, handling, this_process
 from search.stopping import burst
 from search.study import Study
 from search.trainers import software, trainer
@@ -36,9 +38,17 @@ FIRST_SECONDS = 2.0  # until the lease is renewed for the first time, so that `s
 RENEW_SECONDS = 1.0  # between two tries to renew the lease while the database is away
 DEVICE_FAILED = 75  # exit status: the device's fault, so another process may do better (EX_TEMPFAIL)
 
+log = logging.getLogger("fewest")
+
 
 class Left(BaseException):
-    """The worker was told twice to leave; what it was running has been released. No `except Exception` may hold it."""
+    """The worker had to leave at once; what it was running has been released. No `except Exception` may hold it.
+
+    `status`: what the process is to exit with, by the signal that came last.
+    """
+
+    def __init__(self, status: int) -> None:
+        self.status = status
 
 
 class Worker:
@@ -59,11 +69,13 @@ class Worker:
         ahead: bool | None = None,  # ask and tell from a thread; by default on a GPU
         only_waiting: bool = False,  # as in Study
         ladder: bool = False,
+        grace: float = GRACE_SECONDS,  # from SIGTERM until what still trains is released
+        elsewhere: Callable[[], bool] = lambda: False,  # whether it should take no more here, and serve others
     ) -> None:
-        self._store, self._parent = store, parent
+        self._store, self._parent, self._grace, self._elsewhere = store, parent, grace, elsewhere
         bury_the_dead(store)
-        name = f"{socket.gethostname()}:{os.getpid()}"
-        self._worker_id = store.write(leases.register, name, device, software(kind, device), this_process())
+        self._name, self._of = f"{socket.gethostname()}:{os.getpid()}", record.name
+        self._worker_id = store.write(leases.register, self._name, device, software(kind, device), this_process())
         self._study = Study(store, record, self._worker_id, only_waiting, ladder)
         spec = self._study.spec
         self._trainer = trainer(spec, stored(spec, store), device, kind)
@@ -74,12 +86,12 @@ class Worker:
         self._held: dict[int, Run] = {}
         self._meter = Meter()
         self._looked = self._asked_in_vain = -math.inf
-        self._draining = False
+        self._draining = self.told_to_leave = False
 
     def work(self) -> None:
         """Ask, train and tell until nothing is left; Left after a second signal."""
         try:
-            with handling(self._leave), self._lease():
+            with handling(self._leave, self._grace), self._lease():
                 while self._step():
                     pass
         finally:
@@ -89,7 +101,8 @@ class Worker:
                 self._store.write(leases.retire, self._worker_id)
 
     def _step(self) -> bool:
-        self._draining |= self._parent not in (None, os.getppid())
+        self.told_to_leave |= self._parent not in (None, os.getppid())
+        self._draining |= self.told_to_leave or self._elsewhere()
         while self._trainer.room and not self._draining:
             run = self._next()
             if run is None:
@@ -100,7 +113,10 @@ class Worker:
         if not self._trainer.running:
             for told in self._telling:
                 told.result()
-            if self._draining or self._study.stopping or self._study.over:
+            if self._draining or self._study.stopping:
+                return False
+            if self._study.over:
+                self._study.conclude()
                 return False
             time.sleep(POLL_SECONDS)
             return True
@@ -129,10 +145,16 @@ class Worker:
         run = self._study.ask(tuple(self._held))
         if run:
             self._held[run.run_id] = run
+            self._log(logging.DEBUG, run, "begins")
         return run
 
     def _tell(self, trial: Trial, outcome: Outcome) -> None:
-        self._study.tell(self._held[trial.key], trial, outcome)
+        run = self._held[trial.key]
+        if self._study.tell(run, trial, outcome):
+            came = f"converged in {outcome.epochs}" if outcome.converged else f"missed, given {outcome.epochs}"
+            self._log(logging.INFO, run, f"{came} epochs")
+        else:
+            self._log(logging.WARNING, run, "its lease was lost, so its outcome is not taken")
         del self._held[trial.key]
 
     def _train(self) -> None:
@@ -144,6 +166,7 @@ class Worker:
             reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
             for progress in running:
                 self._store.write(ledger.fault, self._held[progress.trial.key], reason)
+                self._log(logging.ERROR, self._held[progress.trial.key], reason)
             raise
         self._telling = [told for told in self._telling if not told.done() or told.result()]
         self._telling += [self._clerk.submit(self._tell, *found) for found in ended]
@@ -174,12 +197,19 @@ class Worker:
             over.set()
             thread.join()
 
-    def _leave(self) -> None:
-        """Drain at the first signal; at the second, leave whatever is running."""
-        if self._draining:
+    def _leave(self, number: int) -> None:
+        """Drain at the first signal; at the second, or when the grace is over, leave whatever is running."""
+        if self.told_to_leave:
             self._store.patience = 0.0
-            raise Left
-        self._draining = True
+            for run in self._held.values():
+                self._log(logging.WARNING, run, "released")
+            raise Left(130 if number == signal.SIGINT else 143)
+        log.info("finishing what runs", extra={"study": self._of, "worker": self._name})
+        self.told_to_leave = True
+
+    def _log(self, level: int, run: Run, said: str) -> None:
+        where = {"study": self._of, "trial": run.name, "worker": self._name, "attempt": run.attempt}
+        log.log(level, "%s of study %r: %s", run.name, self._of, said, extra=where)
 
 
 class Meter:

@@ -71,6 +71,10 @@ def parse(url: str) -> URL:
         if "@" in (parsed.host or ""):  # the rest of a password, which must not be shown
             raise StorageMisuse("the storage URL has more than one @; write %40 for one inside the password")
         return parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername in ("http", "https"):
+        raise StorageMisuse(
+            "a service is asked by launch, status, best, trials and stop; this needs the database itself"
+        )
     raise StorageMisuse(f"no support for {parsed.drivername!r} storage; use sqlite:///FILE or postgresql://HOST/NAME")
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from storage import schema
 from storage.engine import NameTaken, NotThere, StorageMisuse, now, redacted
-from storage.schema import attempts, curves, runs, studies
+from storage.schema import PENDING, RunState, attempts, curves, runs, studies, workers
 
 _DATA_LOCK = 0x6665776564  # beside that of `storage.store`
 RETRIES = 2  # attempts after the first, unless the study says otherwise
@@ -134,6 +134,21 @@ def conclude(connection: Connection, study_id: int, told: int) -> None:
     """A worker that knew every outcome up to `told` found nothing left to do, unless there are more by now."""
     mine = and_(studies.c.study_id == study_id, studies.c.told == told)
     connection.execute(update(studies).where(mine).values(concluded=told))
+
+
+def open_ones(connection: Connection) -> list[tuple[StudyRecord, int]]:
+    """The studies in which there may be something to do, and how many living workers run something of each."""
+    living = and_(workers.c.worker_id == runs.c.worker_id, workers.c.expires > now())
+    busy = (
+        select(func.count(runs.c.worker_id.distinct()))
+        .select_from(runs.join(workers, living))
+        .where(runs.c.study_id == studies.c.study_id, runs.c.told == PENDING, runs.c.state == RunState.RUNNING)
+        .scalar_subquery()
+    )
+    columns = studies.c.study_id, studies.c.name, studies.c.spec, studies.c.budget, busy
+    over = func.coalesce(studies.c.concluded, -1) == studies.c.told
+    found = connection.execute(select(*columns).where(THERE, not_(studies.c.stopping), not_(over)))
+    return [(StudyRecord(*row[:4]), row[4]) for row in found]
 
 
 def forget(connection: Connection, study_id: int, name: str = "") -> None:

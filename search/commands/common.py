@@ -22,7 +22,10 @@ def of_spec(name: str, about: str) -> Any:
     return typer.Option(help=f"{about}  [default: {StudySpec.model_fields[name].default}]")
 
 
-def _study_name(name: str) -> str:
+def study_name(name: str | None) -> str | None:
+    """The name of a study as it is given; BadParameter if no study may have it."""
+    if name is None:
+        return None
     if not name.strip() or len(name) > 200 or not name.isprintable():
         raise typer.BadParameter("a study's name is 1 to 200 printable characters")
     return name
@@ -37,7 +40,7 @@ AnyStorage = Annotated[
         envvar="FEWEST_STORAGE", help="sqlite:///FILE, postgresql://HOST/NAME, or a service: http://HOST:PORT"
     ),
 ]
-StudyName = Annotated[str, typer.Option(callback=_study_name, help="Name of the study in the storage.")]
+StudyName = Annotated[str, typer.Option(callback=study_name, help="Name of the study in the storage.")]
 Output = Annotated[Format, typer.Option("--format", help="table for people, json or csv for programs")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")]
 Trainer = Annotated[

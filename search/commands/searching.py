@@ -1,7 +1,9 @@
 """Commands that search: launch, worker, confirm, stop."""
 
+import logging
 import os
 import shlex
+import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +14,7 @@ from search.commands.common import (
     MOST,
     STORAGE,
     STUDY,
+    AnyStorage,
     Classes,
     Data,
     Device,
@@ -31,21 +34,24 @@ from search.commands.common import (
     available,
     fail,
     remark,
+    study_name,
 )
 from search.launch import EngineError, LocalEngine
+from search.local import DEFAULT_TRIALS, LocalStudies, Order, Studies, is_service, opened
+from search.logs import Log, set_up
 from search.output import Format
+from search.processes import GRACE_SECONDS
 from search.ranking import among
 from search.spec import SpecError, StudySpec, parsed
 from search.view import View
 from storage import ledger, studies
 from storage.engine import redacted
 from storage.store import OUTAGE_SECONDS, Store
-from storage.studies import StudyRecord
 
 if TYPE_CHECKING:
-    from objectives.samples import Samples
+    pass
 
-DEFAULT_TRIALS = 600  # with 400, one study in twenty ended too early; measured by tests/bench/seeds.py
+LOOK_SECONDS = 0.5  # between two looks at a study that a service runs
 
 app = typer.Typer()
 
@@ -96,15 +102,17 @@ def launch(
     device: Device = "auto",
     trainer: Trainer = TrainerKind.AUTO,
     seed: Seed = None,
-    storage: Storage = STORAGE,
+    storage: AnyStorage = STORAGE,
     study: StudyName = STUDY,
     format: Output = Format.TABLE,
 ) -> None:
     """Search until TRIALS trials have an outcome, confirm the best on fresh seeds, and name the winner.
 
     The same command again goes on where it stopped, to exactly that many trials. Ctrl-C lets running trials finish; a
-    second one leaves at once. Parameters to fix, range or choose from: hidden_layers, width, width_2, activation,
-    optimizer, lr, first_lr_ratio, scaling, gain, bias_init, batch_sampling, and with --data batch_size in its place.
+    second one leaves at once. With a service's URL its workers search, and Ctrl-C only looks away.
+
+    Parameters to fix, range or choose from: hidden_layers, width, width_2, activation, optimizer, lr, first_lr_ratio,
+    scaling, gain, bias_init, batch_sampling, and with --data batch_size in its place.
 
     The class of --objective is constructed by keyword with what it names of inputs, classes, hidden_layers, width,
     width_2, activation and bias_init, and with parameters of its own that you fix, range or choose from; a range of
@@ -122,37 +130,70 @@ def launch(
     }
     spec, samples = options.study_spec(classes, data, searched, label, own, inputs=inputs, sigma=sigma, **wanted)
     _check_sampler(spec, from_)
-    there = available(device)
+    order = Order(trials, timeout, retries, until_epochs, from_)
+    if is_service(storage):
+        if spec.data or own or workers or ":" in spec.sampler or device != "auto" or trainer is not TrainerKind.AUTO:
+            raise SpecError(
+                "a service's own workers search: --data, --objective, a sampler's import path, --workers, --device and "
+                "--trainer are for a database's URL"
+            )
+        there = opened(storage, patience=OUTAGE_SECONDS)
+        there.launch(study, spec, order)
+        return _conclude(there, study, order, _followed(there, study, storage), storage, format)
+    places = available(device)
     if own:
         from search.rehearsal import rehearse
 
-        rehearse(spec, samples, there[0])
+        rehearse(spec, samples, places[0])
     store = Store.open(storage, create=not from_, patience=OUTAGE_SECONDS)  # the other study is in a store already
-    record = _study(store, study, spec, samples, trials, from_)
+    here = LocalStudies(store)
+    if not here.launch(study, spec, order, samples) and from_:
+        output.notice(f"study {study!r} has begun already; --from {from_} is for its beginning")
     remark(spec, samples)
-    store.write(studies.reopen, record.study_id, trials, timeout, retries, until_epochs)
-    places = [there[i % len(there)] for i in range(workers or len(there))]
-    engine = LocalEngine(store, record, storage, places, "--trainer", trainer)
+    places = [places[i % len(places)] for i in range(workers or len(places))]
+    engine = LocalEngine(store, store.read(studies.find, study), storage, places, "--trainer", trainer)
     with View(output.err) as view:
         finished = engine.run(view.show)
-    state = store.read(query.status, record)
-    if state["budget"] > trials:
-        output.notice(f"study {study!r} has {state['budget']} trials already, more than --trials {trials}")
+    _conclude(here, study, order, finished, storage, format)
+
+
+def _followed(there: Studies, study: str, storage: str) -> bool:
+    """Show how a service's workers get on, until the study is over; False if it is stopping. Ctrl-C only looks away."""
+    with View(output.err) as view:
+        try:
+            while True:
+                state = there.status(study)
+                view.show(
+                    state, "" if state["workers"] else "waiting for workers: `fewest worker` or `serve --workers N`"
+                )
+                if state["over"] or (state["stopping"] and not state["running"]):
+                    return bool(state["over"])
+                time.sleep(LOOK_SECONDS)
+        except KeyboardInterrupt:
+            goes_on = f"fewest stop --study {shlex.quote(study)} --storage {shlex.quote(storage)}"
+            output.notice(f"no longer following study {study!r}, which goes on; `{goes_on}` ends it")
+            raise typer.Exit(130) from None
+
+
+def _conclude(studies: Studies, study: str, order: Order, finished: bool, storage: str, format: Format) -> None:
+    """Say how a launch has ended."""
+    found = studies.conclusion(study)
+    state = found["status"]
+    if state["budget"] > order.trials:
+        output.notice(f"study {study!r} has {state['budget']} trials already, more than --trials {order.trials}")
     tried = state["done"] + state["failed"]
     if not finished or (state["stopping"] and (tried < state["budget"] or state["confirming"])):
         said = f"stopped with {tried} of {state['budget']} trials; nothing is lost"
         output.notice(f"{said}, and the same command goes on")
-        raise typer.Exit(0 if finished else 130)
-    confirmed, question = store.read(ranking.confirmed, record), store.read(query.reference, record)
-    counts = store.read(query.by_classes, record)
+        raise typer.Exit(0 if finished or is_service(storage) else 130)
+    answers = found["confirmed"], found["question"], found["by_classes"], state
     if format is not Format.TABLE:
-        return output.answer(confirmed, question, counts, state, format)
-    output.conclusion(confirmed, question, counts, state, until_epochs)
+        return output.answer(*answers, format)
+    output.conclusion(*answers, order.until_epochs)
     where = "" if storage == STORAGE or redacted(storage) != storage else f" --storage {shlex.quote(storage)}"
     where += "" if study == STUDY else f" --study {shlex.quote(study)}"
-    commands = (f"fewest {command}{where}" for command in ("best", "trials", "train --save winner.pt"))
-    dashboard = [f"optuna-dashboard {shlex.quote(storage)}"] if redacted(storage) == storage else []
-    output.line("Next: " + " · ".join([*commands, *dashboard]))
+    more = [] if is_service(storage) else ["train --save winner.pt", "dashboard"]
+    output.line("Next: " + " · ".join(f"fewest {command}{where}" for command in ("best", "trials", *more)))
 
 
 def _check_sampler(spec: StudySpec, source: str | None) -> None:
@@ -165,65 +206,66 @@ def _check_sampler(spec: StudySpec, source: str | None) -> None:
         sampler(spec.sampler, 0)
 
 
-def _study(
-    store: Store, name: str, spec: StudySpec, samples: "Samples | None", trials: int, source: str | None
-) -> StudyRecord:
-    """The study of that name, created with its data unless it exists; SpecError if it has another spec."""
-    content = None
-    known = store.read(studies.look_up, name)
-    if not known:
-        if source:
-            begun = store.read(ranking.start, store.read(studies.find, source), spec)
-            if not begun:
-                raise EngineError(f"nothing has converged in study {source!r} yet, so there is nothing to begin with")
-            spec = spec.model_copy(update={"start": tuple(begun)})
-        if samples:
-            from search.data import packed
-
-            content = samples.digest, packed(samples)
-    elif source:
-        output.notice(f"study {name!r} has begun already; --from {source} is for its beginning")
-    record = store.write(studies.create, name, spec.model_dump_json(), trials, spec.directions, content)
-    difference = parsed(record.spec).difference(spec)
-    if difference:
-        where = redacted(store.engine.url)
-        raise SpecError(f"study {name!r} in {where} has {difference}; name another with `--study`")
-    return record
-
-
-@app.command(epilog="Example: `fewest worker --study default` on every core or machine that reaches the storage")
+@app.command(
+    epilog="Examples: `fewest worker --storage postgresql://HOST/NAME` on every core or machine that reaches it · "
+    "`fewest worker --study default` · `fewest worker --exit-idle --log json` in a batch job"
+)
 def worker(
     device: Device = "auto",
     trainer: Trainer = TrainerKind.AUTO,
     only_waiting: Annotated[
-        bool, typer.Option("--only-waiting", help="Run what waits, such as replicates, and begin no trial.")
+        bool, typer.Option("--only-waiting", help="Run what waits of a study, and begin no trial.")
     ] = False,
     ladder: Annotated[
         bool,
         typer.Option("--ladder", help="Run what waits of `fewest ladder`, and nothing else; other workers do not."),
     ] = False,
+    exit_idle: Annotated[
+        bool, typer.Option("--exit-idle", help="Leave when no study has anything to do, instead of waiting.")
+    ] = False,
+    grace: Annotated[
+        float, typer.Option(min=0, max=1e6, help="Seconds after SIGTERM until what still trains is released.")
+    ] = GRACE_SECONDS,
+    log: Annotated[Log, typer.Option(help="Log on stderr as text, or as JSON, an object a line.")] = Log.TEXT,
     storage: Storage = STORAGE,
-    study: StudyName = STUDY,
+    study: Annotated[
+        str | None, typer.Option(callback=study_name, help="Serve this study alone, until it has no more to do.")
+    ] = None,
 ) -> None:
-    """Serve a study from one process until it has no more to do. `launch` starts these; more may join at any time."""
+    """Serve every open study from one process, and wait for new ones. More workers may join or leave at any time.
+
+    Each goes where the fewest workers are. Ctrl-C or SIGTERM lets running trials finish; a second one, or the end of
+    the grace after SIGTERM, releases them to other workers at once (exit status 130, or 143).
+    """
     parent = os.environ.get("FEWEST_PARENT")
+    set_up(log, logging.WARNING if parent else logging.INFO)
+    if not study and (only_waiting or ladder):
+        raise SpecError("`--only-waiting` and `--ladder` are for one study; name it with `--study`")
+    who = int(parent) if parent else None
     store = Store.open(storage, patience=OUTAGE_SECONDS, wait=OUTAGE_SECONDS if parent else 0)
-    record = store.read(studies.find, study)
-    options.constructor(parsed(record.spec).objective)  # it must be here, too
+    record = store.read(studies.find, study) if study else None
+    if record:
+        options.constructor(parsed(record.spec).objective)  # it must be here, too
     place = available(device)[0]
 
+    from search.pool import Pool
     from search.worker import DEVICE_FAILED, Left, Worker
 
-    output.notice(f"serving study {study!r} on {place}")
+    serving: dict[str, Any] = {"device": place, "parent": who, "kind": trainer, "grace": grace}
+    output_of = f"study {study!r}" if study else "every open study"
+    logging.getLogger("fewest").info("serving %s on %s", output_of, place)
     try:
-        who = int(parent) if parent else None
-        Worker(store, record, place, parent=who, kind=trainer, only_waiting=only_waiting, ladder=ladder).work()
-    except Left:
-        raise typer.Exit(130) from None
+        if record:
+            Worker(store, record, only_waiting=only_waiting, ladder=ladder, **serving).work()
+        else:
+            pool = Pool(store, lambda of, elsewhere: Worker(store, of, elsewhere=elsewhere, **serving), exit_idle)
+            pool.work(lambda: who not in (None, os.getppid()))
+    except Left as left:
+        raise typer.Exit(left.status) from None
     except RuntimeError as error:
         said = f"{place}: {type(error).__name__}: {str(error).splitlines()[0]}"
         raise typer.Exit(fail(said, DEVICE_FAILED)) from None
-    output.notice(f"study {study!r} has no more to do for this worker")
+    logging.getLogger("fewest").info("nothing more to do for this worker")
 
 
 @app.command(
@@ -282,8 +324,7 @@ def confirm(
 
 
 @app.command()
-def stop(storage: Storage = STORAGE, study: StudyName = STUDY) -> None:
+def stop(storage: AnyStorage = STORAGE, study: StudyName = STUDY) -> None:
     """Ask all workers of a study, wherever they run, to finish what they train and leave. `launch` goes on later."""
-    store = Store.open(storage)
-    store.write(studies.stop, store.read(studies.find, study).study_id)
+    opened(storage).stop(study)
     output.notice(f"study {study!r} is stopping; `fewest status` shows what still runs")

@@ -128,7 +128,7 @@ def dashboard(
     sys.stdout.flush()
     if not no_browser and _has_a_display():
         webbrowser.open(url)  # it waits until it is answered
-    with handling(lambda: None):
+    with handling(lambda _: None):
         answer(application, listening)
     store.close()
 
