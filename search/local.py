@@ -61,7 +61,7 @@ class Studies(Protocol):
         """How far the study is: `query.status`."""
 
     def best(self, name: str, wanted: Wanted, per: str | None, top: int) -> Record:
-        """`best`: the best configurations, or of each value of `per`; `trials`: how those asked of ended."""
+        """`best`: the best configurations, or of each value of `per`; `ended`: how the trials asked of did."""
 
     def trials(self, name: str, limit: int | None, after: int) -> list[Record]:
         """The study's trials in order, from the one after number `after`."""
@@ -123,7 +123,7 @@ class LocalStudies:
             if per
             else self._store.read(ranking.best, record, wanted, top)
         )
-        return {"best": found, "trials": self._store.read(ranking.tally, record, wanted)}
+        return {"best": found, "ended": self._store.read(ranking.tally, record, wanted)}
 
     def trials(self, name: str, limit: int | None, after: int) -> list[Record]:
         return self._store.read(query.trials, self._record(name), limit, after)

@@ -51,7 +51,9 @@ class RemoteStudies:
         self._http.close()
 
     def launch(self, name: str, spec: StudySpec, order: Order) -> bool:
-        fields = spec.model_dump(mode="json", exclude={"data", "start"})
+        dimension = {"low", "high", "values"}
+        space = {name: of.model_dump(mode="json", include=dimension) for name, of in spec.space.items()}
+        fields = spec.model_dump(mode="json", exclude={"data", "start", "space"}) | {"space": space}
         wanted = {"trials": order.trials, "timeout": order.timeout, "retries": order.retries}
         more = {"until_epochs": order.until_epochs, "from": order.source}
         return bool(self._ask("POST", "/studies", json={"name": name, "spec": fields, **wanted, **more})["created"])

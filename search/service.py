@@ -10,6 +10,7 @@ import secrets
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import uvicorn
 from fastapi import FastAPI, Request
@@ -17,6 +18,7 @@ from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 from starlette.datastructures import MutableHeaders
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -135,6 +137,8 @@ def _api(metrics: Metrics, studies: LocalStudies, tokens: Tokens | None) -> Fast
     def docs() -> Response:
         return plain_page.answer("fewest: the API", manual(api.openapi()))
 
+    # Without its outermost layer, which would answer faults before `_Answers` can.
+    api.middleware_stack = cast(ServerErrorMiddleware, api.build_middleware_stack()).app
     return api
 
 

@@ -56,7 +56,7 @@ def best(
     found = opened(storage).best(study, Wanted(narrowed, by, target, hold), per, top)
     if format is not Format.TABLE:
         return output.records(found["best"], format)
-    output.best_table(found["best"], found["trials"], by, per)
+    output.best_table(found["best"], found["ended"], by, per)
 
 
 @app.command(epilog="Example: `fewest trials --after 99 --limit 50` · `fewest trials --limit 100000 --format csv`")
