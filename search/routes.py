@@ -100,8 +100,8 @@ class Asked(BaseModel):
     per: str | None = Field(None, description="The best of each value of that parameter.")
     where: list[str] = Field(default_factory=list, description="NAME=VALUE, NAME=A,B or NAME=LOW:HIGH; all must hold.")
     by: By = Field(By.EPOCHS, description="What the least of is best.")
-    target: float | None = Field(None, description="Judge the recorded curves by another accuracy.")
-    hold: int | None = Field(None, description="Judge them by so many evaluations in a row.")
+    target: float | None = Field(None, gt=0, le=1, description="Judge the recorded curves by another accuracy.")
+    hold: Whole | None = Field(None, ge=1, description="Judge them by so many evaluations in a row.")
     top: int = Field(10, ge=1, le=MOST)
 
     def wanted(self) -> Wanted:

@@ -46,6 +46,7 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 _REFUSALS = {
+    400: "The body cannot be read.",
     401: "A token is needed.",
     403: "The token, or where the request comes from, does not allow it.",
     404: "There is no such study.",

@@ -161,11 +161,12 @@ def _followed(there: Studies, study: str, storage: str) -> bool:
     """Show how a service's workers get on, until the study is over; False if it is stopping. Ctrl-C only looks away."""
     with View(output.err) as view:
         try:
+            before = None
             while True:
                 state = there.status(study)
-                view.show(
-                    state, "" if state["workers"] else "waiting for workers: `fewest worker` or `serve --workers N`"
-                )
+                idle = not state["workers"] and before == state["epochs_trained"]
+                view.show(state, "waiting for workers: `fewest worker` or `fewest serve --workers`" if idle else "")
+                before = state["epochs_trained"]
                 if state["over"] or (state["stopping"] and not state["running"]):
                     return bool(state["over"])
                 time.sleep(LOOK_SECONDS)

@@ -276,7 +276,7 @@ def test_connections_that_send_or_take_nothing_are_cut(monkeypatch: pytest.Monke
     thread.start()
     try:
         request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-        for sent, pauses in ((b"", (0.6,)), (request[:-4], (0.6,)), (request, (0.6,)), (request, (0.03,) * 32)):
+        for sent, pauses in ((b"", (1.5,)), (request[:-4], (1.5,)), (request, (1.5,)), (request, (0.03,) * 32)):
             with closing(socket.create_connection(listening.getsockname())) as connection:
                 connection.settimeout(5)
                 connection.sendall(sent)

@@ -1,0 +1,154 @@
+"""A standing worker serves every open study, fairly, waits for new ones, and leaves as schedulers want it to."""
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from search import pool, query
+from search.pool import Pool
+from search.space import preset
+from search.spec import parsed
+from search.study import new_run
+from search.worker import Worker
+from storage import ledger, schema, studies
+from storage.schema import RunState, attempts, runs
+from storage.store import Store
+from storage.studies import StudyRecord
+from tests.conftest import FEWEST
+from tests.search.test_worker import made
+
+WAIT_SECONDS = 60.0
+
+
+def named(store: Store, name: str, trials: int, **fields: Any) -> StudyRecord:
+    """Another study like that of `made`."""
+    record = made(store, trials, **fields)
+    with store.engine.begin() as connection:
+        for table, column in ((schema.optuna_studies, "study_name"), (schema.studies, "name")):
+            connection.execute(sa.update(table).where(table.c[column] == "s").values({column: name}))
+    return StudyRecord(record.study_id, name, record.spec, record.budget)
+
+
+def until(holds: Callable[[], Any], process: subprocess.Popen[str] | None = None) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + WAIT_SECONDS
+    while not holds():
+        assert time.monotonic() < end and (process is None or process.poll() is None)
+        time.sleep(0.05)
+
+
+@contextmanager
+def working(url: str, log: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """`fewest worker` as a process, killed in the end."""
+    with log.open("w") as said:
+        process = subprocess.Popen([FEWEST, "worker", "--storage", url, *options], stderr=said, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def address(store: Store) -> str:
+    return store.engine.url.render_as_string(hide_password=False)
+
+
+def test_it_serves_study_after_study_and_leaves_when_idle(store: Store, tmp_path: Path) -> None:
+    """Each ends with exactly its trials and is over, and the log says so, line by line as JSON."""
+    records = [named(store, name, 15) for name in ("a", "b")]
+    log = tmp_path / "log"
+    with working(address(store), log, "--exit-idle", "--log", "json") as process:
+        assert process.wait(WAIT_SECONDS) == 0
+    for record in records:
+        state = store.read(query.status, record)
+        assert (state["done"], state["over"], state["workers"]) == (15, True, 0)
+    told = [json.loads(line) for line in log.read_text().splitlines()]
+    assert all({"time", "level", "message"} <= set(line) for line in told)
+    of_a = [line for line in told if line.get("study") == "a" and "trial" in line]
+    assert {line["trial"] for line in of_a} >= {str(number) for number in range(15)}
+    assert all(line["attempt"] == 1 and str(process.pid) in line["worker"] for line in of_a)
+
+
+def test_it_begins_a_study_that_is_made_while_it_waits(store: Store, tmp_path: Path) -> None:
+    """And drains at SIGTERM."""
+    with working(address(store), tmp_path / "log") as process:
+        until(lambda: "serving every open study" in (tmp_path / "log").read_text(), process)
+        record = named(store, "late", 10)
+        until(lambda: store.read(query.status, record)["over"], process)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(WAIT_SECONDS) == 0
+
+
+def test_one_worker_takes_turns_between_two_studies(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither is over before the other has begun."""
+    monkeypatch.setattr(pool, "SLICE_SECONDS", 0.2)
+    for name in ("a", "b"):
+        named(store, name, 60)
+    Pool(store, lambda record, elsewhere: Worker(store, record, "cpu", elsewhere=elsewhere), exit_idle=True).work(
+        lambda: False
+    )
+    order = store.read(
+        lambda connection: connection.scalars(
+            sa.select(runs.c.study_id).where(runs.c.trial_id.is_not(None)).order_by(runs.c.run_id)
+        ).all()
+    )
+    assert len(order) == 120
+    assert len(set(order[:90])) == 2
+    assert sum(one != other for one, other in zip(order, order[1:], strict=False)) > 1
+
+
+def test_it_goes_where_no_worker_is(store: Store) -> None:
+    """The study in which another one runs something comes second."""
+    busy, idle = named(store, "busy", 20), named(store, "idle", 20)
+    other = Worker(store, busy, "cpu")
+    assert other._study.ask()
+    found = {record.name: count for record, count in store.read(studies.open_ones)}
+    assert found == {"busy": 1, "idle": 0}
+    served: list[str] = []
+
+    def serve(record: StudyRecord, _: Callable[[], bool]) -> Worker:
+        served.append(record.name)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Pool(store, serve).work(lambda: False)
+    assert served == [idle.name]
+
+
+def test_a_spec_of_another_version_is_left_alone(store: Store, tmp_path: Path) -> None:
+    """It is named once, with the reason, and the others are served; with --study it is an error."""
+    newer, ours = named(store, "newer", 10), named(store, "ours", 10)
+    spec = json.loads(newer.spec) | {"curriculum": 3}
+    with store.engine.begin() as connection:
+        mine = schema.studies.c.study_id == newer.study_id
+        connection.execute(sa.update(schema.studies).where(mine).values(spec=json.dumps(spec)))
+    with working(address(store), tmp_path / "log", "--exit-idle") as process:
+        assert process.wait(WAIT_SECONDS) == 0
+    said = (tmp_path / "log").read_text()
+    assert said.count("leaving study 'newer' alone: the study was made by another version of fewest") == 1
+    assert store.read(query.status, ours)["done"] == 10 and store.read(query.status, newer)["done"] == 0
+    with working(address(store), tmp_path / "alone", "--study", "newer") as process:
+        assert process.wait(WAIT_SECONDS) == 2
+
+
+def test_what_cannot_finish_within_the_grace_is_released(store: Store, tmp_path: Path) -> None:
+    """At no fault of the run, which then waits for another worker."""
+    record = named(store, "long", 0, max_epochs=10_000_000)
+    endless = new_run(parsed(record.spec), "endless", None, 0, preset("question", 8).params, 10_000_000)
+    store.write(ledger.add, record.study_id, [endless])
+    with working(address(store), tmp_path / "log", "--grace", "0.5") as process:
+        until(lambda: store.read(query.status, record)["workers"], process)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(WAIT_SECONDS) == 143
+    assert "endless of study 'long': released" in (tmp_path / "log").read_text()
+    run = store.read(lambda connection: connection.execute(sa.select(runs)).one())
+    ends = store.read(lambda connection: connection.scalars(sa.select(attempts.c.end)).all())
+    assert (run.state, run.faults, ends) == (RunState.WAITING, 0, ["released"])

@@ -1,0 +1,145 @@
+"""What may be asked of a store may be asked of a service, with the same answers; and it answers whatever it is sent."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import search
+from search.remote import RemoteStudies
+from search.spec import SpecError
+from storage.engine import NotThere, StorageError, StorageMisuse
+from storage.store import Store
+from tests.conftest import QUICK, command
+from tests.search.test_study import begun, work
+from tests.served import Served, served
+
+CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+CHECKS += ",negative_data_rejection,unsupported_method"
+
+
+@pytest.fixture(scope="module")
+def service(empty_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A service with a study `s` of 40 trials and a worker."""
+    directory = tmp_path_factory.mktemp("served")
+    (directory / "fewest.db").write_bytes(empty_sqlite.read_bytes())
+    store = Store.open(f"sqlite:///{directory}/fewest.db")
+    _, study = begun(store, 40)
+    work(study)
+    store.close()
+    with served(directory, "--workers", "1", "--rate", "100000") as running:
+        yield running
+
+
+def test_a_client_of_the_service_answers_as_the_store_does(service: Served) -> None:
+    """`search.connect` of either: the same records."""
+    store = search.connect(f"sqlite:///{service.directory}/fewest.db")
+    with store, search.connect(service.url) as client:
+        where = {"lr": (0.1, 0.123456789), "optimizer": ["adam", "sgd", "nadam"]}
+        assert client.best(study="s", top=3) == store.best(study="s", top=3) != []
+        assert client.best(study="s", where=where) == store.best(study="s", where=where)
+        assert client.best(study="s", per="activation", by="weights") == store.best(
+            study="s", per="activation", by="weights"
+        )
+        assert client.best(study="s", target=0.2, hold=1) == store.best(study="s", target=0.2, hold=1)
+        assert client.trials(study="s", limit=5, after=3) == store.trials(study="s", limit=5, after=3)
+        assert len(client.trials(study="s")) == 40
+        assert client.status(study="s") == store.status(study="s")
+        with pytest.raises(NotThere, match="no study 'S'"):
+            client.status(study="S")
+        with pytest.raises(SpecError, match="did you mean 'lr'"):
+            client.best(study="s", where={"lrr": 1.0})
+
+
+def test_pages_follow_each_other_to_the_end(service: Served) -> None:
+    """Each says where the next begins, and the last that there is none."""
+    with service.client() as client:
+        after, found = -1, []
+        while after is not None:
+            page = client.get(f"/v1/studies/s/trials?after={after}&limit=15").json()
+            found += [trial["trial"] for trial in page["trials"]]
+            after = page["next"]
+        assert found == list(range(40))
+        assert client.get("/v1/studies/s/trials?limit=1001").status_code == 422
+
+
+def test_a_launch_at_a_service_is_run_by_its_workers(service: Served) -> None:
+    """It ends with a winner; the same again adds nothing; another spec is refused; `stop` and `best` reach it, too."""
+    there = ["--storage", service.url, "--study", "far"]
+    launched = command(service.directory, "launch", *QUICK, "--trials", "20", *there)
+    assert launched.returncode == 0, launched.stderr
+    assert "Winner for 8 classes" in launched.stdout and "20 of 20 trials done" in launched.stdout
+    assert command(service.directory, "launch", *QUICK, "--trials", "20", *there).stdout == launched.stdout
+    other = command(service.directory, "launch", *QUICK, "--target", "0.5", *there)
+    assert other.returncode == 2 and "has `target` 0.99, not 0.5" in other.stderr
+    assert command(service.directory, "best", *there).stdout.startswith("rank")
+    assert command(service.directory, "stop", *there).returncode == 0
+    assert '"stopping": true' in command(service.directory, "status", "--format", "json", *there).stdout
+    with service.client() as client:
+        assert client.delete("/v1/studies/far").status_code == 200
+        assert client.get("/v1/studies/far").json() == {"detail": "no study 'far'; it has s"}
+
+
+@pytest.mark.parametrize("spec", [{"sampler": "os:system"}, {"space": {"objective": {"values": ["os:system"]}}}])
+def test_nobodys_code_comes_in(service: Served, spec: dict[str, object]) -> None:
+    """Neither a sampler nor an objective by its import path, and nothing is stored."""
+    with service.client() as client:
+        assert client.post("/v1/studies", json={"name": "evil", "spec": spec}).status_code == 422
+        assert client.get("/v1/studies/evil").status_code == 404
+    refused = command(
+        service.directory, "launch", "--sampler", "optuna.samplers:NSGAIISampler", "--storage", service.url
+    )
+    assert refused.returncode == 2 and "for a database's URL" in refused.stderr
+
+
+def test_whatever_the_document_allows_or_not_is_answered_as_it_says(service: Served) -> None:
+    """No fault, no status that the OpenAPI document lacks, and what it forbids is refused."""
+    done = subprocess.run(
+        [Path(sys.executable).parent / "schemathesis", "run", f"{service.url}/openapi.json", "--checks", CHECKS]
+        + ["--max-examples", "10", "--seed", "1", "--generation-deterministic", "--no-color"],
+        cwd=service.directory,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout[-6000:]
+    assert "Tested: 10" in done.stdout, done.stdout[-6000:]
+    assert "Traceback" not in service.said()
+
+
+def test_a_service_that_is_killed_and_started_again_is_waited_for(tmp_path: Path, empty_sqlite: Path) -> None:
+    """A client asks again until it answers, and gives up with one line if it does not."""
+    (tmp_path / "fewest.db").write_bytes(empty_sqlite.read_bytes())
+    with served(tmp_path) as first:
+        client, port = RemoteStudies(first.url, patience=60), first.url.rsplit(":", 1)[1]
+        assert client.listed() == []
+        os.kill(first.process.pid, signal.SIGKILL)
+        first.process.wait()
+        with pytest.raises(StorageError, match="does not answer"):
+            RemoteStudies(first.url, patience=0).listed()
+        command_ = ["--port", port]
+        again = subprocess.Popen(
+            [Path(sys.executable).parent / "fewest", "serve", *command_], cwd=tmp_path, stderr=subprocess.DEVNULL
+        )
+        try:
+            assert client.listed() == []
+        finally:
+            again.terminate()
+            again.wait()
+            client.close()
+        first.process.returncode = 0  # it was killed on purpose
+
+
+def test_what_is_no_service_is_named(tmp_path: Path) -> None:
+    """Another server, nothing at all, and a command that needs the database."""
+    with pytest.raises(StorageMisuse, match="launch, status, best, trials and stop"):
+        Store.open("http://127.0.0.1:1")
+    began = time.monotonic()
+    with pytest.raises(StorageError, match="is `fewest serve` running there"):
+        RemoteStudies("http://127.0.0.1:1", patience=0.3).listed()
+    assert time.monotonic() - began < 20
