@@ -5,6 +5,8 @@ store's URL, which holds a password, comes from FEWEST_STORAGE alone: a command 
 """
 
 import json
+import re
+import shlex
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import metadata
@@ -50,6 +52,8 @@ class Deployment:
     def __post_init__(self) -> None:
         if self.image is not None and "Dockerfile" not in _FILES[self.target]:
             raise SpecError(f"`--image` is for kubernetes and compose; {self.target} runs no containers")
+        if self.image is not None and not re.fullmatch(r"[a-z0-9][\w.:/@-]*", self.image, re.ASCII):
+            raise SpecError(f"{files.shown(self.image)} names no image; one is like registry.example.org/fewest:1.0")
 
 
 def rendered(deployment: Deployment, out: Path | None = None) -> dict[str, str]:
@@ -62,7 +66,7 @@ def rendered(deployment: Deployment, out: Path | None = None) -> dict[str, str]:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 (shell, YAML and units, not HTML)
+        autoescape=False,  # these are no HTML
     )
     version = metadata.version("fewest")
     known = {
@@ -70,10 +74,11 @@ def rendered(deployment: Deployment, out: Path | None = None) -> dict[str, str]:
         "gpus": deployment.gpus,
         "image": deployment.image or f"fewest:{version}",
         "version": version,
-        "worker": WORKER,
+        # `auto` would take a GPU that nobody asked for, and without the one asked for it would be slow in silence.
+        "worker": f"{WORKER} --device {'cuda' if deployment.gpus else 'cpu'}",
         "connections": 2 * deployment.workers + _SPARE_CONNECTIONS,
         "words": _words,
-        "here": f"{out}/" if out else "",
+        "dockerfile": shlex.quote(files.shown(str((out or Path()) / "Dockerfile"), most=1000)),
     }
     return {name: environment.get_template(name).render(known) for name in _FILES[deployment.target]}
 
