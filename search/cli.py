@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from search import output
-from search.commands import asking, ladder, report, searching, serving, taking, training, why
+from search.commands import asking, deploying, ladder, report, searching, serving, taking, training, why
 from search.commands.common import fail
 from search.launch import EngineError
 from search.spec import SpecError
@@ -31,7 +31,7 @@ app = typer.Typer(
     "`fewest train` trains one configuration, `fewest replay` a recorded trial again; `fewest export` makes a script "
     "of the winner.",
 )
-for part in (searching, asking, report, ladder, training, taking, why, serving):
+for part in (searching, asking, report, ladder, training, taking, why, serving, deploying):
     app.add_typer(part.app)
 
 
