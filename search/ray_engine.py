@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib import metadata
 from math import inf
@@ -205,7 +206,8 @@ class RayEngine(Engine[HostedWorker]):
         import ray
 
         try:
-            return super().run(show)
+            with redirect_stdout(sys.stderr):  # Ray prints there that a task is tried again, and answers go there
+                return super().run(show)
         finally:
             ray.shutdown()
 
