@@ -205,11 +205,11 @@ class RayEngine(Engine[HostedWorker]):
     def run(self, show: Callable[[dict[str, Any], str], None]) -> bool:
         import ray
 
-        try:
-            with redirect_stdout(sys.stderr):  # Ray prints there that a task is tried again, and answers go there
+        with redirect_stdout(sys.stderr):  # Ray prints, even when it is left, that tasks are tried again
+            try:
                 return super().run(show)
-        finally:
-            ray.shutdown()
+            finally:
+                ray.shutdown()
 
     def _another(self, worker: HostedWorker) -> HostedWorker:
         return self._place()
