@@ -1,7 +1,8 @@
-"""The local engine: one worker process per device on this machine, watched until the study is over.
+"""Engines: the workers of one study are started, watched and replaced until it is over.
 
-Workers are plain processes of the `worker` command; the storage URL reaches them in the environment, where `ps` does
-not show it. They get no terminal signals of their own: one Ctrl-C drains them, a second makes them leave.
+The local engine has one per device of this machine. Workers are plain processes of the `worker` command; the storage
+URL reaches them in the environment, where `ps` does not show it. They get no terminal signals of their own: one Ctrl-C
+drains them, a second makes them leave.
 """
 
 import os
@@ -10,9 +11,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, Generic, Protocol, TypeVar
 
 from search import query
 from search.processes import GRACE_SECONDS, bury_the_dead, handling
@@ -21,13 +23,29 @@ from storage.store import Store
 from storage.studies import StudyRecord
 
 LOOK_SECONDS = 0.25  # between two looks at the study
-DISMISS_SECONDS = 10.0  # for a worker to leave before it is killed
+DISMISS_SECONDS = 10.0  # for workers to leave before they are killed
 LEFT = 0, 130, 143  # exit statuses of workers that were told to leave, or had no more to do
 RESTARTS = 5  # of workers that died without a single outcome in between, before the study is given up
+_ASKED = signal.SIGINT, signal.SIGTERM, signal.SIGKILL  # two pending signals of one number would arrive as one
 
 
 class EngineError(Exception):
     """The workers cannot do their work: the last thing that one of them said."""
+
+
+class Worker(Protocol):
+    """A worker as its engine sees it."""
+
+    @property
+    def status(self) -> int | None:
+        """Its exit status, or None while it serves."""
+
+    @property
+    def last_words(self) -> str:
+        """What it said last, in one line."""
+
+    def heed(self, asked: int) -> None:
+        """Tell it how often it has been asked to leave: once to drain, twice to leave at once, three times to die."""
 
 
 @dataclass
@@ -37,16 +55,27 @@ class WorkerProcess:
     device: str
     process: subprocess.Popen[bytes]
     said: IO[bytes]
+    #: How often it has been asked to leave.
+    asked: int = 0
+
+    @property
+    def status(self) -> int | None:
+        return self.process.poll()
 
     @property
     def alive(self) -> bool:
-        return self.process.poll() is None
+        return self.status is None
 
     @property
     def last_words(self) -> str:
         self.said.seek(0)
         lines = self.said.read().decode(errors="replace").strip().splitlines()
         return lines[-1].removeprefix("error: ") if lines else f"exit status {self.process.returncode}"
+
+    def heed(self, asked: int) -> None:
+        for number in _ASKED[self.asked : asked]:
+            self.process.send_signal(number)
+        self.asked = max(self.asked, asked)
 
 
 def start(url: str, device: str, *options: str) -> WorkerProcess:
@@ -61,36 +90,37 @@ def start(url: str, device: str, *options: str) -> WorkerProcess:
     return WorkerProcess(device, process, said)
 
 
-class LocalEngine:
-    """Worker processes for one study."""
+W = TypeVar("W", bound=Worker)
 
-    def __init__(
-        self,
-        store: Store,
-        study: StudyRecord,
-        url: str,
-        devices: Sequence[str],
-        *options: str,
-    ) -> None:
-        """`options` are those of the `worker` command, besides the study and the device."""
-        self._store, self._study, self._url, self._options = store, study, url, options
-        bury_the_dead(store)
-        self._workers = [self._start(device) for device in devices]
+
+class Engine(ABC, Generic[W]):
+    """The workers of one study."""
+
+    def __init__(self, store: Store, study: StudyRecord) -> None:
+        self._store, self._study = store, study
+        self._workers: list[W] = []
         self._restarts = self._outcomes = 0
         self._asked_to_leave = 0
+
+    @abstractmethod
+    def _another(self, worker: W) -> W:
+        """A new worker in the place of one that died."""
+
+    def _look(self) -> str:
+        """Look after the workers; what is to be said of them, if anything."""
+        return ""
 
     def run(self, show: Callable[[dict[str, Any], str], None]) -> bool:
         """Watch until every worker has left; False if they were told to leave. EngineError if they keep dying."""
         with handling(self._leave, GRACE_SECONDS):
             try:
                 while self._workers:
-                    state = self._store.read(query.status, self._study)
-                    note = "finishing what runs; Ctrl-C again to leave at once" if self._asked_to_leave else ""
-                    show(state, note)
+                    state, said = self._store.read(query.status, self._study), self._look()
+                    show(state, "finishing what runs; Ctrl-C again to leave at once" if self._asked_to_leave else said)
                     outcomes = state["done"] + state["failed"] + state["replicates"] - state["climbing"]
                     self._restarts = 0 if outcomes > self._outcomes else self._restarts
                     self._outcomes = outcomes
-                    for worker in [w for w in self._workers if not w.alive]:
+                    for worker in [worker for worker in self._workers if worker.status is not None]:
                         self._replace(worker)
                     time.sleep(LOOK_SECONDS)
             except BaseException as error:
@@ -100,13 +130,10 @@ class LocalEngine:
                 raise
         return not self._asked_to_leave
 
-    def _start(self, device: str) -> WorkerProcess:
-        return start(self._url, device, "--study", self._study.name, *self._options)
-
-    def _replace(self, worker: WorkerProcess) -> None:
+    def _replace(self, worker: W) -> None:
         """Start another worker for one that has died; one that has left because of an error ends the study."""
         self._workers.remove(worker)
-        left = worker.process.returncode
+        left = worker.status
         if left in LEFT:
             return
         bury_the_dead(self._store)
@@ -117,25 +144,40 @@ class LocalEngine:
             raise EngineError(worker.last_words)
         if self._restarts > RESTARTS:
             raise EngineError(f"workers keep dying: {worker.last_words}")
-        self._workers.append(self._start(worker.device))
+        self._workers.append(self._another(worker))
 
     def _dismiss(self) -> None:
         """Make every worker leave at once, releasing what it runs if it still can."""
-        self._tell(signal.SIGINT)
-        self._tell(signal.SIGTERM)  # another number: two pending signals of one number would arrive as one
-        for worker in self._workers:
-            try:
-                worker.process.wait(DISMISS_SECONDS)
-            except subprocess.TimeoutExpired:
-                worker.process.kill()
+        until = time.monotonic() + DISMISS_SECONDS
+        self._tell(2)
+        while any(worker.status is None for worker in self._workers) and time.monotonic() < until:
+            time.sleep(LOOK_SECONDS / 10)
+        self._tell(3)
 
-    def _tell(self, number: signal.Signals) -> None:
+    def _tell(self, asked: int) -> None:
         for worker in self._workers:
-            worker.process.send_signal(number)
+            worker.heed(asked)
 
     def _leave(self, _: int) -> None:
         """Drain the workers at the first signal, make them leave at the second, kill them at the third."""
         self._asked_to_leave += 1
         if self._asked_to_leave > 1:
             self._store.patience = 0.0
-        self._tell(signal.SIGINT if self._asked_to_leave < 3 else signal.SIGKILL)
+
+
+class LocalEngine(Engine[WorkerProcess]):
+    """Worker processes of this machine."""
+
+    def __init__(self, store: Store, study: StudyRecord, url: str, devices: Sequence[str], *options: str) -> None:
+        """`options` are those of the `worker` command, besides the study and the device."""
+        super().__init__(store, study)
+        self._url, self._options = url, ("--study", study.name, *options)
+        bury_the_dead(store)
+        self._workers = [start(url, device, *self._options) for device in devices]
+
+    def _another(self, worker: WorkerProcess) -> WorkerProcess:
+        return start(self._url, worker.device, *self._options)
+
+    def _leave(self, number: int) -> None:
+        super()._leave(number)
+        self._tell(self._asked_to_leave)  # at once, even while the database is away

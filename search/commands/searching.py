@@ -4,6 +4,7 @@ import logging
 import os
 import shlex
 import time
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -36,7 +37,7 @@ from search.commands.common import (
     remark,
     study_name,
 )
-from search.launch import EngineError, LocalEngine
+from search.launch import Engine, EngineError, LocalEngine
 from search.local import DEFAULT_TRIALS, LocalStudies, Order, Studies, is_service, opened
 from search.logs import Log, set_up
 from search.output import Format
@@ -49,17 +50,25 @@ from storage.engine import redacted
 from storage.store import OUTAGE_SECONDS, Store
 
 if TYPE_CHECKING:
-    pass
+    from search.ray_engine import Cluster
 
 LOOK_SECONDS = 0.5  # between two looks at a study that a service runs
 
 app = typer.Typer()
 
 
+class Engines(StrEnum):
+    """What runs the workers of a launch."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
 @app.command(
     epilog="Examples: `fewest launch` · `fewest launch --classes 64 --trials 100` · "
     "`fewest launch --fix activation=tanh --range lr=1e-4:1 --choices optimizer=adam,sgd` · "
     "`fewest launch --storage postgresql://localhost/fewest --study wide --range width=256:4096` · "
+    "`fewest launch --engine ray --address auto --gpus-per-worker 1 --storage postgresql://db/fewest` · "
     "`fewest launch --data digits.npz --study digits --target 0.95` · "
     "`fewest launch --data iris.csv --label species --study iris --target 0.95` · "
     "`fewest launch --objective mynet:Net --range dropout=0.01:0.5 --choices kernel=3,5,7 --study mine`"
@@ -79,6 +88,17 @@ def launch(
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Worker processes.  [default: one per GPU, else per core]")
+    ] = None,
+    engine: Annotated[
+        Engines, typer.Option(help="local: processes of this machine; ray: actors on the nodes of a Ray cluster")
+    ] = Engines.LOCAL,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Of the Ray cluster: auto, or HOST:PORT of its head.  [default: a Ray of this machine]"),
+    ] = None,
+    gpus_per_worker: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="GPU, or part of one, of each Ray actor.  [default: 1 if there are GPUs]"),
     ] = None,
     sampler: Sampler = None,
     from_: Annotated[
@@ -131,30 +151,52 @@ def launch(
     spec, samples = options.study_spec(classes, data, searched, label, own, inputs=inputs, sigma=sigma, **wanted)
     _check_sampler(spec, from_)
     order = Order(trials, timeout, retries, until_epochs, from_)
+    _check_engine(engine, address, gpus_per_worker)
     if is_service(storage):
-        if spec.data or own or workers or ":" in spec.sampler or device != "auto" or trainer is not TrainerKind.AUTO:
+        plain = device == "auto" and trainer is TrainerKind.AUTO and engine is Engines.LOCAL
+        if spec.data or own or workers or ":" in spec.sampler or not plain:
             raise SpecError(
-                "a service's own workers search: --data, --objective, a sampler's import path, --workers, --device and "
-                "--trainer are for a database's URL"
+                "a service's own workers search: --data, --objective, a sampler's import path, --workers, --engine, "
+                "--device and --trainer are for a database's URL"
             )
         there = opened(storage, patience=OUTAGE_SECONDS)
         there.launch(study, spec, order)
         return _conclude(there, study, order, _followed(there, study, storage), storage, format)
-    places = available(device)
+    places = available(device if engine is Engines.LOCAL else "auto")
     if own:
         from search.rehearsal import rehearse
 
         rehearse(spec, samples, places[0])
+    cluster = _joined(address, gpus_per_worker, spec, storage) if engine is Engines.RAY else None
     store = Store.open(storage, create=not from_, patience=OUTAGE_SECONDS)  # the other study is in a store already
     here = LocalStudies(store)
     if not here.launch(study, spec, order, samples) and from_:
         output.notice(f"study {study!r} has begun already; --from {from_} is for its beginning")
     remark(spec, samples)
-    places = [places[i % len(places)] for i in range(workers or len(places))]
-    engine = LocalEngine(store, store.read(studies.find, study), storage, places, "--trainer", trainer)
+    record = store.read(studies.find, study)
+    serving: Engine[Any]
+    if cluster:
+        serving = cluster.engine(store, record, storage, device, workers, "--trainer", trainer)
+    else:
+        places = [places[i % len(places)] for i in range(workers or len(places))]
+        serving = LocalEngine(store, record, storage, places, "--trainer", trainer)
     with View(output.err) as view:
-        finished = engine.run(view.show)
+        finished = serving.run(view.show)
     _conclude(here, study, order, finished, storage, format)
+
+
+def _check_engine(engine: Engines, address: str | None, gpus: float | None) -> None:
+    """SpecError for what is said about a Ray cluster when none is to be used."""
+    for option, given in (("--address", address), ("--gpus-per-worker", gpus)):
+        if engine is not Engines.RAY and given is not None:
+            raise SpecError(f"`{option}` is for `--engine ray`")
+
+
+def _joined(address: str | None, gpus: float | None, spec: StudySpec, storage: str) -> "Cluster":
+    """The Ray cluster, joined before anything is stored, since it may not be there or not reach the store."""
+    from search.ray_engine import join
+
+    return join(address, gpus, spec, storage)
 
 
 def _followed(there: Studies, study: str, storage: str) -> bool:
