@@ -13,7 +13,7 @@ from objectives.convergence import Curve, End
 from storage.curves import unpack
 from storage.engine import NotThere, now
 from storage.schema import PENDING, RunState, curves, of_ladder, runs, studies, workers
-from storage.studies import THERE, StudyRecord
+from storage.studies import CONCLUDED, THERE, StudyRecord
 
 _OUTCOME = ("converged", "epochs", "cap", "gap", "accuracy", "loss", "best_accuracy", "reached", "seconds", "end")
 OVER = RunState.DONE, RunState.FAILED
@@ -134,8 +134,7 @@ def plain(row: Any) -> dict[str, Any]:
 def listed(connection: Connection, after: int = 0, limit: int | None = None) -> list[dict[str, Any]]:
     """The store's studies in the order of their ids, from the one after id `after`."""
     columns = studies.c.study_id.label("id"), studies.c.name.label("study"), studies.c.budget, studies.c.reserved
-    over = func.coalesce(studies.c.concluded == studies.c.told, False).label("over")
-    page = select(*columns, studies.c.stopping, over).where(studies.c.study_id > after, THERE)
+    page = select(*columns, studies.c.stopping, CONCLUDED.label("over")).where(studies.c.study_id > after, THERE)
     return [dict(row._mapping) for row in connection.execute(page.order_by(studies.c.study_id).limit(limit))]
 
 
@@ -167,7 +166,7 @@ def status(connection: Connection, study: StudyRecord) -> dict[str, Any]:
     """
     mine = runs.c.study_id == study.study_id
     trial = these_trials(study)
-    row = connection.execute(select(studies).where(studies.c.study_id == study.study_id)).one()
+    row = connection.execute(select(studies, CONCLUDED.label("over")).where(studies.c.study_id == study.study_id)).one()
     epochs = runs.c.epochs
     sums = (
         func.count().label("n"),
@@ -210,7 +209,7 @@ def status(connection: Connection, study: StudyRecord) -> dict[str, Any]:
         "occupied": load[1],
         "epochs_per_second": load[2],
         "stopping": row.stopping,
-        "over": row.concluded == row.told,
+        "over": row.over,
         "epochs_trained": sum(int(found.epochs or 0) for found in ends.values()),
         "incumbent": None if found is None else plain(found),
     }

@@ -16,7 +16,6 @@ from search.launch import WorkerProcess, start
 LOOK_SECONDS = 0.25  # between two looks at the processes
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before another is started, doubled while they die young
 GROWN_SECONDS = 30.0  # after which one that dies is not to blame
-_ASKED = signal.SIGINT, signal.SIGTERM, signal.SIGKILL  # two pending signals of one number would arrive as one
 log = logging.getLogger("fewest")
 
 
@@ -50,12 +49,9 @@ class Staff:
         """See that all leave."""
         self._asked_to_leave = max(self._asked_to_leave, 1)
         self._watch.join()
-        told = 0
-        while living := [post.worker.process for post in self._posts if post.worker and post.worker.alive]:
-            for number in _ASKED[told : self._asked_to_leave]:
-                for process in living:
-                    process.send_signal(number)
-            told = self._asked_to_leave
+        while living := [post.worker for post in self._posts if post.worker and post.worker.alive]:
+            for worker in living:
+                worker.heed(self._asked_to_leave)
             time.sleep(LOOK_SECONDS)
 
     def _fill(self) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from storage import schema
 from storage.engine import NameTaken, NotThere, StorageMisuse, now, redacted
-from storage.schema import PENDING, RunState, attempts, curves, runs, studies, workers
+from storage.schema import PENDING, RunState, attempts, curves, of_ladder, runs, studies, workers
 
 _DATA_LOCK = 0x6665776564  # beside that of `storage.store`
 RETRIES = 2  # attempts after the first, unless the study says otherwise
@@ -25,6 +25,12 @@ ASKS = and_(
     not_(studies.c.stopping),
     or_(studies.c.deadline.is_(None), studies.c.deadline > now()),
 )
+
+_TOLD_SINCE = exists().where(
+    runs.c.study_id == studies.c.study_id, runs.c.told > studies.c.concluded, runs.c.told < PENDING, not_(of_ladder)
+)
+#: A worker found nothing left to do, and nothing was told since then but runs of the ladder, which change no answer.
+CONCLUDED = and_(studies.c.concluded.is_not(None), not_(_TOLD_SINCE))
 
 
 @dataclass(frozen=True)
@@ -146,8 +152,7 @@ def open_ones(connection: Connection) -> list[tuple[StudyRecord, int]]:
         .scalar_subquery()
     )
     columns = studies.c.study_id, studies.c.name, studies.c.spec, studies.c.budget, busy
-    over = func.coalesce(studies.c.concluded, -1) == studies.c.told
-    found = connection.execute(select(*columns).where(THERE, not_(studies.c.stopping), not_(over)))
+    found = connection.execute(select(*columns).where(THERE, not_(studies.c.stopping), not_(CONCLUDED)))
     return [(StudyRecord(*row[:4]), row[4]) for row in found]
 
 

@@ -66,7 +66,15 @@ def served(directory: Path, *options: str, extra: Mapping[str, str] | None = Non
         assert out.read_text() == ""
     finally:
         process.terminate()
-        assert process.wait(30) in (0, -15), log.read_text()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:  # a worker still trains: it need not finish
+            process.terminate()
+        try:
+            assert process.wait(60) in (0, -15), log.read_text()
+        finally:
+            process.kill()
+            process.wait()
 
 
 def _url(process: subprocess.Popen[str], log: Path) -> str:

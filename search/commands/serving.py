@@ -13,7 +13,7 @@ import typer
 from search import files, output, tokens
 from search.commands.common import STORAGE, Storage, available
 from search.launch import EngineError
-from search.processes import handling
+from search.processes import GRACE_SECONDS, handling
 from search.spec import SpecError
 from search.staff import Staff
 from search.tokens import Role, Tokens
@@ -78,7 +78,7 @@ def serve(
     if tokens and tokens.stat().st_mode & 0o077:
         output.notice(f"warning: others on this machine may read or change {tokens}; chmod 600 it")
     staff = Staff(storage, [devices[i % len(devices)] for i in range(workers)])
-    with handling(staff.leave):
+    with handling(staff.leave, GRACE_SECONDS):
         try:
             answer(application, listening, tls_cert, tls_key)
         finally:

@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def test_one_worker_takes_turns_between_two_studies(store: Store, monkeypatch: p
     )
     assert len(order) == 120
     assert len(set(order[:90])) == 2
-    assert sum(one != other for one, other in zip(order, order[1:], strict=False)) > 1
+    assert sum(one != other for one, other in pairwise(order)) > 1
 
 
 def test_it_goes_where_no_worker_is(store: Store) -> None:
