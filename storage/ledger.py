@@ -214,6 +214,10 @@ def finish(
     told = connection.scalar(_TOLD, this | {"this_study": run.study_id})
     if told is None:
         return connection.scalar(_STATE, this) == RunState.DONE
+    done = {"state": RunState.DONE, "told": told, **outcome}
+    if connection.execute(_DONE, this | done).rowcount == 0:  # taken, or even told, while this waited for its turn
+        connection.rollback()
+        return False
     with in_one_go(connection):
         connection.execute(_CURVE, {"run_id": run.run_id, "points": curve})
         if run.trial_id is not None:
@@ -226,10 +230,6 @@ def finish(
                     for i, value in enumerate(values)
                 ],
             )
-    done = {"state": RunState.DONE, "told": told, **outcome}
-    if connection.execute(_DONE, this | done).rowcount == 0:  # taken since the first statement
-        connection.rollback()
-        return False
     return True
 
 

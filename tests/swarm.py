@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 import sqlalchemy as sa
 
-from objectives.convergence import Progress
+from objectives.convergence import Outcome, Progress, Trial
 from search import options
 from search.spec import StudySpec
 from search.stopping import Stopping
@@ -21,6 +21,7 @@ from storage import leases, studies
 from storage.schema import RunState, attempts, curves, runs
 from storage.store import OUTAGE_SECONDS, Store
 from storage.studies import StudyRecord
+from tests.bench import landscapes
 
 LEAVE_SECONDS = 240.0  # for all workers to find that a study is over
 
@@ -58,6 +59,43 @@ def work_unstopped(url: str) -> None:
     Study.judge = lambda self, run, progress: None  # type: ignore[method-assign]
     Stopping.cap = lambda self, classes: self.max_epochs  # type: ignore[method-assign]
     work(url)
+
+
+class Simulated:
+    """A trainer whose trials sleep for so many seconds, in EPOCHS naps, and come out as a landscape's formula says."""
+
+    EPOCHS = 20
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self.running = seconds, list[Progress]()
+        self._ends = self._naps = 0.0
+
+    @property
+    def room(self) -> int:
+        return 1 - len(self.running)
+
+    def admit(self, trial: Trial) -> None:
+        self.running.append(Progress(trial, 0.99, 1))
+        self._ends = time.monotonic() + self._seconds
+
+    def advance(self, epochs: int) -> list[tuple[Trial, Outcome]]:
+        time.sleep(max(0.0, min(self._seconds / self.EPOCHS, self._ends - time.monotonic())))
+        if time.monotonic() < self._ends:
+            return []
+        trial = self.running.pop().trial
+        converged, needed, gap = landscapes.outcome(landscapes.log_epochs("smooth", trial.configuration.params, 0.0))
+        return [(trial, landscapes.made(converged, needed, gap, self._seconds))]
+
+    def release(self) -> list[Trial]:
+        return [progress.trial for progress in self.running]
+
+
+def simulate(url: str, seconds: float) -> None:
+    """A worker whose trials take so many seconds, and no CPU."""
+    from search import worker
+
+    worker.trainer = lambda *_: Simulated(seconds)  # type: ignore[assignment]
+    work_unstopped(url)
 
 
 def work_instantly(url: str) -> None:

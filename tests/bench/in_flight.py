@@ -14,12 +14,11 @@ import tempfile
 from collections import deque
 from pathlib import Path
 
-from objectives.convergence import Curve, End, Outcome
 from search.spec import StudySpec
 from search.study import Study
 from storage import leases, studies
 from storage.store import Store
-from tests.bench.landscapes import CAP, LANDSCAPES, log_epochs, outcome
+from tests.bench.landscapes import CAP, LANDSCAPES, log_epochs, made, outcome
 
 FLIGHTS = (1, 1), (1, 4), (1, 16), (1, 64), (4, 1), (16, 1)  # workers, and trials that each has in flight
 
@@ -43,19 +42,9 @@ def search(landscape: str, seed: int, sampler: str, trials: int, workers: int, e
             found = log_epochs(landscape, run.params, dice.gauss(0, 0.15))
             if not run.replicate and run.trial is not None:
                 best.append(min(best[-1], found))
-            view.tell(run, view.trial(run), _made(*outcome(found)))
+            view.tell(run, view.trial(run), made(*outcome(found)))
         store.close()
         return best[1:]
-
-
-def _made(converged: bool, epochs: int, gap: float) -> Outcome:
-    end, accuracy, loss = (End.CONVERGED, 1.0, 0.1) if converged else (End.CAP, 1 - gap, 1 + gap)
-    least = {"accuracy": accuracy, "loss": loss, "best_accuracy": accuracy, "best_loss": loss}
-    curve = Curve([0], [accuracy], [loss])
-    reached = epochs if converged else None
-    return Outcome(
-        end=end, epochs=min(epochs, CAP), cap=CAP, gap=gap, reached=reached, seconds=0.0, curve=curve, **least
-    )
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from objectives.configuration import CHOICES
+from objectives.convergence import Curve, End, Outcome
 from search.spec import StudySpec
 
 CAP = 300
@@ -38,3 +39,14 @@ def outcome(found: float) -> tuple[bool, int, float]:
     """Whether what `log_epochs` says converged, in how many epochs, and else its gap."""
     past_the_cap = max(found, math.log(CAP)) - math.log(CAP)
     return found <= math.log(CAP), max(1, round(math.exp(min(found, 10.0)))), 1 - math.exp(-past_the_cap / 4)
+
+
+def made(converged: bool, epochs: int, gap: float, seconds: float = 0.0) -> Outcome:
+    """That as a trainer says it."""
+    end, accuracy, loss = (End.CONVERGED, 1.0, 0.1) if converged else (End.CAP, 1 - gap, 1 + gap)
+    least = {"accuracy": accuracy, "loss": loss, "best_accuracy": accuracy, "best_loss": loss}
+    curve = Curve([0], [accuracy], [loss])
+    reached = epochs if converged else None
+    return Outcome(
+        end=end, epochs=min(epochs, CAP), cap=CAP, gap=gap, reached=reached, seconds=seconds, curve=curve, **least
+    )
