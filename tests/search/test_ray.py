@@ -9,6 +9,7 @@ import sysconfig
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from tests.swarm import checked, work
 POSTGRES_ONLY = pytest.mark.parametrize("url", ["postgres"], indirect=True)  # which several machines can share
 PASSWORD = "s3cret"  # which the server, that trusts everybody, does not look at
 
-#: Trials of a module of one's own, long enough for a signal to find them running.
+#: A module of one's own, whose trials a signal finds running where Ray has put it.
 DISTANT = """
 import time
 from torch import nn
@@ -38,7 +39,7 @@ class Net(nn.Linear):
         super().__init__(inputs, classes)
 
     def forward(self, x):
-        time.sleep(0.01)
+        time.sleep(0.01 * ("py_modules" in __file__))
         return super().forward(x)
 """
 OWN = ["--objective", "distant:Net", "--classes", "8", "--inputs", "16", "--max-epochs", "10", "--fix", "lr=1e-5"]
@@ -96,17 +97,13 @@ def busy(store: Store) -> set[int]:
 
 def caught(url: str, launched: subprocess.Popen[str], found: Callable[[set[int]], bool]) -> None:
     """Wait until the workers that train are as wanted."""
+    store = None
     while launched.poll() is None:
-        time.sleep(0.05)
-        try:
-            store = Store.open(url)
-        except Exception:  # it is still being made
-            continue
-        try:
+        time.sleep(0.1)
+        with suppress(Exception):  # it is still being made
+            store = store or Store.open(url)
             if found(busy(store)):
-                return
-        finally:
-            store.close()
+                return store.close()
     raise AssertionError(f"the launch has ended: {launched.communicate()[1]}")
 
 
@@ -147,21 +144,12 @@ def test_without_ray_one_line_says_how_to_install_it(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("address", "status", "said"),
-    [
-        ("127.0.0.1:1", 1, "no Ray cluster listens at 127.0.0.1:1"),
-        ("ray://127.0.0.1:10001", 2, "`--address` is auto or HOST:PORT"),
-    ],
-)
-def test_an_address_without_a_cluster_is_told_at_once(
-    fewest: Callable[..., subprocess.CompletedProcess[str]], address: str, status: int, said: str
-) -> None:
-    """One line, long before Ray would give up."""
+def test_an_address_without_a_cluster_is_told_at_once(fewest: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    """Exit status 1 and one line, long before Ray would give up."""
     began = time.monotonic()
-    done = fewest("launch", "--engine", "ray", "--address", address)
-    assert (done.returncode, done.stdout) == (status, "") and time.monotonic() - began < 30
-    assert done.stderr.startswith(f"error: {said}") and done.stderr.count("\n") == 1
+    done = fewest("launch", "--engine", "ray", "--address", "127.0.0.1:1")
+    assert (done.returncode, done.stdout) == (1, "") and time.monotonic() - began < 30
+    assert done.stderr == "error: no Ray cluster listens at 127.0.0.1:1: Connection refused\n"
 
 
 def test_sqlite_is_refused_where_the_cluster_is_of_several_machines(nodes: Nodes, tmp_path: Path) -> None:
@@ -196,7 +184,7 @@ def test_ctrl_c_reaches_workers_that_have_only_begun(nodes: Nodes, url: str, tmp
     """They leave before they take a trial, although their node was told to ignore it."""
     with ray(nodes, url, tmp_path, "--workers", "1", "--trials", "8", *SLOW) as process:
         while "search.cli worker --device cpu --study swarm" not in shown() and process.poll() is None:
-            time.sleep(0.05)
+            time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
@@ -210,15 +198,15 @@ def test_a_lost_node_costs_no_trial_and_repeats_none(nodes: Nodes, url: str, tmp
     The password of the storage URL is then in no command line, and in nothing that Ray has written.
     """
     url, lost = url.replace("postgres:@", f"postgres:{PASSWORD}@"), nodes.raylets[1]
-    with ray(nodes, url, tmp_path, "--workers", "2", "--trials", "4", "--format", "json", *SLOW) as process:
+    with ray(nodes, url, tmp_path, "--workers", "2", "--trials", "3", "--format", "json", *SLOW) as process:
         caught(url, process, lambda found: bool(found & {each.pid for each in of(lost)}))
         lines = shown()
         for each in of(lost):
             each.send_signal(signal.SIGKILL)
         out, err = process.communicate(timeout=100)
     assert process.returncode == 0, err
-    assert json.loads(out)["status"]["done"] == 4
-    assert books(url, 4)["expired"] >= 1
+    assert json.loads(out)["status"]["done"] == 3
+    assert books(url, 3)["expired"] >= 1
     written = [file for file in nodes.session.rglob("*") if file.is_file()]
     assert "search.cli worker" in lines and PASSWORD not in lines
     assert written and not [file for file in written if PASSWORD.encode() in file.read_bytes()]
