@@ -1,8 +1,8 @@
 """The Ray engine: each worker is an actor, which Ray places on a node and starts again elsewhere if that node is lost.
 
 An actor runs the very `worker` command as a process of its node, so that it serves, drains and dies as any other. Our
-code and the person's own travel with it: a node needs what we depend on, not us. The storage URL reaches it as an
-argument, which Ray neither shows nor logs.
+code and the person's own travel with it, on the PYTHONPATH that Ray makes of them: a node needs what we depend on, not
+us. The storage URL reaches it as an argument, which Ray neither shows nor logs.
 """
 
 import logging
@@ -146,7 +146,6 @@ class Host:
         # The worker would inherit that Ray blocks it, and that a node ignores it which a script has begun with `&`.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # where Ray has put the code
         self._worker = start(url, device, *options)
 
     def wait(self) -> tuple[int, str]:
