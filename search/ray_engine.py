@@ -1,13 +1,14 @@
 """The Ray engine: each worker is an actor, which Ray places on a node and starts again elsewhere if that node is lost.
 
 An actor runs the very `worker` command as a process of its node, so that it serves, drains and dies as any other. Our
-code and the person's own travel with it: a node needs what we depend on, not us. The storage URL reaches it as an
-argument, which Ray neither shows nor logs.
+code and the person's own travel with it, on the PYTHONPATH that Ray makes of them: a node needs what we depend on, not
+us. The storage URL reaches it as an argument, which Ray neither shows nor logs.
 """
 
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -27,8 +28,10 @@ from storage.studies import StudyRecord
 
 LOST = 75  # exit status of a worker whose actor is lost, as of one whose device has failed
 ASK_SECONDS = 2.0  # between two questions to an actor whether it runs
+KNOCK_SECONDS = 3.0  # for the head of a cluster to take a connection
 SILENT_SECONDS = 10.0  # without an answer, after which an actor has no place in the cluster
 OBJECT_STORE_BYTES = 80 << 20  # about the least that Ray takes: only last words pass through it
+MOST_PORT = 0xFFFF
 OURS = "objectives", "search", "storage"
 
 
@@ -69,8 +72,6 @@ def join(address: str | None, gpus: float | None, spec: StudySpec, url: str) -> 
 
     `gpus` of a worker are one by default where the cluster has any. StorageMisuse for SQLite with several machines.
     """
-    if address and "://" in address:
-        raise SpecError(f"`--address` is auto or HOST:PORT, on a machine of the cluster itself, got {address!r}")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what Ray is going to do, and warns of till then
     try:
@@ -78,18 +79,36 @@ def join(address: str | None, gpus: float | None, spec: StudySpec, url: str) -> 
     except ImportError:
         raise EngineError("`--engine ray` needs Ray; pip install 'fewest[ray]'") from None
     alone = {"address": "local", "_node_ip_address": "127.0.0.1", "include_dashboard": False}
-    where: dict[str, Any] = {"address": address} if address else alone | {"object_store_memory": OBJECT_STORE_BYTES}
+    where: dict[str, Any] = alone | {"object_store_memory": OBJECT_STORE_BYTES}
+    if address is not None:
+        where = {"address": address}
+        os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "1")  # one try, of 40 s; by default it makes 20
+        if address != "auto":
+            _knock(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     try:
         ray.init(**where, **quiet, runtime_env={"py_modules": [str(path) for path in code(spec)]})
     except Exception as error:  # of sockets, of gRPC, of Ray's own
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise EngineError(f"cannot join Ray at {address or 'this machine'}: {said}") from None
+        said = (str(error).strip() or type(error).__name__).splitlines()[0].partition(". ")[0]
+        more = "; `ray start --head` starts a cluster" if address == "auto" else ""
+        raise EngineError(f"cannot join Ray at {address or 'this machine'}: {said}{more}") from None
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     if len(nodes) > 1 and parse(url).get_backend_name() == "sqlite":
         raise StorageMisuse("a SQLite file is of one machine, and this Ray cluster is of several; name a Postgres")
     each = float(any(node.get("GPU") for node in nodes)) if gpus is None else gpus
     return Cluster(each, sum(_room(node, each) for node in nodes))
+
+
+def _knock(address: str) -> None:
+    """EngineError if nobody listens at HOST:PORT: Ray itself tries on for many minutes, and writes about it."""
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdecimal() or int(port) > MOST_PORT:
+        raise SpecError(f"`--address` is auto or HOST:PORT, on a machine of the cluster itself, got {address!r}")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
+    except (OSError, UnicodeError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise EngineError(f"no Ray cluster listens at {address}: {said}") from None
 
 
 def _room(node: Mapping[str, float], gpus: float) -> int:
@@ -124,8 +143,9 @@ class Host:
     """What an actor is: one worker process of the node where Ray has placed it."""
 
     def __init__(self, url: str, device: str, *options: str) -> None:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ray blocks it, and the worker would inherit that
-        os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # where Ray has put the code
+        # The worker would inherit that Ray blocks it, and that a node ignores it which a script has begun with `&`.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         self._worker = start(url, device, *options)
 
     def wait(self) -> tuple[int, str]:

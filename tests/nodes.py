@@ -1,11 +1,13 @@
-"""`python -m tests.nodes N CPUS` is a Ray cluster of so many nodes on this machine's loopback, until its stdin closes.
+"""`python nodes.py N CPUS` is a Ray cluster of so many nodes on this machine's loopback, until its stdin closes.
 
-It prints a line of JSON: the cluster's address, and the process of each node's raylet, the head's first. It is a
-process of its own, since Ray reads its environment when it is imported, and Ray's processes are to leave with it.
+It prints a line of JSON: the cluster's address, the process of each node's raylet, the head's first, and the directory
+of their logs. It is a process of its own, since Ray reads its environment when it is imported, and Ray's processes are
+to leave with it; and it imports nothing of ours, since nodes need not have it.
 """
 
 import json
 import os
+import signal
 import sys
 
 #: With it Ray takes 127.0.0.1 for this machine's address, instead of resolving it to one that others reach.
@@ -17,6 +19,7 @@ SYSTEM = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 200, "he
 def main() -> None:
     """Start the nodes, say where they are, and wait."""
     os.environ.update(LOOPBACK, RAY_USAGE_STATS_ENABLED="0")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as of what a script begins with `&`, and all that it starts
     from ray.cluster_utils import Cluster
 
     n, cpus = map(int, sys.argv[1:])
@@ -25,7 +28,8 @@ def main() -> None:
     head = {"include_dashboard": False, "_system_config": SYSTEM}
     nodes = [cluster.add_node(**size, **({} if i else head)) for i in range(n)]
     raylets = [node.all_processes["raylet"][0].process.pid for node in nodes]
-    print(json.dumps({"address": cluster.address, "raylets": raylets}), flush=True)
+    session = cluster.head_node.get_session_dir_path()
+    print(json.dumps({"address": cluster.address, "raylets": raylets, "session": session}), flush=True)
     sys.stdin.read()
     cluster.shutdown()
 
