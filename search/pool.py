@@ -16,6 +16,7 @@ from search.spec import SpecError, parsed
 from search.worker import Worker
 from storage import studies
 from storage.engine import StorageMisuse
+from storage.leases import ForOneMachine
 from storage.store import Store
 from storage.studies import StudyRecord
 
@@ -68,6 +69,8 @@ class Pool:
         except SpecError as error:
             self._refused[record.study_id] = record.spec
             log.warning("leaving study %r alone: %s", record.name, error, extra={"study": record.name})
+        except ForOneMachine:  # of no study here
+            raise
         except StorageMisuse as error:  # of this study: a store that is gone says so again, to `_neediest`
             log.warning("study %r: %s", record.name, error, extra={"study": record.name})
             time.sleep(IDLE_SECONDS)

@@ -44,6 +44,11 @@ def this_process() -> Process:
     return Process(_machine(), os.getpid())
 
 
+def only_here(store: Store) -> None:
+    """ForOneMachine if the store is a SQLite file and another machine's worker works on it."""
+    store.read(leases.only_here, _machine())
+
+
 def bury_the_dead(store: Store) -> None:
     """End the leases of this machine's workers whose process is gone."""
     store.write(leases.bury, _machine(), _alive)

@@ -5,19 +5,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Text, and_, bindparam, insert, select, update
+from sqlalchemy import Connection, Text, and_, bindparam, insert, not_, select, update
 
-from storage.engine import now
+from storage.engine import StorageMisuse, now
 from storage.schema import PENDING, RunState, attempts, runs, studies, workers
 
 LEASE_SECONDS = 20.0  # renew about three times as often
+
+
+class ForOneMachine(StorageMisuse):
+    """A SQLite file on which another machine's worker works: locks and shared memory do not reach from host to host."""
 
 
 @dataclass(frozen=True)
 class Process:
     """Where a worker runs."""
 
-    #: What makes `number` unique: one boot of one machine, and a container on it.
+    #: What makes `number` unique: one boot of one machine, a slash, and a container on it.
     machine: str
     number: int
 
@@ -37,7 +41,9 @@ class Load:
 def register(
     connection: Connection, name: str, device: str, software: Mapping[str, Any], process: Process | None = None
 ) -> int:
-    """A new worker's id; its lease begins."""
+    """A new worker's id; its lease begins. ForOneMachine as of `only_here`."""
+    if process:
+        only_here(connection, process.machine)
     row = insert(workers).values(
         name=name,
         device=device,
@@ -48,6 +54,20 @@ def register(
         process=process and process.number,
     )
     return int(connection.execute(row.returning(workers.c.worker_id)).scalar_one())
+
+
+def only_here(connection: Connection, machine: str) -> None:
+    """ForOneMachine if the store is a SQLite file and a worker of another machine lives; containers share a machine."""
+    if connection.dialect.name != "sqlite":
+        return
+    boot = machine.partition("/")[0]
+    elsewhere = not_(workers.c.machine.startswith(f"{boot}/", autoescape=True))
+    name = connection.scalar(select(workers.c.name).where(workers.c.expires > now(), elsewhere).limit(1))
+    if name:
+        raise ForOneMachine(
+            f"a SQLite file is for one machine, and worker {name} of another one works on it; "
+            f"name a Postgres, or try again in {LEASE_SECONDS:.0f} s if that machine is gone"
+        )
 
 
 def renew(connection: Connection, worker_id: int, load: Load | None = None) -> None:

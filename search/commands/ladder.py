@@ -10,6 +10,7 @@ from search import options, output, query
 from search.commands.common import STORAGE, STUDY, Device, Output, Storage, StudyName, available
 from search.launch import LocalEngine
 from search.output import Format
+from search.processes import only_here
 from search.space import Choices
 from search.spec import DEFAULT_CLASSES, SpecError, StudySpec, parsed
 from search.verdicts import claims
@@ -50,6 +51,7 @@ def ladder(
     there = available(device)
     asked = options.class_counts(classes) if classes else None
     store = Store.open(storage, create=True, patience=OUTAGE_SECONDS)
+    only_here(store)
     record = _study(store, study, asked)
     counts = sorted({*map(int, asked.values)}) if asked else parsed(record.spec).class_counts
     store.write(studies.resume, record.study_id)

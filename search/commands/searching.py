@@ -41,7 +41,7 @@ from search.launch import Engine, EngineError, LocalEngine
 from search.local import DEFAULT_TRIALS, LocalStudies, Order, Studies, is_service, opened
 from search.logs import Log, set_up
 from search.output import Format
-from search.processes import GRACE_SECONDS
+from search.processes import GRACE_SECONDS, only_here
 from search.ranking import among
 from search.spec import SpecError, StudySpec, parsed
 from search.view import View
@@ -169,6 +169,7 @@ def launch(
         rehearse(spec, samples, places[0])
     cluster = _joined(address, gpus_per_worker, spec, storage) if engine is Engines.RAY else None
     store = Store.open(storage, create=not from_, patience=OUTAGE_SECONDS)  # the other study is in a store already
+    only_here(store)
     here = LocalStudies(store)
     if not here.launch(study, spec, order, samples) and from_:
         output.notice(f"study {study!r} has begun already; --from {from_} is for its beginning")
@@ -277,8 +278,9 @@ def worker(
 ) -> None:
     """Serve every open study from one process, and wait for new ones. More workers may join or leave at any time.
 
-    Each goes where the fewest workers are. Ctrl-C or SIGTERM lets running trials finish; a second one, or the end of
-    the grace after SIGTERM, releases them to other workers at once (exit status 130, or 143).
+    On a SQLite file they must be of one machine; on Postgres they may be of many. Each goes where the fewest workers
+    are. Ctrl-C or SIGTERM lets running trials finish; a second one, or the end of the grace after SIGTERM, releases
+    them to other workers at once (exit status 130, or 143).
     """
     parent = os.environ.get("FEWEST_PARENT")
     set_up(log, logging.WARNING if parent else logging.INFO)
@@ -330,6 +332,7 @@ def confirm(
     """Re-run the best configurations on fresh seeds, without another trial, and rank them by what comes out."""
     there = available(device)
     store = Store.open(storage, patience=OUTAGE_SECONDS)
+    only_here(store)
     record = store.read(studies.find, study)
     asked = {row["trial"]: row for row in store.read(ranking.best, record, among(classes), top if not which else MOST)}
     missing = [number for number in which or () if number not in asked]

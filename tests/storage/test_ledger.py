@@ -224,10 +224,10 @@ def test_a_deleted_study_is_noticed_by_its_workers(store: Store, study: StudyRec
 
 
 def test_dead_processes_of_a_machine_lose_their_leases_at_once(store: Store, study: StudyRecord) -> None:
-    """Their runs go to the next worker; those of living processes and of other machines stay."""
-    ids = [register(store, "w", Process(machine, number)) for machine, number in (("a", 1), ("a", 2), ("b", 1))]
+    """Their runs go to the next worker; those of living processes and of other containers stay."""
+    ids = [register(store, "w", Process(machine, number)) for machine, number in (("m/a", 1), ("m/a", 2), ("m/b", 1))]
     held = [create(store, study, worker) for worker in ids]
-    store.write(leases.bury, "a", lambda process: process != 1)
+    store.write(leases.bury, "m/a", lambda process: process != 1)
     other = register(store, "other")
     again = take(store, study, other)
     assert held[0] and again and again.run_id == held[0].run_id and take(store, study, other) is None
