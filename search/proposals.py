@@ -16,10 +16,11 @@ import random
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
 from objectives.own_code import OwnCodeError, guarded, imported
 from search import mirror, space
@@ -54,9 +55,12 @@ class Proposals:
         self._learns = spec.sampler not in ("random", "qmc")
         self._avoids = self._learns and spec.sampler != "cmaes"
         made = sampler(spec.sampler, derive(spec.seed, spec.sampler, worker_id) >> 31)
-        self._study = optuna.create_study(storage=Mirror(), sampler=made)
-        self._mirrored = 0  # trials that the mirror has been given
-        self._numbers: dict[int, int] = {}  # the mirror's trial number by the study's
+        self._mirror = Mirror()
+        self._study = optuna.create_study(storage=self._mirror, sampler=made)
+        self._mirror_id = self._mirror.get_study_id_from_name(self._study.study_name)
+        self._untaught: list[Any] = []  # rows of told trials that the mirror has not been given
+        self._running: list[Any] = []  # rows of others that run
+        self._numbers: dict[int, int] = {}  # the mirror's number of a trial, and its id there, by the study's
         self._asked: int | None = None  # the mirror's number of a trial whose number in the study is not known yet
         self._random = random.Random(derive(spec.seed, "explore", worker_id))
         self._made = 0
@@ -82,17 +86,9 @@ class Proposals:
         if len(self._spec.class_counts) > 1:
             self._seen.update(hash(row.params) for row in (*told, *unfinished))
         if self._learns:
-            best = sorted(done, key=self._score)
-            kept = {row.trial for row in told[-mirror.RECENT :]}  # of a long past, what a sampler will still see
-            for classes in self._spec.class_counts:
-                kept |= {row.trial for row in [row for row in best if row.classes == classes][: mirror.BEST]}
-            for row in told:
-                if row.trial in kept:
-                    self._reflect(row)
+            self._untaught += told
         if self._avoids:
-            for row in unfinished:
-                if row.trial not in self._numbers:
-                    self._reflect(row)
+            self._running = [row for row in unfinished if row.trial not in self._numbers]
 
     def correct(self, classes: int, leader: tuple[float, int, dict[str, Any]] | None) -> None:
         """The leader of a class count was refuted on fresh seeds: this one leads now, or whatever is told next."""
@@ -135,9 +131,10 @@ class Proposals:
         self._asked = None
 
     def _sample(self, classes: int) -> Proposal:
+        self._teach()
         trial = self._study.ask()
         trial.set_user_attr(GROUP, classes)
-        self._asked, self._mirrored = trial.number, self._mirrored + 1
+        self._asked = trial.number
         own = self._middle if self._learns else classes  # what is only drawn is drawn for the count itself
         found = space.carried(self._spec.space, space.suggest(self._sampled, trial) | {"classes": own}, classes)
         return _whatever_number(found)
@@ -162,25 +159,44 @@ class Proposals:
         kept = {name: value for name, value in kept.items() if name not in redrawn}
         return lambda number: space.consistent(self._design.drawn(number) | kept)
 
+    def _teach(self) -> None:
+        """Bring the mirror up to date, just before it is used: what many workers tell costs each of them time."""
+        told, self._untaught = self._untaught, []
+        best = sorted((row for row in told if row.state == RunState.DONE), key=self._score)
+        kept = {row.trial for row in told[-mirror.RECENT :]}  # of a long past, what a sampler will still see
+        for classes in self._spec.class_counts:
+            kept |= {row.trial for row in [row for row in best if row.classes == classes][: mirror.BEST]}
+        for row in (*(row for row in told if row.trial in kept), *self._running):
+            self._reflect(row)
+        self._running = []
+
     def _reflect(self, row: Any) -> None:
         """Bring one trial of the mirror up to date."""
-        if row.trial not in self._numbers:
-            params = space.carried(self._spec.space, json.loads(row.params), self._middle)
-            del params["classes"]
-            running = create_trial(
-                state=TrialState.RUNNING,
-                params=params,
-                distributions=space.distributions(self._sampled, params),
-                user_attrs={GROUP: row.classes},
-            )
-            self._study.add_trial(running)
-            self._numbers[row.trial] = self._mirrored
-            self._mirrored += 1
-        number = self._numbers[row.trial]
+        state, value = TrialState.RUNNING, None
         if row.state == RunState.FAILED:
-            self._study.tell(number, state=TrialState.FAIL)
+            state = TrialState.FAIL
         elif row.state == RunState.DONE:
-            self._study.tell(number, math.log(max(self._score(row), 0.5)))
+            state, value = TrialState.COMPLETE, math.log(max(self._score(row), 0.5))
+        if row.trial in self._numbers:
+            self._mirror.set_trial_state_values(self._numbers[row.trial], state, None if value is None else [value])
+            return
+        params = space.carried(self._spec.space, json.loads(row.params), self._middle)
+        del params["classes"]
+        now = datetime.now()
+        trial = FrozenTrial(  # `create_trial` checks it first, which takes twice as long as all the rest
+            number=-1,
+            trial_id=-1,
+            state=state,
+            value=value,
+            params=params,
+            distributions=space.distributions(self._sampled, params),
+            user_attrs={GROUP: row.classes},
+            system_attrs={},
+            intermediate_values={},
+            datetime_start=now,
+            datetime_complete=now if state.is_finished() else None,
+        )
+        self._numbers[row.trial] = self._mirror.create_new_trial(self._mirror_id, trial)
 
     def _score(self, row: Any) -> float:
         return score(row.converged, row.epochs, row.gap, self._spec.max_epochs)

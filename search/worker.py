@@ -33,7 +33,8 @@ from storage.store import BRIEF_SECONDS, Store
 from storage.studies import StudyRecord
 
 POLL_SECONDS = 0.2  # between two questions whether there is something to do again
-LOOK_SECONDS = 0.05  # between two looks at what others have told
+LOOK_SECONDS = 0.05  # at least, between two looks at what others have told
+LOOK_SHARE = 0.005  # at most, of a worker's time: where looks take long, many workers look at one database
 FIRST_SECONDS = 2.0  # until the lease is renewed for the first time, so that `status` soon says how busy the slots are
 RENEW_SECONDS = 1.0  # between two tries to renew the lease while the database is away
 DEVICE_FAILED = 75  # exit status: the device's fault, so another process may do better (EX_TEMPFAIL)
@@ -86,6 +87,7 @@ class Worker:
         self._held: dict[int, Run] = {}
         self._meter = Meter()
         self._looked = self._asked_in_vain = -math.inf
+        self._pause = LOOK_SECONDS
         self._draining = self.told_to_leave = False
 
     def work(self) -> None:
@@ -170,9 +172,14 @@ class Worker:
             raise
         self._telling = [told for told in self._telling if not told.done() or told.result()]
         self._telling += [self._clerk.submit(self._tell, *found) for found in ended]
-        if ended or time.monotonic() - self._looked > LOOK_SECONDS:
-            self._telling.append(self._clerk.submit(self._study.look))
+        if time.monotonic() - self._looked > self._pause:  # an ask looks, too
+            self._telling.append(self._clerk.submit(self._look))
             self._looked = time.monotonic()
+
+    def _look(self) -> None:
+        began = time.monotonic()
+        self._study.look()
+        self._pause = max(LOOK_SECONDS, (time.monotonic() - began) / LOOK_SHARE)
 
     @contextmanager
     def _lease(self) -> Iterator[None]:

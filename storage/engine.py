@@ -25,6 +25,7 @@ BUSY_SECONDS = 30  # how long a write waits for other processes' writes
 CONNECT_SECONDS = 10  # how long a server may take to answer
 IDLE_SECONDS = 1.0  # after which a connection is tried before it is used
 SILENT_SECONDS = 20  # until a connection on which nothing comes back is given up
+SPARE_CONNECTIONS = 3  # more than the kept ones, for as long as they are needed at once
 FULL_BYTES = 1 << 20  # with less space than this, a failed write of SQLite's is a full disk
 #: File systems over a network: SQLite's shared memory and locks do not reach from host to host.
 NETWORK_FILE_SYSTEMS = {
@@ -89,8 +90,11 @@ def redacted(url: str | URL) -> str:
     )
 
 
-def connect(url: str, *, create: bool = False) -> sa.Engine:
-    """An engine on the store. Unless `create`, a SQLite file must exist already. No connection is made yet."""
+def connect(url: str, *, create: bool = False, kept: int = 1) -> sa.Engine:
+    """An engine on the store. Unless `create`, a SQLite file must exist already. No connection is made yet.
+
+    `kept`: how many connections to Postgres stay open between transactions. A server has about a hundred for everyone.
+    """
     parsed = parse(url)
     if parsed.get_backend_name() == "sqlite":
         try:
@@ -110,7 +114,7 @@ def connect(url: str, *, create: bool = False) -> sa.Engine:
         "tcp_user_timeout": SILENT_SECONDS * 1000,  # ms
     }
     try:
-        engine = sa.create_engine(parsed, connect_args=patience, pool_size=2, max_overflow=2)
+        engine = sa.create_engine(parsed, connect_args=patience, pool_size=kept, max_overflow=SPARE_CONNECTIONS)
     except ArgumentError as error:
         raise StorageMisuse(f"{redacted(parsed)}: {error}") from None
     sa.event.listen(engine, "checkin", _note_use)

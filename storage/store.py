@@ -40,12 +40,15 @@ class Store:
     _back: float = field(default=float("-inf"), init=False)
 
     @classmethod
-    def open(cls, url: str, *, create: bool = False, patience: float = BRIEF_SECONDS, wait: float = 0.0) -> Self:
+    def open(
+        cls, url: str, *, create: bool = False, patience: float = BRIEF_SECONDS, wait: float = 0.0, kept: int = 1
+    ) -> Self:
         """The store at a URL; with `create`, its tables are made where it is empty. An older store is upgraded.
 
-        `wait` is the patience of opening itself, in seconds. StorageMisuse for a store that is not ours, or is newer.
+        `wait` is the patience of opening itself, in seconds; `kept` is as of `connect`. StorageMisuse for a store that
+        is not ours, or is newer.
         """
-        store = cls(connect(url, create=create), wait)
+        store = cls(connect(url, create=create, kept=kept), wait)
         try:
             store._check(create)
         except BaseException:

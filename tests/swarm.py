@@ -45,20 +45,20 @@ def start(target: Any, *arguments: Any) -> BaseProcess:
     return process
 
 
-def work(url: str) -> None:
-    """The worker of `fewest worker`, to the end of the study."""
+def work(url: str, ahead: bool | None = None) -> None:
+    """The worker of `fewest worker`, to the end of the study; with `ahead` it asks and tells from a thread."""
     from search.worker import Worker
 
     store = Store.open(url, patience=OUTAGE_SECONDS, wait=OUTAGE_SECONDS)
-    Worker(store, store.read(studies.find, "swarm"), "cpu").work()
+    Worker(store, store.read(studies.find, "swarm"), "cpu", ahead=ahead).work()
     store.close()
 
 
-def work_unstopped(url: str) -> None:
+def work_unstopped(url: str, ahead: bool | None = None) -> None:
     """The same with no trial stopped early, so that many are caught running."""
     Study.judge = lambda self, run, progress: None  # type: ignore[method-assign]
     Stopping.cap = lambda self, classes: self.max_epochs  # type: ignore[method-assign]
-    work(url)
+    work(url, ahead)
 
 
 class Simulated:
@@ -91,11 +91,11 @@ class Simulated:
 
 
 def simulate(url: str, seconds: float) -> None:
-    """A worker whose trials take so many seconds, and no CPU."""
+    """A worker whose trials take so many seconds, and as good as no CPU: as one on a GPU, so it asks ahead as those."""
     from search import worker
 
     worker.trainer = lambda *_: Simulated(seconds)  # type: ignore[assignment]
-    work_unstopped(url)
+    work_unstopped(url, ahead=True)
 
 
 def work_instantly(url: str) -> None:

