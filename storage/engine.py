@@ -117,6 +117,7 @@ def connect(url: str, *, create: bool = False, kept: int = 1) -> sa.Engine:
         engine = sa.create_engine(parsed, connect_args=patience, pool_size=kept, max_overflow=SPARE_CONNECTIONS)
     except ArgumentError as error:
         raise StorageMisuse(f"{redacted(parsed)}: {error}") from None
+    sa.event.listen(engine, "connect", _prepare_postgres)
     sa.event.listen(engine, "checkin", _note_use)
     sa.event.listen(engine, "checkout", partial(_ping_idle, engine))
     return engine
@@ -206,6 +207,16 @@ def _file_system(path: Path) -> str:
     """The kind of file system that a file is on, as the operating system names it."""
     kinds = {mount.mountpoint: mount.fstype for mount in psutil.disk_partitions(all=True)}
     return next((kinds[str(place)] for place in path.parents if str(place) in kinds), "")
+
+
+def _prepare_postgres(connection: Any, _: Any) -> None:
+    """Have the server, too, give a silent client up: by its defaults one that is cut off keeps its locks for hours."""
+    pause = SILENT_SECONDS // 4
+    connection.execute(
+        f"SET idle_in_transaction_session_timeout = '{SILENT_SECONDS}s'; SET tcp_user_timeout = '{SILENT_SECONDS}s';"
+        f"SET tcp_keepalives_idle = {pause}; SET tcp_keepalives_interval = {pause}; SET tcp_keepalives_count = 3"
+    )
+    connection.commit()
 
 
 def _note_use(_: Any, record: Any) -> None:

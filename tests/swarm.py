@@ -17,12 +17,13 @@ from search import options
 from search.spec import StudySpec
 from search.stopping import Stopping
 from search.study import Study
-from storage import leases, studies
+from storage import engine, leases, studies
 from storage.schema import RunState, attempts, curves, runs
 from storage.store import OUTAGE_SECONDS, Store
 from storage.studies import StudyRecord
 from tests.bench import landscapes
 
+IMPATIENT_SECONDS = 4  # TCP counts whole seconds, and tries a silent connection after a quarter
 LEAVE_SECONDS = 240.0  # for all workers to find that a study is over
 
 _processes = multiprocessing.get_context("forkserver")
@@ -96,6 +97,15 @@ def simulate(url: str, seconds: float) -> None:
 
     worker.trainer = lambda *_: Simulated(seconds)  # type: ignore[assignment]
     work_unstopped(url, ahead=True)
+
+
+def simulate_impatiently(url: str, seconds: float) -> None:
+    """The same with a lease, and a patience with a silent connection, of IMPATIENT_SECONDS."""
+    from search import worker
+
+    leases.LEASE_SECONDS = worker.LEASE_SECONDS = engine.SILENT_SECONDS = IMPATIENT_SECONDS
+    worker.FIRST_SECONDS = IMPATIENT_SECONDS / 3
+    simulate(url, seconds)
 
 
 def work_instantly(url: str) -> None:
