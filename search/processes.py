@@ -39,6 +39,11 @@ def handling(handle: Callable[[int], None], grace: float | None = None) -> Itera
             signal.signal(number, was)
 
 
+def worker_name(number: int) -> str:
+    """What the worker that is a process of this machine is called, in the store and in logs."""
+    return f"{socket.gethostname()}:{number}"
+
+
 def this_process() -> Process:
     """This process as other workers can look it up."""
     return Process(_machine(), os.getpid())

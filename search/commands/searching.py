@@ -22,6 +22,7 @@ from search.commands.common import (
     Hold,
     Inputs,
     Label,
+    LogForm,
     MaxEpochs,
     Objective,
     Output,
@@ -41,7 +42,7 @@ from search.launch import Engine, EngineError, LocalEngine
 from search.local import DEFAULT_TRIALS, LocalStudies, Order, Studies, is_service, opened
 from search.logs import Log, set_up
 from search.output import Format
-from search.processes import GRACE_SECONDS, only_here
+from search.processes import GRACE_SECONDS, only_here, worker_name
 from search.ranking import among
 from search.spec import SpecError, StudySpec, parsed
 from search.view import View
@@ -270,7 +271,7 @@ def worker(
     grace: Annotated[
         float, typer.Option(min=0, max=1e6, help="Seconds after SIGTERM until what still trains is released.")
     ] = GRACE_SECONDS,
-    log: Annotated[Log, typer.Option(help="Log on stderr as text, or as JSON, an object a line.")] = Log.TEXT,
+    log: LogForm = Log.TEXT,
     storage: Storage = STORAGE,
     study: Annotated[
         str | None, typer.Option(callback=study_name, help="Serve this study alone, until it has no more to do.")
@@ -283,7 +284,7 @@ def worker(
     them to other workers at once (exit status 130, or 143).
     """
     parent = os.environ.get("FEWEST_PARENT")
-    set_up(log, logging.WARNING if parent else logging.INFO)
+    set_up(log, logging.WARNING if parent else logging.INFO, worker=worker_name(os.getpid()), study=study)
     if not study and (only_waiting or ladder):
         raise SpecError("`--only-waiting` and `--ladder` are for one study; name it with `--study`")
     who = int(parent) if parent else None
