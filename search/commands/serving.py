@@ -1,5 +1,6 @@
 """Commands that let people and programs ask from elsewhere: serve, token, dashboard."""
 
+import logging
 import os
 import socket
 import ssl
@@ -11,8 +12,9 @@ from typing import Annotated
 import typer
 
 from search import files, output, tokens
-from search.commands.common import STORAGE, Storage, available
+from search.commands.common import STORAGE, LogForm, Storage, available
 from search.launch import EngineError
+from search.logs import Log, set_up
 from search.processes import GRACE_SECONDS, handling
 from search.spec import SpecError
 from search.staff import Staff
@@ -47,6 +49,7 @@ def serve(
         bool, typer.Option("--dashboard-write", help="Let the dashboard edit notes and delete studies.")
     ] = False,
     rate: Annotated[float, typer.Option(min=0.1, help="Requests per second of one token or address.")] = RATE,
+    log: LogForm = Log.TEXT,
     storage: Storage = STORAGE,
 ) -> None:
     """Answer people and programs: the dashboard at `/`, the API under `/v1` (`/docs`), Prometheus at `/metrics`.
@@ -55,6 +58,7 @@ def serve(
     `Authorization: Bearer TOKEN`, and a browser logs in once. The file is read again when it changes. SIGTERM or Ctrl-C
     lets what runs finish. Behind a proxy set FORWARDED_ALLOW_IPS to its address, so that callers are told apart.
     """
+    set_up(log)
     _check_tls(tls_cert, tls_key)
     known = Tokens(tokens) if tokens else None
     from search.access import is_loopback
@@ -72,18 +76,20 @@ def serve(
     application = create_app(store, Settings(known, dashboard_write=dashboard_write, rate=rate))
     who = "a token is needed" if known else "no token is needed, and it is for this machine alone"
     url = _url(host, listening, bool(tls_cert))
-    output.notice(f"serving {redacted(storage)} at {url}: the dashboard, and /v1 for programs; {who}")
+    said = logging.getLogger("fewest")
+    said.info("serving %s at %s: the dashboard, and /v1 for programs; %s", redacted(storage), url, who)
     if known and not tls_cert and not is_loopback(host):
-        output.notice("warning: without `--tls-cert` tokens travel in the clear")
+        said.warning("without `--tls-cert` tokens travel in the clear")
     if tokens and tokens.stat().st_mode & 0o077:
-        output.notice(f"warning: others on this machine may read or change {tokens}; chmod 600 it")
-    staff = Staff(storage, [devices[i % len(devices)] for i in range(workers)])
+        said.warning("others on this machine may read or change %s; chmod 600 it", tokens)
+    staff = Staff(storage, [devices[i % len(devices)] for i in range(workers)], "--log", log)
     with handling(staff.leave, GRACE_SECONDS):
         try:
             answer(application, listening, tls_cert, tls_key)
         finally:
             staff.wait()
     store.close()
+    said.info("the service at %s has ended", url)
 
 
 @app.command(
