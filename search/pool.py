@@ -78,6 +78,17 @@ class Pool:
         worker = self._worker(record, elsewhere)
         worker.work()
         self._leaving |= worker.told_to_leave
+        if worker.concluded:
+            self._draw(record)
+
+    def _draw(self, record: StudyRecord) -> None:
+        """Put our figures on the study's page: here, since nobody waits at its end who would ask for a report."""
+        try:
+            from search.pictures import show_whole  # which loads Plotly
+
+            show_whole(self._store, record)
+        except Exception as error:  # of Plotly, of the dashboard, of the store: none is a reason to end a worker
+            log.warning("study %r has no figures in the dashboard: %s", record.name, f"{type(error).__name__}: {error}")
 
     def _neediest(self) -> StudyRecord | None:
         """An open study with the fewest workers, another than the last if there is one."""

@@ -86,6 +86,8 @@ class Worker:
         self._meter = Meter()
         self._looked = self._asked_in_vain = -math.inf
         self._draining = self.told_to_leave = False
+        #: It was the first to find that nothing is left to do in the study.
+        self.concluded = False
 
     def work(self) -> None:
         """Ask, train and tell until nothing is left; Left after a second signal."""
@@ -115,7 +117,7 @@ class Worker:
             if self._draining or self._study.stopping:
                 return False
             if self._study.over:
-                self._study.conclude()
+                self.concluded = self._study.conclude()
                 return False
             time.sleep(POLL_SECONDS)
             return True

@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from optuna_dashboard._custom_plot_data import get_plotly_graph_objects  # type: ignore[import-untyped]
 
 from search import pool, query
 from search.pool import Pool
@@ -21,6 +23,7 @@ from search.spec import parsed
 from search.study import new_run
 from search.worker import Worker
 from storage import ledger, schema, studies
+from storage.optuna_storage import optuna_storage
 from storage.schema import RunState, attempts, runs
 from storage.store import Store
 from storage.studies import StudyRecord
@@ -64,7 +67,7 @@ def address(store: Store) -> str:
 
 
 def test_it_serves_study_after_study_and_leaves_when_idle(store: Store, tmp_path: Path) -> None:
-    """Each ends with exactly its trials and is over, and the log says so, line by line as JSON."""
+    """Each ends with exactly its trials, over, and with figures in the dashboard; the log says so, as JSON."""
     records = [named(store, name, 15) for name in ("a", "b")]
     log = tmp_path / "log"
     with working(address(store), log, "--exit-idle", "--log", "json") as process:
@@ -72,6 +75,8 @@ def test_it_serves_study_after_study_and_leaves_when_idle(store: Store, tmp_path
     for record in records:
         state = store.read(query.status, record)
         assert (state["done"], state["over"], state["workers"]) == (15, True, 0)
+        shown = get_plotly_graph_objects(optuna_storage(store).get_study_system_attrs(record.study_id))
+        assert {"fewest-curves", "fewest-convergence-activation"} <= shown.keys()
     told = [json.loads(line) for line in log.read_text().splitlines()]
     assert all({"time", "level", "message", "worker"} <= set(line) for line in told)
     assert {line["worker"] for line in told} == {worker_name(process.pid)}
@@ -102,6 +107,21 @@ def test_it_begins_a_study_that_is_made_while_it_waits(store: Store, tmp_path: P
         until(lambda: store.read(query.status, record)["over"], process)
         process.send_signal(signal.SIGTERM)
         assert process.wait(WAIT_SECONDS) == 0
+
+
+def test_a_worker_that_cannot_draw_goes_on(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each study's missing figures are a warning of the first who finds it over, and of nobody else."""
+    monkeypatch.setitem(sys.modules, "search.pictures", None)
+    records = [named(store, name, 3) for name in ("a", "b")]
+    Pool(store, lambda record, _: Worker(store, record, "cpu"), exit_idle=True).work(lambda: False)
+    late = Worker(store, records[0], "cpu")
+    late.work()
+    assert not late.concluded
+    assert all(store.read(query.status, record)["over"] for record in records)
+    said = [line for line in caplog.messages if "has no figures in the dashboard: ModuleNotFoundError" in line]
+    assert len(said) == 2 and "study 'a'" in said[0] + said[1] and "study 'b'" in said[0] + said[1]
 
 
 def test_one_worker_takes_turns_between_two_studies(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
