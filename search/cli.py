@@ -6,6 +6,7 @@ Answers go to stdout, progress and errors to stderr. Exit status: 2 misuse, 1 fa
 import io
 import logging
 import os
+import signal
 import sys
 from typing import Any
 
@@ -41,6 +42,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without × still shows the rest
     set_up(Log.TEXT, logging.WARNING)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # by a script's `&`, and workers would inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         code = app(standalone_mode=False)
     except (SpecError, StorageMisuse) as error:

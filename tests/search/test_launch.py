@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import psutil
 import pytest
 import sqlalchemy as sa
 
@@ -116,6 +117,20 @@ def test_ctrl_c_drains_and_the_same_command_finishes_exactly(url: str, tmp_path:
     store.close()
     assert state["running"] == state["waiting"] == 0 and 3 <= state["done"] < 40
     assert finished(url, tmp_path, 40, *QUICK)["status"]["done"] == 40
+
+
+@SQLITE_ONLY
+def test_it_is_interrupted_even_if_a_script_has_begun_it(url: str, tmp_path: Path) -> None:
+    """Where SIGINT is ignored at the start, as by `&` in a script: its workers hear of it, however young they are."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with launched(url, tmp_path, "--trials", "100", *SLOW) as process:
+        signal.signal(signal.SIGINT, before)
+        begun = psutil.Process(process.pid)
+        while not begun.children():
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and "Traceback" not in err
 
 
 @SQLITE_ONLY
