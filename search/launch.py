@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import IO, Any, Generic, Protocol, TypeVar
 
 from search import query
-from search.processes import GRACE_SECONDS, bury_the_dead, handling
+from search.processes import GRACE_SECONDS, bury_the_dead, handling, held_back
 from storage.engine import StorageError
 from storage.store import Store
 from storage.studies import StudyRecord
@@ -92,9 +92,10 @@ def start(url: str, device: str, *options: str, captured: bool = True) -> Worker
     environment = os.environ | {"FEWEST_STORAGE": url, "FEWEST_PARENT": str(os.getpid()), "OMP_NUM_THREADS": "1"}
     said = tempfile.TemporaryFile() if captured else None  # noqa: SIM115, read when the worker has died
     where = said or _STDERR  # its stdout, too: ours is for answers
-    process = subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=where, stderr=where, start_new_session=True
-    )
+    with held_back():
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=where, stderr=where, start_new_session=True
+        )
     return WorkerProcess(device, process, said)
 
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import shlex
+import signal
 import time
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -42,7 +43,7 @@ from search.launch import Engine, EngineError, LocalEngine
 from search.local import DEFAULT_TRIALS, LocalStudies, Order, Studies, is_service, opened
 from search.logs import Log, set_up
 from search.output import Format
-from search.processes import GRACE_SECONDS, only_here, worker_name
+from search.processes import GRACE_SECONDS, handling, only_here, worker_name
 from search.ranking import among
 from search.spec import SpecError, StudySpec, parsed
 from search.view import View
@@ -288,30 +289,36 @@ def worker(
     if not study and (only_waiting or ladder):
         raise SpecError("`--only-waiting` and `--ladder` are for one study; name it with `--study`")
     who = int(parent) if parent else None
-    store = Store.open(storage, patience=OUTAGE_SECONDS, wait=OUTAGE_SECONDS if parent else 0)
-    record = store.read(studies.find, study) if study else None
-    if record:
-        options.constructor(parsed(record.spec).objective)  # it must be here, too
-    place = available(device)[0]
-
-    from search.pool import Pool
-    from search.worker import DEVICE_FAILED, Left, Worker
-
-    serving: dict[str, Any] = {"device": place, "parent": who, "kind": trainer, "grace": grace}
-    output_of = f"study {study!r}" if study else "every open study"
-    logging.getLogger("fewest").info("serving %s on %s", output_of, place)
-    try:
+    with handling(_interrupted):  # until it serves, and has something to finish
+        store = Store.open(storage, patience=OUTAGE_SECONDS, wait=OUTAGE_SECONDS if parent else 0)
+        record = store.read(studies.find, study) if study else None
         if record:
-            Worker(store, record, only_waiting=only_waiting, ladder=ladder, **serving).work()
-        else:
-            pool = Pool(store, lambda of, elsewhere: Worker(store, of, elsewhere=elsewhere, **serving), exit_idle)
-            pool.work(lambda: who not in (None, os.getppid()))
-    except Left as left:
-        raise typer.Exit(left.status) from None
-    except RuntimeError as error:
-        said = f"{place}: {type(error).__name__}: {str(error).splitlines()[0]}"
-        raise typer.Exit(fail(said, DEVICE_FAILED)) from None
+            options.constructor(parsed(record.spec).objective)  # it must be here, too
+        place = available(device)[0]
+
+        from search.pool import Pool
+        from search.worker import DEVICE_FAILED, Left, Worker
+
+        serving: dict[str, Any] = {"device": place, "parent": who, "kind": trainer, "grace": grace}
+        output_of = f"study {study!r}" if study else "every open study"
+        logging.getLogger("fewest").info("serving %s on %s", output_of, place)
+        try:
+            if record:
+                Worker(store, record, only_waiting=only_waiting, ladder=ladder, **serving).work()
+            else:
+                pool = Pool(store, lambda of, elsewhere: Worker(store, of, elsewhere=elsewhere, **serving), exit_idle)
+                pool.work(lambda: who not in (None, os.getppid()))
+        except Left as left:
+            raise typer.Exit(left.status) from None
+        except RuntimeError as error:
+            said = f"{place}: {type(error).__name__}: {str(error).splitlines()[0]}"
+            raise typer.Exit(fail(said, DEVICE_FAILED)) from None
     logging.getLogger("fewest").info("nothing more to do for this worker")
+
+
+def _interrupted(number: int) -> None:
+    """Leave at once: an exception could be lost among the imports of a worker that begins."""
+    os._exit(fail("interrupted", 130 if number == signal.SIGINT else 143))
 
 
 @app.command(
