@@ -39,13 +39,19 @@ Storage = Annotated[str, typer.Option(envvar="FEWEST_STORAGE", help="sqlite:///F
 AnyStorage = Annotated[
     str,
     typer.Option(
-        envvar="FEWEST_STORAGE", help="sqlite:///FILE, postgresql://HOST/NAME, or a service: http://HOST:PORT"
+        envvar="FEWEST_STORAGE",
+        help="sqlite:///FILE, postgresql://HOST/NAME, or a service: http://HOST:PORT (its token in FEWEST_TOKEN)",
     ),
 ]
 StudyName = Annotated[str, typer.Option(callback=study_name, help="Name of the study in the storage.")]
 Output = Annotated[Format, typer.Option("--format", help="table for people, json or csv for programs")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")]
-LogForm = Annotated[Log, typer.Option("--log", help="Log on stderr as text, or as JSON, an object a line.")]
+LogForm = Annotated[
+    Log,
+    typer.Option(
+        "--log", help="Log on stderr as text, or as JSON: an object a line, with its `study`, `trial`, `worker`…"
+    ),
+]
 Trainer = Annotated[
     TrainerKind,
     typer.Option(help="array: many trials as one computation; solo: one by one; auto: each where it trains faster"),

@@ -73,7 +73,8 @@ class Engines(StrEnum):
     "`fewest launch --engine ray --address auto --gpus-per-worker 1 --storage postgresql://db/fewest` · "
     "`fewest launch --data digits.npz --study digits --target 0.95` · "
     "`fewest launch --data iris.csv --label species --study iris --target 0.95` · "
-    "`fewest launch --objective mynet:Net --range dropout=0.01:0.5 --choices kernel=3,5,7 --study mine`"
+    "`fewest launch --objective mynet:Net --range dropout=0.01:0.5 --choices kernel=3,5,7 --study mine` · "
+    "`FEWEST_TOKEN=… fewest launch --storage https://HOST:8080 --study mine`"
 )
 def launch(
     trials: Annotated[
@@ -253,18 +254,19 @@ def _check_sampler(spec: StudySpec, source: str | None) -> None:
 
 
 @app.command(
-    epilog="Examples: `fewest worker --storage postgresql://HOST/NAME` on every core or machine that reaches it · "
-    "`fewest worker --study default` · `fewest worker --exit-idle --log json` in a batch job"
+    epilog="Examples: `fewest worker --storage postgresql://HOST/NAME`, once for each core or GPU of each machine that "
+    "reaches it · `fewest worker --device cuda:1` · `fewest worker --study default` · "
+    "in a batch job: `FEWEST_STORAGE=postgresql://HOST/NAME fewest worker --exit-idle --grace 25 --log json`"
 )
 def worker(
     device: Device = "auto",
     trainer: Trainer = TrainerKind.AUTO,
     only_waiting: Annotated[
-        bool, typer.Option("--only-waiting", help="Run what waits of a study, and begin no trial.")
+        bool, typer.Option("--only-waiting", help="Run what waits of the `--study`, and begin no trial.")
     ] = False,
     ladder: Annotated[
         bool,
-        typer.Option("--ladder", help="Run what waits of `fewest ladder`, and nothing else; other workers do not."),
+        typer.Option("--ladder", help="Of the `--study`, run what waits of `fewest ladder`, which others leave alone."),
     ] = False,
     exit_idle: Annotated[
         bool, typer.Option("--exit-idle", help="Leave when no study has anything to do, instead of waiting.")
@@ -278,11 +280,11 @@ def worker(
         str | None, typer.Option(callback=study_name, help="Serve this study alone, until it has no more to do.")
     ] = None,
 ) -> None:
-    """Serve every open study from one process, and wait for new ones. More workers may join or leave at any time.
+    """Train for every open study, and wait for new ones: one process on one device. More may join or leave at any time.
 
     On a SQLite file they must be of one machine; on Postgres they may be of many. Each goes where the fewest workers
-    are. Ctrl-C or SIGTERM lets running trials finish; a second one, or the end of the grace after SIGTERM, releases
-    them to other workers at once (exit status 130, or 143).
+    are, and draws the figures of a study that it has found over. Ctrl-C or SIGTERM lets running trials finish; a second
+    one, or the end of the grace after SIGTERM, releases them to other workers at once (exit status 130, or 143).
     """
     parent = os.environ.get("FEWEST_PARENT")
     set_up(log, logging.WARNING if parent else logging.INFO, worker=worker_name(os.getpid()), study=study)

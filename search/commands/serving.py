@@ -30,16 +30,21 @@ app = typer.Typer()
 
 
 @app.command(
-    epilog="Examples: `fewest serve --workers 2` · "
-    "`TOKEN=$(fewest token ann --role write --tokens tokens)`, then `fewest serve --host 0.0.0.0 --tokens tokens "
-    '--tls-cert cert.pem --tls-key key.pem` · `curl -H "Authorization: Bearer $TOKEN" https://HOST:8080/v1/studies`'
+    epilog="Examples, on this machine: `fewest serve --workers 2`, then "
+    """`curl http://127.0.0.1:8080/v1/studies -H "Content-Type: application/json" -d '{"name": "mine"}'` · """
+    "for others: `fewest token ann --role write --tokens tokens` prints a TOKEN, then `fewest serve --host 0.0.0.0 "
+    "--tokens tokens --tls-cert cert.pem --tls-key key.pem --log json` · "
+    """their `curl -H "Authorization: Bearer $TOKEN" https://HOST:8080/v1/studies` · """
+    "and `FEWEST_TOKEN=$TOKEN fewest launch --storage https://HOST:8080`"
 )
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; others than this machine's own need `--tokens`.")] = (
         "127.0.0.1"
     ),
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes one that is free.")] = PORT,
-    workers: Annotated[int, typer.Option(min=0, max=1024, help="Workers to keep running beside it.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, max=1024, help="Worker processes to keep running beside it, for every open study.")
+    ] = 0,
     tokens: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Who may come in; `fewest token` writes it.")
     ] = None,
@@ -52,11 +57,12 @@ def serve(
     log: LogForm = Log.TEXT,
     storage: Storage = STORAGE,
 ) -> None:
-    """Answer people and programs: the dashboard at `/`, the API under `/v1` (`/docs`), Prometheus at `/metrics`.
+    """Answer people and programs: the dashboard at `/`, the API at `/v1` (see `/docs`), Prometheus at `/metrics`.
 
-    Without `--tokens` it serves everybody on this machine, and nobody else. With them a program sends
-    `Authorization: Bearer TOKEN`, and a browser logs in once. The file is read again when it changes. SIGTERM or Ctrl-C
-    lets what runs finish. Behind a proxy set FORWARDED_ALLOW_IPS to its address, so that callers are told apart.
+    Without `--tokens` it answers everybody on this machine, and nobody else. With them a program sends
+    `Authorization: Bearer TOKEN`, and a browser logs in with a token, for 12 hours. `fewest token` adds and revokes
+    tokens while it runs. SIGTERM or Ctrl-C lets requests and trials that run finish; a second one releases the trials.
+    Behind a proxy set FORWARDED_ALLOW_IPS to its address, so that callers are told apart.
     """
     set_up(log)
     _check_tls(tls_cert, tls_key)
@@ -93,17 +99,23 @@ def serve(
 
 
 @app.command(
-    epilog="Examples: `fewest token ann --role write --tokens tokens` · `fewest token ann --revoke --tokens tokens`"
+    epilog="Examples: `TOKEN=$(fewest token ann --role write --tokens tokens)`, then beside "
+    "`fewest serve --tokens tokens` "
+    """`curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8080/v1/studies` or """
+    "`FEWEST_TOKEN=$TOKEN fewest status --storage http://127.0.0.1:8080` · `fewest token ann --revoke --tokens tokens`"
 )
 def token(
-    name: Annotated[str, typer.Argument(help="Whose token, to revoke it by.")],
-    tokens_: Annotated[Path, typer.Option("--tokens", metavar="FILE", help="The file that `fewest serve` gets.")],
+    name: Annotated[str, typer.Argument(help="Whose token it is; `--revoke` and the service's log name it.")],
+    tokens_: Annotated[
+        Path, typer.Option("--tokens", metavar="FILE", help="As of `fewest serve`; made if it is not there.")
+    ],
     role: Annotated[Role, typer.Option(help="read: ask; write: also begin, stop and delete studies.")] = Role.READ,
     revoke: Annotated[bool, typer.Option("--revoke", help="Take the token of that name out of the file.")] = False,
 ) -> None:
-    """Make a token for somebody, and print it: this once, since the file keeps only its hash.
+    """Let somebody into `fewest serve`: make a token, and print it, this once, since the file keeps only its hash.
 
-    A service that runs reads the file again, so that a new token is good, and a revoked one is not, from then on.
+    Its owner gives it to the log-in page, or to programs in FEWEST_TOKEN. A service that runs reads the file again, so
+    that a new token is good, and a revoked one is not, from then on.
     """
     if revoke:
         tokens.revoke(tokens_, name)
@@ -120,7 +132,8 @@ def dashboard(
 ) -> None:
     """Look at the studies in a browser, while workers go on; Ctrl-C ends it.
 
-    It is optuna-dashboard, on this machine alone, and only shows. `fewest report` puts our figures on a study's page.
+    It is optuna-dashboard, on this machine alone, and only shows; `fewest serve` is for others. Our figures are on the
+    page of a study that standing workers have finished, and `fewest report` puts them on any.
     """
     store = Store.open(storage)
     page = f"/studies/{store.read(studies.find, study).study_id}" if study else ""
