@@ -6,6 +6,7 @@ what another origin's page sends is refused unless it merely leads here.
 """
 
 import ipaddress
+import logging
 import re
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import quote, urlsplit
@@ -14,11 +15,26 @@ from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from search.limits import address
 from search.refusals import Refused
 from search.tokens import Role, Token, Tokens
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})  # methods that change nothing
 OPEN = frozenset({"/v1/health", "/login", "/logout"})  # paths that need no token
+
+log = logging.getLogger("fewest")
+
+
+class Caller:
+    """Notes who asks, as the request rate and the log know them: `token NAME`, or where they are."""
+
+    def __init__(self, app: ASGIApp, tokens: Tokens | None) -> None:
+        self._app, self._tokens = app, tokens
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        token = self._tokens and caller_of(self._tokens, scope)
+        scope["caller"] = f"token {token.name}" if token else address(scope)
+        await self._app(scope, receive, send)
 
 
 class Access:
@@ -39,6 +55,9 @@ class Access:
             if caller is None:
                 if _is_a_page(scope, headers):
                     return await _to_login(scope)(scope, receive, send)
+                if "authorization" in headers:
+                    where = address(scope)
+                    log.warning("what %s brings is no token of this service", where, extra={"caller": where})
                 raise Refused("a valid token is needed", 401, {"WWW-Authenticate": "Bearer"})
             _refuse_unless(caller.role, scope["method"])
         await self._app(scope, receive, send)

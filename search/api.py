@@ -17,6 +17,7 @@ from search.local import Studies, opened
 from search.ranking import By, Wanted
 from search.space import Choices, Dimension, Range
 from search.spec import SpecError
+from storage.store import BRIEF_SECONDS
 
 if TYPE_CHECKING:
     import pandas
@@ -89,12 +90,14 @@ class Client:
         return pandas.DataFrame(list(rows))
 
 
-def connect(storage: str | None = None, token: str | None = None) -> Client:
+def connect(storage: str | None = None, token: str | None = None, patience: float = BRIEF_SECONDS) -> Client:
     """The studies of a store or, at an http(s) URL, of a service.
 
-    `storage` is FEWEST_STORAGE or sqlite:///fewest.db by default, `token` that of FEWEST_TOKEN.
+    `storage` is FEWEST_STORAGE or sqlite:///fewest.db by default, `token` that of FEWEST_TOKEN. While the database or
+    the service is busy or away, each question is asked again for `patience` seconds, at growing intervals up to 2 s;
+    then it is a StorageError. So with 60 a program outlives a restart of either.
     """
-    return Client(opened(storage or os.environ.get("FEWEST_STORAGE") or STORAGE, token))
+    return Client(opened(storage or os.environ.get("FEWEST_STORAGE") or STORAGE, token, patience))
 
 
 def best(*, storage: str | None = None, **asked: Any) -> list[dict[str, Any]]:

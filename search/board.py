@@ -22,6 +22,8 @@ _WRITES = re.compile(r"PUT /api/studies/\d+(/\d+)?/note|DELETE /api/studies/\d+"
 READ_ONLY = "this dashboard only shows; `fewest serve --dashboard-write` lets it write"
 UNSUITED = "the dashboard edits notes and deletes studies; all else that writes is for `fewest launch` and its workers"
 
+log = logging.getLogger("fewest")
+
 
 class Board:
     """The dashboard of a store, as an ASGI application."""
@@ -49,6 +51,9 @@ class Board:
             await self._app(scope, receive, send)  # type: ignore[arg-type]
         except (StorageInternalError, SQLAlchemyError) as error:
             raise StorageError(str(error).splitlines()[0]) from error
+        if scope["method"] not in SAFE:
+            told = scope["caller"], scope["method"], scope["path"]
+            log.info("%s has sent the dashboard %s %s", *told, extra={"caller": scope["caller"]})
 
 
 def _first_line(record: logging.LogRecord) -> bool:

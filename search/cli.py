@@ -6,15 +6,16 @@ Answers go to stdout, progress and errors to stderr. Exit status: 2 misuse, 1 fa
 import io
 import logging
 import os
+import signal
 import sys
 from typing import Any
 
 import typer
 
-from search import output
 from search.commands import asking, deploying, ladder, report, searching, serving, taking, training, why
 from search.commands.common import fail
 from search.launch import EngineError
+from search.logs import Log, set_up
 from search.spec import SpecError
 from storage.engine import StorageError, StorageMisuse
 
@@ -40,7 +41,9 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without × still shows the rest
-    logging.basicConfig(format="%(message)s", handlers=[output.Notices()])
+    set_up(Log.TEXT, logging.WARNING)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # by a script's `&`, and workers would inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         code = app(standalone_mode=False)
     except (SpecError, StorageMisuse) as error:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import IO, Any, Generic, Protocol, TypeVar
 
 from search import query
-from search.processes import GRACE_SECONDS, bury_the_dead, handling
+from search.processes import GRACE_SECONDS, bury_the_dead, handling, held_back
 from storage.engine import StorageError
 from storage.store import Store
 from storage.studies import StudyRecord
@@ -26,6 +26,7 @@ LOOK_SECONDS = 0.25  # between two looks at the study
 DISMISS_SECONDS = 10.0  # for workers to leave before they are killed
 LEFT = 0, 130, 143  # exit statuses of workers that were told to leave, or had no more to do
 RESTARTS = 5  # of workers that died without a single outcome in between, before the study is given up
+_STDERR = 2
 _ASKED = signal.SIGINT, signal.SIGTERM, signal.SIGKILL  # two pending signals of one number would arrive as one
 
 
@@ -54,7 +55,8 @@ class WorkerProcess:
 
     device: str
     process: subprocess.Popen[bytes]
-    said: IO[bytes]
+    #: None if it speaks for itself, on our stderr.
+    said: IO[bytes] | None
     #: How often it has been asked to leave.
     asked: int = 0
 
@@ -68,8 +70,10 @@ class WorkerProcess:
 
     @property
     def last_words(self) -> str:
-        self.said.seek(0)
-        lines = self.said.read().decode(errors="replace").strip().splitlines()
+        lines = []
+        if self.said:
+            self.said.seek(0)
+            lines = self.said.read().decode(errors="replace").strip().splitlines()
         return lines[-1].removeprefix("error: ") if lines else f"exit status {self.process.returncode}"
 
     def heed(self, asked: int) -> None:
@@ -78,15 +82,20 @@ class WorkerProcess:
         self.asked = max(self.asked, asked)
 
 
-def start(url: str, device: str, *options: str) -> WorkerProcess:
-    """A worker of this process: it leaves when this one is gone. `options` are the command's, besides the device."""
+def start(url: str, device: str, *options: str, captured: bool = True) -> WorkerProcess:
+    """A worker of this process: it leaves when this one is gone. `options` are the command's, besides the device.
+
+    `captured`: what it says is kept, to be asked for, and not put on our stderr.
+    """
     # -P: a file in the user's directory must not stand in for a module of ours or of Python's
     command = [sys.executable, "-P", "-m", "search.cli", "worker", "--device", device, *options]
     environment = os.environ | {"FEWEST_STORAGE": url, "FEWEST_PARENT": str(os.getpid()), "OMP_NUM_THREADS": "1"}
-    said = tempfile.TemporaryFile()  # noqa: SIM115, read when the worker has died
-    process = subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True
-    )
+    said = tempfile.TemporaryFile() if captured else None  # noqa: SIM115, read when the worker has died
+    where = said or _STDERR  # its stdout, too: ours is for answers
+    with held_back():
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=where, stderr=where, start_new_session=True
+        )
     return WorkerProcess(device, process, said)
 
 

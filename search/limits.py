@@ -56,12 +56,12 @@ def address(scope: Scope) -> str:
 class RateLimit:
     """Refuses a caller who asks for more than `rate` requests per second over a while."""
 
-    def __init__(self, app: ASGIApp, rate: float, caller: Callable[[Scope], str]) -> None:
-        self._app, self._caller = app, caller
+    def __init__(self, app: ASGIApp, rate: float) -> None:
+        self._app = app
         self._buckets = Buckets(rate, max(20.0, 2 * rate))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        wait = self._buckets.take(self._caller(scope))
+        wait = self._buckets.take(scope["caller"])
         if wait:
             raise Refused(f"too many requests; try again in {wait:.0f} s", 429, {"Retry-After": f"{wait:.0f}"})
         await self._app(scope, receive, send)

@@ -1,6 +1,7 @@
 """The log-in page: a token is given once, and a session stays in a cookie that no script can read."""
 
 import html
+import logging
 import time
 from urllib.parse import parse_qs
 
@@ -20,6 +21,8 @@ _FORM = """<h1>fewest</h1>{alert}
 <button>Log in</button>
 </form>"""
 
+log = logging.getLogger("fewest")
+
 
 def router(tokens: Tokens) -> APIRouter:
     """`/login` and `/logout`."""
@@ -33,12 +36,15 @@ def router(tokens: Tokens) -> APIRouter:
     async def log_in(request: Request) -> Response:
         form = parse_qs((await request.body()).decode(errors="replace"))
         wanted, secret = (form.get(name, [""])[0].strip() for name in ("next", "token"))
-        wait = attempts.take(address(request.scope))
+        where = address(request.scope)
+        wait = attempts.take(where)
         if wait:
             return _page(wanted, f"Too many attempts. Try again in {wait:.0f} s.", 429, {"Retry-After": f"{wait:.0f}"})
         token = tokens.of(secret)
         if token is None:
+            log.warning("a log-in from %s is refused", where, extra={"caller": where})
             return _page(wanted, "That is no token of this service.", 401)
+        log.info("token %s has logged in from %s", token.name, where, extra={"caller": f"token {token.name}"})
         led = RedirectResponse(local_path(wanted), 303)
         session = seal(token, int(time.time()) + SESSION_SECONDS)
         _set_cookie(request, led, session, SESSION_SECONDS)

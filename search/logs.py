@@ -1,13 +1,24 @@
-"""What a worker or the service logs, on stderr: lines for people, or JSON objects, one a line, for programs."""
+"""What a worker or the service logs, on stderr: lines for people, or JSON objects, one a line, for programs.
+
+A process says once what all of its lines are about, so that what is logged below, of a store that is away or of a
+device that fails, has it too.
+"""
 
 import json
 import logging
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
 
 from search.output import Notices
 
-FIELDS = "study", "trial", "worker", "attempt"
+FIELDS = "study", "trial", "attempt", "worker", "caller", "request"
+_about: dict[str, str] = {}  # of the whole process: a thread that it starts speaks of the same
+
+log = logging.getLogger("fewest")
 
 
 class Log(StrEnum):
@@ -17,14 +28,37 @@ class Log(StrEnum):
     JSON = "json"
 
 
-def set_up(form: Log, level: int = logging.INFO) -> None:
-    """Log what is at least of that level."""
+def set_up(form: Log, level: int = logging.INFO, **fields: str | None) -> None:
+    """Log what is at least of that level, from now on, and with it those of FIELDS that all of it is about."""
+    _about.clear()
+    _about.update({name: value for name, value in fields.items() if value is not None})
     handler: logging.Handler = Notices()
+    handler.setFormatter(_Text())
     if form is Log.JSON:
         handler = logging.StreamHandler()
         handler.setFormatter(_Json())
-    logging.basicConfig(format="%(message)s", handlers=[handler], force=True)
-    logging.getLogger("fewest").setLevel(level)
+        logging.captureWarnings(True)
+        sys.excepthook = lambda *fault: log.critical("uncaught", exc_info=fault)
+        threading.excepthook = lambda fault: log.critical("uncaught", exc_info=fault[:3])  # type: ignore[arg-type]
+    logging.basicConfig(handlers=[handler], force=True)
+    log.setLevel(level)
+
+
+@contextmanager
+def about(**fields: str) -> Iterator[None]:
+    """Within, all lines are about that, too; and after an exception, which ends the process with a last line."""
+    _about.update(fields)
+    yield
+    for name in fields:
+        del _about[name]
+
+
+class _Text(logging.Formatter):
+    """The message, after its level if it tells of something wrong."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        said = super().format(record)
+        return f"{record.levelname.lower()}: {said}" if record.levelno >= logging.WARNING else said
 
 
 class _Json(logging.Formatter):
@@ -35,4 +69,5 @@ class _Json(logging.Formatter):
         told = {"time": time, "level": record.levelname.lower(), "message": record.getMessage()}
         if record.exc_info:
             told["exception"] = self.formatException(record.exc_info)
-        return json.dumps(told | {name: value for name in FIELDS if (value := getattr(record, name, None)) is not None})
+        found = _about | vars(record)
+        return json.dumps(told | {name: found[name] for name in FIELDS if name in found})

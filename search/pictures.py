@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from search import figures
+from search import figures, report
 from search.figures import Exhibit
+from search.findings import gathered
 from storage.engine import StorageError
 from storage.store import Store
+from storage.studies import StudyRecord
 
 WIDTH = 900  # of a picture, in pixels
 CARD, CARD_HEIGHT = 560, 450  # of a card in the dashboard, in pixels; the width is the least
@@ -27,6 +29,12 @@ def write(exhibits: Sequence[Exhibit], directory: Path) -> None:
         kaleido.write_fig_from_object_sync(wanted, kopts={"mathjax": False})  # which it would fetch
     except ChromeNotFoundError:
         raise RuntimeError("no Chrome or Chromium was found") from None
+
+
+def show_whole(store: Store, study: StudyRecord) -> None:
+    """Put the main exhibits of a study, as it is now, on its page; as `show_in_dashboard`."""
+    parts = report.sections(store.read(gathered, study))
+    show_in_dashboard(store, study.name, [exhibit for part in parts for exhibit in part.exhibits])
 
 
 def show_in_dashboard(store: Store, study: str, exhibits: Sequence[Exhibit]) -> None:

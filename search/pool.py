@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Callable
 
-from search import options
+from search import logs, options
 from search.processes import handling
 from search.spec import SpecError, parsed
 from search.worker import Worker
@@ -51,6 +51,20 @@ class Pool:
                     time.sleep(IDLE_SECONDS)
 
     def _serve(self, record: StudyRecord) -> None:
+        with logs.about(study=record.name):
+            try:
+                options.constructor(parsed(record.spec).objective)  # it must be here, too
+                self._work(record)
+            except SpecError as error:
+                self._refused[record.study_id] = record.spec
+                log.warning("leaving study %r alone: %s", record.name, error)
+            except ForOneMachine:  # of no study here
+                raise
+            except StorageMisuse as error:  # of this study: a store that is gone says so again, to `_neediest`
+                log.warning("study %r: %s", record.name, error)
+                time.sleep(IDLE_SECONDS)
+
+    def _work(self, record: StudyRecord) -> None:
         self._last, asked = record.study_id, time.monotonic()
 
         def elsewhere() -> bool:
@@ -60,20 +74,21 @@ class Pool:
             asked = time.monotonic()
             return self._needed_more(record.study_id)
 
-        log.info("serving study %r", record.name, extra={"study": record.name})
+        log.info("serving study %r", record.name)
+        worker = self._worker(record, elsewhere)
+        worker.work()
+        self._leaving |= worker.told_to_leave
+        if worker.concluded:
+            self._draw(record)
+
+    def _draw(self, record: StudyRecord) -> None:
+        """Put our figures on the study's page: here, since nobody waits at its end who would ask for a report."""
         try:
-            options.constructor(parsed(record.spec).objective)  # it must be here, too
-            worker = self._worker(record, elsewhere)
-            worker.work()
-            self._leaving |= worker.told_to_leave
-        except SpecError as error:
-            self._refused[record.study_id] = record.spec
-            log.warning("leaving study %r alone: %s", record.name, error, extra={"study": record.name})
-        except ForOneMachine:  # of no study here
-            raise
-        except StorageMisuse as error:  # of this study: a store that is gone says so again, to `_neediest`
-            log.warning("study %r: %s", record.name, error, extra={"study": record.name})
-            time.sleep(IDLE_SECONDS)
+            from search.pictures import show_whole  # which loads Plotly
+
+            show_whole(self._store, record)
+        except Exception as error:  # of Plotly, of the dashboard, of the store: none is a reason to end a worker
+            log.warning("study %r has no figures in the dashboard: %s", record.name, f"{type(error).__name__}: {error}")
 
     def _neediest(self) -> StudyRecord | None:
         """An open study with the fewest workers, another than the last if there is one."""

@@ -14,6 +14,20 @@ from storage.leases import Process
 from storage.store import Store
 
 GRACE_SECONDS = 25.0  # from SIGTERM until what runs is released; Kubernetes kills after 30
+_ASKS = signal.SIGINT, signal.SIGTERM
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """What asks a process that is started within to leave waits until that process is `handling` it.
+
+    Python would have it ignored where a script's `&` had it ignored here, and could lose it among its imports.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ASKS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -28,8 +42,9 @@ def handling(handle: Callable[[int], None], grace: float | None = None) -> Itera
             signal.setitimer(signal.ITIMER_REAL, grace)
         handle(number)
 
-    numbers = (signal.SIGINT, signal.SIGTERM, *(() if grace is None else (signal.SIGALRM,)))
+    numbers = (*_ASKS, *(() if grace is None else (signal.SIGALRM,)))
     before = [signal.signal(number, handler) for number in numbers]
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ASKS)
     try:
         yield
     finally:
@@ -37,6 +52,11 @@ def handling(handle: Callable[[int], None], grace: float | None = None) -> Itera
             signal.setitimer(signal.ITIMER_REAL, 0)
         for number, was in zip(numbers, before, strict=True):
             signal.signal(number, was)
+
+
+def worker_name(number: int) -> str:
+    """What the worker that is a process of this machine is called, in the store and in logs."""
+    return f"{socket.gethostname()}:{number}"
 
 
 def this_process() -> Process:

@@ -7,7 +7,6 @@ us. The storage URL reaches it as an argument, which Ray neither shows nor logs.
 
 import logging
 import os
-import signal
 import socket
 import sys
 import time
@@ -143,9 +142,6 @@ class Host:
     """What an actor is: one worker process of the node where Ray has placed it."""
 
     def __init__(self, url: str, device: str, *options: str) -> None:
-        # The worker would inherit that Ray blocks it, and that a node ignores it which a script has begun with `&`.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         self._worker = start(url, device, *options)
 
     def wait(self) -> tuple[int, str]:

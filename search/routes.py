@@ -5,9 +5,10 @@ that the OpenAPI document says all of it. No code of anybody's comes in here: ne
 import path, and data only by way of a store.
 """
 
+import logging
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Query, Response, status
+from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
 from pydantic import BaseModel, ConfigDict, Field
 
 from search import options
@@ -18,6 +19,7 @@ from search.spec import StudySpec
 PAGE = 100  # records of an answer
 MOST = 1000  # records of an answer, at most
 MOST_NUMBER = (1 << 31) - 1  # what every database's integer holds
+log = logging.getLogger("fewest")
 
 Name = Annotated[
     str, Path(min_length=1, max_length=200, pattern=r"^[^/]+$", description="The study's name, without a slash.")
@@ -25,6 +27,13 @@ Name = Annotated[
 After = Annotated[int, Query(ge=-1, le=MOST_NUMBER, description="Begin after this one: `next` of the page before.")]
 Limit = Annotated[int, Query(ge=1, le=MOST, description="Records of a page.")]
 Whole = Annotated[int, Field(ge=0, le=MOST_NUMBER)]
+
+
+def _caller(request: Request) -> str:
+    return str(request.scope["caller"])
+
+
+Caller = Annotated[str, Depends(_caller)]
 
 
 class Numbers(BaseModel):
@@ -114,6 +123,10 @@ def _page(what: str, found: list[Record], cursor: str, limit: int) -> Record:
     return {what: found, "next": found[-1][cursor] if len(found) == limit else None}
 
 
+def _note(caller: str, done: str, name: str) -> None:
+    log.info("%s has %s study %r", caller, done, name, extra={"study": name, "caller": caller})
+
+
 def router(studies: LocalStudies) -> APIRouter:
     """All routes, over the studies of one store."""
     routes = APIRouter(prefix="/v1")
@@ -135,10 +148,11 @@ def router(studies: LocalStudies) -> APIRouter:
         return _page("studies", studies.listed(after, limit), "id", limit)
 
     @routes.post("/studies", status_code=status.HTTP_201_CREATED, responses={200: {"description": "It was there."}})
-    def create(new: NewStudy, response: Response) -> Record:
+    def create(new: NewStudy, response: Response, caller: Caller) -> Record:
         """Create a study, or let the one of that name and spec go on to so many trials."""
         order = Order(new.trials, new.timeout, new.retries, new.until_epochs, new.from_)
         created = studies.launch(new.name, new.spec.read(), order)
+        _note(caller, "created" if created else f"asked for {new.trials} trials of", new.name)
         response.status_code = status.HTTP_201_CREATED if created else status.HTTP_200_OK
         return {"created": created, "study": new.name}
 
@@ -148,15 +162,17 @@ def router(studies: LocalStudies) -> APIRouter:
         return {"status": studies.status(name), "spec": studies.spec(name)}
 
     @routes.delete("/studies/{name}")
-    def delete(name: Name) -> Record:
+    def delete(name: Name, caller: Caller) -> Record:
         """Delete a study and all that was found; its workers leave it."""
         studies.delete(name)
+        _note(caller, "deleted", name)
         return {"deleted": name}
 
     @routes.post("/studies/{name}/stop")
-    def stop(name: Name) -> Record:
+    def stop(name: Name, caller: Caller) -> Record:
         """Ask every worker of a study to finish what it runs and leave it; creating it again lets it go on."""
         studies.stop(name)
+        _note(caller, "stopped", name)
         return {"stopping": name}
 
     @routes.get("/studies/{name}/best")

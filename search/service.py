@@ -1,7 +1,8 @@
 """The service: one ASGI application of what programs ask (`/v1`, `/metrics`) and what people look at (the dashboard).
 
-A request passes, from the outside in: what is measured, the one place where faults become answers, the request rate,
-who may come in, and the body's size. Then `/v1` and its like go to FastAPI, and all else to optuna-dashboard.
+A request passes, from the outside in: what is measured, the one place where faults become answers, who asks, the
+request rate, who may come in, and the body's size. Then `/v1` and its like go to FastAPI, and all else to
+optuna-dashboard.
 """
 
 import logging
@@ -23,9 +24,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from search import limits, plain_page
-from search.access import Access, caller_of
+from search.access import Access, Caller
 from search.board import Board
-from search.limits import BodyLimit, RateLimit, address
+from search.limits import BodyLimit, RateLimit
 from search.local import Conflict, LocalStudies
 from search.login import router as login
 from search.manual import manual
@@ -88,12 +89,8 @@ def create_app(store: Store, settings: Settings) -> ASGIApp:
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
         await (api if _is_here(scope) else board)(scope, receive, send)
 
-    def caller(scope: Scope) -> str:
-        token = settings.tokens and caller_of(settings.tokens, scope)
-        return f"token {token.name}" if token else address(scope)
-
-    inside = Access(BodyLimit(dispatch), settings.tokens, settings.anonymous)
-    return metrics.measured(_Answers(RateLimit(inside, settings.rate, caller)), _route)
+    inside = RateLimit(Access(BodyLimit(dispatch), settings.tokens, settings.anonymous), settings.rate)
+    return metrics.measured(_Answers(Caller(inside, settings.tokens)), _route)
 
 
 def serve(app: ASGIApp, listening: socket.socket, certificate: Path | None = None, key: Path | None = None) -> None:
@@ -180,10 +177,11 @@ def _told(error: Exception) -> tuple[int, str, dict[str, str]]:
     if isinstance(error, SpecError):
         return 422, str(error), {}
     number = secrets.token_hex(4)
+    about = {"request": number}
     if isinstance(error, StorageError):
-        log.error("request %s: %s", number, error)
+        log.error("request %s: %s", number, error, extra=about)
         return 503, f"the store does not answer as it should; the service's log has more under {number}", {}
-    log.error("request %s: %s", number, type(error).__name__, exc_info=error)
+    log.error("request %s: %s", number, type(error).__name__, exc_info=error, extra=about)
     return 500, f"internal error; the service's log has more under {number}", {}
 
 

@@ -1,7 +1,7 @@
 """The service's own workers: processes here that serve whatever study is open, and are replaced when they die.
 
-One that cannot live, for want of a device or of the database, is tried again at growing intervals, with its last words
-in the log.
+They log where the service does. One that cannot live, for want of a device or of the database, is tried again at
+growing intervals.
 """
 
 import logging
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from search.launch import WorkerProcess, start
+from search.processes import worker_name
 
 LOOK_SECONDS = 0.25  # between two looks at the processes
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before another is started, doubled while they die young
@@ -53,6 +54,9 @@ class Staff:
             for worker in living:
                 worker.heed(self._asked_to_leave)
             time.sleep(LOOK_SECONDS)
+        for post in self._posts:
+            if post.worker:
+                _log(logging.INFO, post.worker, f"has left: exit status {post.worker.status}")
 
     def _fill(self) -> None:
         while not self._asked_to_leave:
@@ -64,9 +68,15 @@ class Staff:
         now = time.monotonic()
         if post.worker is None:
             if now >= post.due:
-                post.worker, post.since = start(self._url, post.device, *self._options), now
+                post.worker, post.since = start(self._url, post.device, *self._options, captured=False), now
+                _log(logging.INFO, post.worker, "has started")
         elif not post.worker.alive:
             post.pause = FIRST_PAUSE if now - post.since > GROWN_SECONDS else min(2 * post.pause, LONGEST_PAUSE)
             post.due = now + post.pause
-            log.warning("a worker on %s has ended: %s", post.device, post.worker.last_words)
+            _log(logging.WARNING, post.worker, f"has ended: exit status {post.worker.status}")
             post.worker = None
+
+
+def _log(level: int, worker: WorkerProcess, said: str) -> None:
+    name = worker_name(worker.process.pid)
+    log.log(level, "worker %s on %s %s", name, worker.device, said, extra={"worker": name})

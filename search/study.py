@@ -76,10 +76,12 @@ class Study:
             return not any(row.replicate or row.state == RunState.WAITING for row in self._news.unfinished)
         return not self._news.unfinished and not self._asks
 
-    def conclude(self) -> None:
-        """Note in the store that nothing is left to do, as far as this worker knows all that was told."""
-        if not self._only_waiting:
-            self._store.write(studies.conclude, self._id, self._told)
+    def conclude(self) -> bool:
+        """Note in the store that nothing is left to do, as far as this worker knows all that was told.
+
+        False if somebody was first, or it is not for this worker to say.
+        """
+        return not self._only_waiting and self._store.write(studies.conclude, self._id, self._told)
 
     @property
     def stopping(self) -> bool:

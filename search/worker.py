@@ -9,7 +9,6 @@ import logging
 import math
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +20,7 @@ from typing import Any
 from objectives.convergence import Outcome, Progress, Trial
 from objectives.trainer import TrainerKind
 from search.data import stored
-from search.processes import GRACE_SECONDS, bury_the_dead, handling, this_process
+from search.processes import GRACE_SECONDS, bury_the_dead, handling, this_process, worker_name
 from search.stopping import burst
 from search.study import Study
 from search.trainers import software, trainer
@@ -75,8 +74,8 @@ class Worker:
     ) -> None:
         self._store, self._parent, self._grace, self._elsewhere = store, parent, grace, elsewhere
         bury_the_dead(store)
-        self._name, self._of = f"{socket.gethostname()}:{os.getpid()}", record.name
-        self._worker_id = store.write(leases.register, self._name, device, software(kind, device), this_process())
+        name, self._of = worker_name(os.getpid()), record.name
+        self._worker_id = store.write(leases.register, name, device, software(kind, device), this_process())
         self._study = Study(store, record, self._worker_id, only_waiting, ladder)
         spec = self._study.spec
         self._trainer = trainer(spec, stored(spec, store), device, kind)
@@ -89,6 +88,8 @@ class Worker:
         self._looked = self._asked_in_vain = -math.inf
         self._pause = LOOK_SECONDS
         self._draining = self.told_to_leave = False
+        #: It was the first to find that nothing is left to do in the study.
+        self.concluded = False
 
     def work(self) -> None:
         """Ask, train and tell until nothing is left; Left after a second signal."""
@@ -118,7 +119,7 @@ class Worker:
             if self._draining or self._study.stopping:
                 return False
             if self._study.over:
-                self._study.conclude()
+                self.concluded = self._study.conclude()
                 return False
             time.sleep(POLL_SECONDS)
             return True
@@ -211,12 +212,12 @@ class Worker:
             for run in self._held.values():
                 self._log(logging.WARNING, run, "released")
             raise Left(130 if number == signal.SIGINT else 143)
-        log.info("finishing what runs", extra={"study": self._of, "worker": self._name})
+        log.info("finishing what runs")
         self.told_to_leave = True
 
     def _log(self, level: int, run: Run, said: str) -> None:
-        where = {"study": self._of, "trial": run.name, "worker": self._name, "attempt": run.attempt}
-        log.log(level, "%s of study %r: %s", run.name, self._of, said, extra=where)
+        about = {"trial": run.name, "attempt": run.attempt}
+        log.log(level, "%s of study %r: %s", run.name, self._of, said, extra=about)
 
 
 class Meter:

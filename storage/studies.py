@@ -136,10 +136,10 @@ def stop(connection: Connection, study_id: int) -> None:
     connection.execute(update(studies).where(studies.c.study_id == study_id).values(stopping=True))
 
 
-def conclude(connection: Connection, study_id: int, told: int) -> None:
-    """A worker that knew every outcome up to `told` found nothing left to do, unless there are more by now."""
-    mine = and_(studies.c.study_id == study_id, studies.c.told == told)
-    connection.execute(update(studies).where(mine).values(concluded=told))
+def conclude(connection: Connection, study_id: int, told: int) -> bool:
+    """A worker that knew every outcome up to `told` found nothing left to do; False if others know more, or as much."""
+    mine = and_(studies.c.study_id == study_id, studies.c.told == told, studies.c.concluded.is_distinct_from(told))
+    return bool(connection.execute(update(studies).where(mine).values(concluded=told)).rowcount)
 
 
 def open_ones(connection: Connection) -> list[tuple[StudyRecord, int]]:

@@ -1,5 +1,6 @@
 """What the commands share: the options that mean the same everywhere, and the devices that they name."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ from objectives.trainer import TrainerKind
 from search import output
 from search.api import STORAGE as STORAGE
 from search.api import STUDY as STUDY
+from search.logs import Log
 from search.output import Format
 from search.spec import DEFAULT_CLASSES, SAMPLERS, SpecError, StudySpec
 
@@ -37,12 +39,19 @@ Storage = Annotated[str, typer.Option(envvar="FEWEST_STORAGE", help="sqlite:///F
 AnyStorage = Annotated[
     str,
     typer.Option(
-        envvar="FEWEST_STORAGE", help="sqlite:///FILE, postgresql://HOST/NAME, or a service: http://HOST:PORT"
+        envvar="FEWEST_STORAGE",
+        help="sqlite:///FILE, postgresql://HOST/NAME, or a service: http://HOST:PORT (its token in FEWEST_TOKEN)",
     ),
 ]
 StudyName = Annotated[str, typer.Option(callback=study_name, help="Name of the study in the storage.")]
 Output = Annotated[Format, typer.Option("--format", help="table for people, json or csv for programs")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")]
+LogForm = Annotated[
+    Log,
+    typer.Option(
+        "--log", help="Log on stderr as text, or as JSON: an object a line, with its `study`, `trial`, `worker`…"
+    ),
+]
 Trainer = Annotated[
     TrainerKind,
     typer.Option(help="array: many trials as one computation; solo: one by one; auto: each where it trains faster"),
@@ -79,7 +88,7 @@ Sampler = Annotated[str | None, of_spec("sampler", f"{', '.join(SAMPLERS)}, or M
 
 def fail(message: str, code: int) -> int:
     """Say in one line what failed; the exit status to leave with."""
-    output.notice(f"error: {message}")
+    logging.getLogger("fewest").error("%s", message)
     return code
 
 

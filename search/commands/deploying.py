@@ -28,11 +28,11 @@ def deploy(
         Path | None, typer.Option(metavar="DIR", help="Write the files there, instead of printing them.")
     ] = None,
 ) -> None:
-    """Print ready files that run the workers, and the service where it is not there yet, on your machines.
+    """Print ready files that run workers on machines of yours and, but for slurm, the service.
 
     Each file says how to use it, and what to fill in. slurm: a script for an array job. kubernetes: Postgres, the
-    service, and an indexed Job of workers. systemd: units of the service and of workers. compose: all of it on one
-    machine. Workers on several machines need Postgres; SIGTERM gives them 25 s to finish.
+    service, and an indexed Job of workers. systemd: units of the service and of workers, for a Postgres of yours.
+    compose: all of it on one machine. SIGTERM gives workers 25 s to finish what they train.
     """
     texts = rendered(Deployment(target, workers, gpus, image), out)
     if out:

@@ -3,6 +3,7 @@
 import logging
 import os
 import shlex
+import signal
 import time
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,6 +23,7 @@ from search.commands.common import (
     Hold,
     Inputs,
     Label,
+    LogForm,
     MaxEpochs,
     Objective,
     Output,
@@ -41,7 +43,7 @@ from search.launch import Engine, EngineError, LocalEngine
 from search.local import DEFAULT_TRIALS, LocalStudies, Order, Studies, is_service, opened
 from search.logs import Log, set_up
 from search.output import Format
-from search.processes import GRACE_SECONDS, only_here
+from search.processes import GRACE_SECONDS, handling, only_here, worker_name
 from search.ranking import among
 from search.spec import SpecError, StudySpec, parsed
 from search.view import View
@@ -71,7 +73,8 @@ class Engines(StrEnum):
     "`fewest launch --engine ray --address auto --gpus-per-worker 1 --storage postgresql://db/fewest` · "
     "`fewest launch --data digits.npz --study digits --target 0.95` · "
     "`fewest launch --data iris.csv --label species --study iris --target 0.95` · "
-    "`fewest launch --objective mynet:Net --range dropout=0.01:0.5 --choices kernel=3,5,7 --study mine`"
+    "`fewest launch --objective mynet:Net --range dropout=0.01:0.5 --choices kernel=3,5,7 --study mine` · "
+    "`FEWEST_TOKEN=… fewest launch --storage https://HOST:8080 --study mine`"
 )
 def launch(
     trials: Annotated[
@@ -251,18 +254,19 @@ def _check_sampler(spec: StudySpec, source: str | None) -> None:
 
 
 @app.command(
-    epilog="Examples: `fewest worker --storage postgresql://HOST/NAME` on every core or machine that reaches it · "
-    "`fewest worker --study default` · `fewest worker --exit-idle --log json` in a batch job"
+    epilog="Examples: `fewest worker --storage postgresql://HOST/NAME`, once for each core or GPU of each machine that "
+    "reaches it · `fewest worker --device cuda:1` · `fewest worker --study default` · "
+    "in a batch job: `FEWEST_STORAGE=postgresql://HOST/NAME fewest worker --exit-idle --grace 25 --log json`"
 )
 def worker(
     device: Device = "auto",
     trainer: Trainer = TrainerKind.AUTO,
     only_waiting: Annotated[
-        bool, typer.Option("--only-waiting", help="Run what waits of a study, and begin no trial.")
+        bool, typer.Option("--only-waiting", help="Run what waits of the `--study`, and begin no trial.")
     ] = False,
     ladder: Annotated[
         bool,
-        typer.Option("--ladder", help="Run what waits of `fewest ladder`, and nothing else; other workers do not."),
+        typer.Option("--ladder", help="Of the `--study`, run what waits of `fewest ladder`, which others leave alone."),
     ] = False,
     exit_idle: Annotated[
         bool, typer.Option("--exit-idle", help="Leave when no study has anything to do, instead of waiting.")
@@ -270,47 +274,53 @@ def worker(
     grace: Annotated[
         float, typer.Option(min=0, max=1e6, help="Seconds after SIGTERM until what still trains is released.")
     ] = GRACE_SECONDS,
-    log: Annotated[Log, typer.Option(help="Log on stderr as text, or as JSON, an object a line.")] = Log.TEXT,
+    log: LogForm = Log.TEXT,
     storage: Storage = STORAGE,
     study: Annotated[
         str | None, typer.Option(callback=study_name, help="Serve this study alone, until it has no more to do.")
     ] = None,
 ) -> None:
-    """Serve every open study from one process, and wait for new ones. More workers may join or leave at any time.
+    """Train for every open study, and wait for new ones: one process on one device. More may join or leave at any time.
 
     On a SQLite file they must be of one machine; on Postgres they may be of many. Each goes where the fewest workers
-    are. Ctrl-C or SIGTERM lets running trials finish; a second one, or the end of the grace after SIGTERM, releases
-    them to other workers at once (exit status 130, or 143).
+    are, and draws the figures of a study that it has found over. Ctrl-C or SIGTERM lets running trials finish; a second
+    one, or the end of the grace after SIGTERM, releases them to other workers at once (exit status 130, or 143).
     """
     parent = os.environ.get("FEWEST_PARENT")
-    set_up(log, logging.WARNING if parent else logging.INFO)
+    set_up(log, logging.WARNING if parent else logging.INFO, worker=worker_name(os.getpid()), study=study)
     if not study and (only_waiting or ladder):
         raise SpecError("`--only-waiting` and `--ladder` are for one study; name it with `--study`")
     who = int(parent) if parent else None
-    store = Store.open(storage, patience=OUTAGE_SECONDS, wait=OUTAGE_SECONDS if parent else 0)
-    record = store.read(studies.find, study) if study else None
-    if record:
-        options.constructor(parsed(record.spec).objective)  # it must be here, too
-    place = available(device)[0]
-
-    from search.pool import Pool
-    from search.worker import DEVICE_FAILED, Left, Worker
-
-    serving: dict[str, Any] = {"device": place, "parent": who, "kind": trainer, "grace": grace}
-    output_of = f"study {study!r}" if study else "every open study"
-    logging.getLogger("fewest").info("serving %s on %s", output_of, place)
-    try:
+    with handling(_interrupted):  # until it serves, and has something to finish
+        store = Store.open(storage, patience=OUTAGE_SECONDS, wait=OUTAGE_SECONDS if parent else 0)
+        record = store.read(studies.find, study) if study else None
         if record:
-            Worker(store, record, only_waiting=only_waiting, ladder=ladder, **serving).work()
-        else:
-            pool = Pool(store, lambda of, elsewhere: Worker(store, of, elsewhere=elsewhere, **serving), exit_idle)
-            pool.work(lambda: who not in (None, os.getppid()))
-    except Left as left:
-        raise typer.Exit(left.status) from None
-    except RuntimeError as error:
-        said = f"{place}: {type(error).__name__}: {str(error).splitlines()[0]}"
-        raise typer.Exit(fail(said, DEVICE_FAILED)) from None
+            options.constructor(parsed(record.spec).objective)  # it must be here, too
+        place = available(device)[0]
+
+        from search.pool import Pool
+        from search.worker import DEVICE_FAILED, Left, Worker
+
+        serving: dict[str, Any] = {"device": place, "parent": who, "kind": trainer, "grace": grace}
+        output_of = f"study {study!r}" if study else "every open study"
+        logging.getLogger("fewest").info("serving %s on %s", output_of, place)
+        try:
+            if record:
+                Worker(store, record, only_waiting=only_waiting, ladder=ladder, **serving).work()
+            else:
+                pool = Pool(store, lambda of, elsewhere: Worker(store, of, elsewhere=elsewhere, **serving), exit_idle)
+                pool.work(lambda: who not in (None, os.getppid()))
+        except Left as left:
+            raise typer.Exit(left.status) from None
+        except RuntimeError as error:
+            said = f"{place}: {type(error).__name__}: {str(error).splitlines()[0]}"
+            raise typer.Exit(fail(said, DEVICE_FAILED)) from None
     logging.getLogger("fewest").info("nothing more to do for this worker")
+
+
+def _interrupted(number: int) -> None:
+    """Leave at once: an exception could be lost among the imports of a worker that begins."""
+    os._exit(fail("interrupted", 130 if number == signal.SIGINT else 143))
 
 
 @app.command(

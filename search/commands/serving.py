@@ -1,5 +1,6 @@
 """Commands that let people and programs ask from elsewhere: serve, token, dashboard."""
 
+import logging
 import os
 import socket
 import ssl
@@ -11,8 +12,9 @@ from typing import Annotated
 import typer
 
 from search import files, output, tokens
-from search.commands.common import STORAGE, Storage, available
+from search.commands.common import STORAGE, LogForm, Storage, available
 from search.launch import EngineError
+from search.logs import Log, set_up
 from search.processes import GRACE_SECONDS, handling
 from search.spec import SpecError
 from search.staff import Staff
@@ -29,16 +31,21 @@ app = typer.Typer()
 
 
 @app.command(
-    epilog="Examples: `fewest serve --workers 2` · "
-    "`TOKEN=$(fewest token ann --role write --tokens tokens)`, then `fewest serve --host 0.0.0.0 --tokens tokens "
-    '--tls-cert cert.pem --tls-key key.pem` · `curl -H "Authorization: Bearer $TOKEN" https://HOST:8080/v1/studies`'
+    epilog="Examples, on this machine: `fewest serve --workers 2`, then "
+    """`curl http://127.0.0.1:8080/v1/studies -H "Content-Type: application/json" -d '{"name": "mine"}'` · """
+    "for others: `fewest token ann --role write --tokens tokens` prints a TOKEN, then `fewest serve --host 0.0.0.0 "
+    "--tokens tokens --tls-cert cert.pem --tls-key key.pem --log json` · "
+    """their `curl -H "Authorization: Bearer $TOKEN" https://HOST:8080/v1/studies` · """
+    "and `FEWEST_TOKEN=$TOKEN fewest launch --storage https://HOST:8080`"
 )
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; others than this machine's own need `--tokens`.")] = (
         "127.0.0.1"
     ),
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes one that is free.")] = PORT,
-    workers: Annotated[int, typer.Option(min=0, max=1024, help="Workers to keep running beside it.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, max=1024, help="Worker processes to keep running beside it, for every open study.")
+    ] = 0,
     tokens: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Who may come in; `fewest token` writes it.")
     ] = None,
@@ -48,14 +55,17 @@ def serve(
         bool, typer.Option("--dashboard-write", help="Let the dashboard edit notes and delete studies.")
     ] = False,
     rate: Annotated[float, typer.Option(min=0.1, help="Requests per second of one token or address.")] = RATE,
+    log: LogForm = Log.TEXT,
     storage: Storage = STORAGE,
 ) -> None:
-    """Answer people and programs: the dashboard at `/`, the API under `/v1` (`/docs`), Prometheus at `/metrics`.
+    """Answer people and programs: the dashboard at `/`, the API at `/v1` (see `/docs`), Prometheus at `/metrics`.
 
-    Without `--tokens` it serves everybody on this machine, and nobody else. With them a program sends
-    `Authorization: Bearer TOKEN`, and a browser logs in once. The file is read again when it changes. SIGTERM or Ctrl-C
-    lets what runs finish. Behind a proxy set FORWARDED_ALLOW_IPS to its address, so that callers are told apart.
+    Without `--tokens` it answers everybody on this machine, and nobody else. With them a program sends
+    `Authorization: Bearer TOKEN`, and a browser logs in with a token, for 12 hours. `fewest token` adds and revokes
+    tokens while it runs. SIGTERM or Ctrl-C lets requests and trials that run finish; a second one releases the trials.
+    Behind a proxy set FORWARDED_ALLOW_IPS to its address, so that callers are told apart.
     """
+    set_up(log)
     _check_tls(tls_cert, tls_key)
     known = Tokens(tokens) if tokens else None
     from search.access import is_loopback
@@ -73,32 +83,40 @@ def serve(
     application = create_app(store, Settings(known, dashboard_write=dashboard_write, rate=rate))
     who = "a token is needed" if known else "no token is needed, and it is for this machine alone"
     url = _url(host, listening, bool(tls_cert))
-    output.notice(f"serving {redacted(storage)} at {url}: the dashboard, and /v1 for programs; {who}")
+    said = logging.getLogger("fewest")
+    said.info("serving %s at %s: the dashboard, and /v1 for programs; %s", redacted(storage), url, who)
     if known and not tls_cert and not is_loopback(host):
-        output.notice("warning: without `--tls-cert` tokens travel in the clear")
+        said.warning("without `--tls-cert` tokens travel in the clear")
     if tokens and tokens.stat().st_mode & 0o077:
-        output.notice(f"warning: others on this machine may read or change {tokens}; chmod 600 it")
-    staff = Staff(storage, [devices[i % len(devices)] for i in range(workers)])
+        said.warning("others on this machine may read or change %s; chmod 600 it", tokens)
+    staff = Staff(storage, [devices[i % len(devices)] for i in range(workers)], "--log", log)
     with handling(staff.leave, GRACE_SECONDS):
         try:
             answer(application, listening, tls_cert, tls_key)
         finally:
             staff.wait()
     store.close()
+    said.info("the service at %s has ended", url)
 
 
 @app.command(
-    epilog="Examples: `fewest token ann --role write --tokens tokens` · `fewest token ann --revoke --tokens tokens`"
+    epilog="Examples: `TOKEN=$(fewest token ann --role write --tokens tokens)`, then beside "
+    "`fewest serve --tokens tokens` "
+    """`curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8080/v1/studies` or """
+    "`FEWEST_TOKEN=$TOKEN fewest status --storage http://127.0.0.1:8080` · `fewest token ann --revoke --tokens tokens`"
 )
 def token(
-    name: Annotated[str, typer.Argument(help="Whose token, to revoke it by.")],
-    tokens_: Annotated[Path, typer.Option("--tokens", metavar="FILE", help="The file that `fewest serve` gets.")],
+    name: Annotated[str, typer.Argument(help="Whose token it is; `--revoke` and the service's log name it.")],
+    tokens_: Annotated[
+        Path, typer.Option("--tokens", metavar="FILE", help="As of `fewest serve`; made if it is not there.")
+    ],
     role: Annotated[Role, typer.Option(help="read: ask; write: also begin, stop and delete studies.")] = Role.READ,
     revoke: Annotated[bool, typer.Option("--revoke", help="Take the token of that name out of the file.")] = False,
 ) -> None:
-    """Make a token for somebody, and print it: this once, since the file keeps only its hash.
+    """Let somebody into `fewest serve`: make a token, and print it, this once, since the file keeps only its hash.
 
-    A service that runs reads the file again, so that a new token is good, and a revoked one is not, from then on.
+    Its owner gives it to the log-in page, or to programs in FEWEST_TOKEN. A service that runs reads the file again, so
+    that a new token is good, and a revoked one is not, from then on.
     """
     if revoke:
         tokens.revoke(tokens_, name)
@@ -115,7 +133,8 @@ def dashboard(
 ) -> None:
     """Look at the studies in a browser, while workers go on; Ctrl-C ends it.
 
-    It is optuna-dashboard, on this machine alone, and only shows. `fewest report` puts our figures on a study's page.
+    It is optuna-dashboard, on this machine alone, and only shows; `fewest serve` is for others. Our figures are on the
+    page of a study that standing workers have finished, and `fewest report` puts them on any.
     """
     store = Store.open(storage)
     page = f"/studies/{store.read(studies.find, study).study_id}" if study else ""

@@ -119,6 +119,18 @@ def test_ctrl_c_drains_and_the_same_command_finishes_exactly(url: str, tmp_path:
 
 
 @SQLITE_ONLY
+def test_it_is_interrupted_even_if_a_script_has_begun_it(url: str, tmp_path: Path) -> None:
+    """Where SIGINT is ignored at the start, as by `&` in a script: its workers hear of it, however young they are."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with launched(url, tmp_path, "--trials", "1000", *SLOW) as process:
+        signal.signal(signal.SIGINT, before)
+        assert process.stderr and process.stderr.readline().startswith("0 of 1000 trials")
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and "nothing is lost" in err
+
+
+@SQLITE_ONLY
 def test_a_second_ctrl_c_leaves_at_once_and_releases_what_ran(url: str, tmp_path: Path) -> None:
     """Two SIGINTs: running trials wait for the next launch, without blame and without waiting for a lease."""
     with launched(url, tmp_path, "--trials", "8", *SLOW) as process:

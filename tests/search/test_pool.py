@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,14 +13,17 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from optuna_dashboard._custom_plot_data import get_plotly_graph_objects  # type: ignore[import-untyped]
 
 from search import pool, query
 from search.pool import Pool
+from search.processes import worker_name
 from search.space import preset
 from search.spec import parsed
 from search.study import new_run
 from search.worker import Worker
 from storage import ledger, schema, studies
+from storage.optuna_storage import optuna_storage
 from storage.schema import RunState, attempts, runs
 from storage.store import Store
 from storage.studies import StudyRecord
@@ -63,7 +67,7 @@ def address(store: Store) -> str:
 
 
 def test_it_serves_study_after_study_and_leaves_when_idle(store: Store, tmp_path: Path) -> None:
-    """Each ends with exactly its trials and is over, and the log says so, line by line as JSON."""
+    """Each ends with exactly its trials, over, and with figures in the dashboard; the log says so, as JSON."""
     records = [named(store, name, 15) for name in ("a", "b")]
     log = tmp_path / "log"
     with working(address(store), log, "--exit-idle", "--log", "json") as process:
@@ -71,11 +75,28 @@ def test_it_serves_study_after_study_and_leaves_when_idle(store: Store, tmp_path
     for record in records:
         state = store.read(query.status, record)
         assert (state["done"], state["over"], state["workers"]) == (15, True, 0)
+        shown = get_plotly_graph_objects(optuna_storage(store).get_study_system_attrs(record.study_id))
+        assert {"fewest-curves", "fewest-convergence-activation"} <= shown.keys()
     told = [json.loads(line) for line in log.read_text().splitlines()]
-    assert all({"time", "level", "message"} <= set(line) for line in told)
-    of_a = [line for line in told if line.get("study") == "a" and "trial" in line]
-    assert {line["trial"] for line in of_a} >= {str(number) for number in range(15)}
-    assert all(line["attempt"] == 1 and str(process.pid) in line["worker"] for line in of_a)
+    assert all({"time", "level", "message", "worker"} <= set(line) for line in told)
+    assert {line["worker"] for line in told} == {worker_name(process.pid)}
+    for study in ("a", "b"):
+        here = [line for line in told if f"study {study!r}" in line["message"]]
+        assert {line.get("study") for line in here} == {study}
+        of_trials = [line for line in here if "epochs" in line["message"]]
+        assert {line["trial"] for line in of_trials} >= {str(number) for number in range(15)}
+        assert {line["attempt"] for line in of_trials} == {1}
+    assert not any("study" in line for line in (told[0], told[-1]))
+
+
+def test_what_it_says_of_a_misuse_is_json_too(sqlite: Store, tmp_path: Path) -> None:
+    """The line that it ends with has the study and the worker."""
+    log = tmp_path / "log"
+    with working(address(sqlite), log, "--log", "json", "--study", "none") as process:
+        assert process.wait(WAIT_SECONDS) == 2
+    said = json.loads(log.read_text())
+    assert (said["level"], said["study"], said["worker"]) == ("error", "none", worker_name(process.pid))
+    assert said["message"].startswith("no study 'none' in ")
 
 
 def test_it_begins_a_study_that_is_made_while_it_waits(store: Store, tmp_path: Path) -> None:
@@ -86,6 +107,21 @@ def test_it_begins_a_study_that_is_made_while_it_waits(store: Store, tmp_path: P
         until(lambda: store.read(query.status, record)["over"], process)
         process.send_signal(signal.SIGTERM)
         assert process.wait(WAIT_SECONDS) == 0
+
+
+def test_a_worker_that_cannot_draw_goes_on(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each study's missing figures are a warning of the first who finds it over, and of nobody else."""
+    monkeypatch.setitem(sys.modules, "search.pictures", None)
+    records = [named(store, name, 3) for name in ("a", "b")]
+    Pool(store, lambda record, _: Worker(store, record, "cpu"), exit_idle=True).work(lambda: False)
+    late = Worker(store, records[0], "cpu")
+    late.work()
+    assert not late.concluded
+    assert all(store.read(query.status, record)["over"] for record in records)
+    said = [line for line in caplog.messages if "has no figures in the dashboard: ModuleNotFoundError" in line]
+    assert len(said) == 2 and "study 'a'" in said[0] + said[1] and "study 'b'" in said[0] + said[1]
 
 
 def test_one_worker_takes_turns_between_two_studies(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,15 +177,18 @@ def test_a_spec_of_another_version_is_left_alone(store: Store, tmp_path: Path) -
 
 
 def test_what_cannot_finish_within_the_grace_is_released(store: Store, tmp_path: Path) -> None:
-    """At no fault of the run, which then waits for another worker."""
+    """At no fault of the run, which then waits for another worker; the log names study, trial, attempt and worker."""
     record = named(store, "long", 0, max_epochs=10_000_000)
     endless = new_run(parsed(record.spec), "endless", None, 0, preset("question", 8).params, 10_000_000)
     store.write(ledger.add, record.study_id, [endless])
-    with working(address(store), tmp_path / "log", "--grace", "0.5") as process:
+    with working(address(store), tmp_path / "log", "--grace", "0.5", "--log", "json") as process:
         until(lambda: store.read(query.status, record)["workers"], process)
         process.send_signal(signal.SIGTERM)
         assert process.wait(WAIT_SECONDS) == 143
-    assert "endless of study 'long': released" in (tmp_path / "log").read_text()
+    *_, drains, released = (json.loads(line) for line in (tmp_path / "log").read_text().splitlines())
+    its = {"study": "long", "worker": worker_name(process.pid)}
+    assert drains.items() >= (its | {"message": "finishing what runs"}).items()
+    assert released.items() >= (its | {"trial": "endless", "attempt": 1, "level": "warning"}).items()
     run = store.read(lambda connection: connection.execute(sa.select(runs)).one())
     ends = store.read(lambda connection: connection.scalars(sa.select(attempts.c.end)).all())
     assert (run.state, run.faults, ends) == (RunState.WAITING, 0, ["released"])

@@ -1,26 +1,34 @@
 """What may be asked of a store may be asked of a service, with the same answers; and it answers whatever it is sent."""
 
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 import search
 from search.remote import RemoteStudies
 from search.spec import SpecError
 from storage.engine import NotThere, StorageError, StorageMisuse
+from storage.schema import PENDING, attempts, runs
 from storage.store import Store
-from tests.conftest import QUICK, command
+from tests.conftest import FEWEST, QUICK, command
+from tests.search.test_pool import address, until, working
 from tests.search.test_study import begun, work
 from tests.served import Served, served
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 CHECKS += ",negative_data_rejection,unsupported_method"
+
+#: Trials of some hundredths of a second each, none of which converges.
+STEADY = ["--classes", "128", "--max-epochs", "8", "--fix", "activation=sigmoid", "--fix", "gain=1"]
+STEADY += ["--fix", "width=1024", "--fix", "hidden_layers=1"]
 
 
 @pytest.fixture(scope="module")
@@ -112,27 +120,39 @@ def test_whatever_the_document_allows_or_not_is_answered_as_it_says(service: Ser
     assert "Traceback" not in service.said()
 
 
-def test_a_service_that_is_killed_and_started_again_is_waited_for(tmp_path: Path, empty_sqlite: Path) -> None:
-    """A client asks again until it answers, and gives up with one line if it does not."""
-    (tmp_path / "fewest.db").write_bytes(empty_sqlite.read_bytes())
-    with served(tmp_path) as first:
-        client, port = RemoteStudies(first.url, patience=60), first.url.rsplit(":", 1)[1]
-        assert client.listed() == []
-        os.kill(first.process.pid, signal.SIGKILL)
+def test_a_service_may_be_killed_and_started_again_in_mid_study(sqlite: Store, tmp_path: Path) -> None:
+    """Its worker goes on meanwhile; a client made before, and a launch that follows, are answered by the next one."""
+    url = address(sqlite)
+    with ExitStack() as stack:
+        first = stack.enter_context(served(tmp_path, "--storage", url))
+        client = stack.enter_context(search.connect(first.url, patience=60))
+        worker = stack.enter_context(working(url, tmp_path / "worker.log"))
+        launch = [FEWEST, "launch", *STEADY, "--trials", "60", "--study", "s", "--storage", first.url]
+        pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        follower = stack.enter_context(subprocess.Popen(launch, cwd=tmp_path, **pipes))
+        until(lambda: _outcomes(sqlite) > 5, worker)
+        assert client.status(study="s")["budget"] == 60
+        first.process.kill()
         first.process.wait()
-        with pytest.raises(StorageError, match="does not answer"):
-            RemoteStudies(first.url, patience=0).listed()
-        command_ = ["--port", port]
-        again = subprocess.Popen(
-            [Path(sys.executable).parent / "fewest", "serve", *command_], cwd=tmp_path, stderr=subprocess.DEVNULL
-        )
-        try:
-            assert client.listed() == []
-        finally:
-            again.terminate()
-            again.wait()
-            client.close()
-        first.process.returncode = 0  # it was killed on purpose
+        first.process.returncode = 0  # it was on purpose
+        before = _outcomes(sqlite)
+        with search.connect(first.url, patience=0) as hasty, pytest.raises(StorageError, match="does not answer"):
+            hasty.status(study="s")
+        until(lambda: _outcomes(sqlite) > before + 5, worker)
+        worker.send_signal(signal.SIGSTOP)  # until there is somebody to see the rest
+        stack.enter_context(served(tmp_path, "--storage", url, "--port", first.url.rsplit(":", 1)[1]))
+        assert not client.status(study="s")["over"]
+        worker.send_signal(signal.SIGCONT)
+        out, err = follower.communicate(timeout=60)
+        assert follower.returncode == 0 and "60 of 60 trials done" in out, err
+        assert [trial["trial"] for trial in client.trials(study="s")] == list(range(60))
+        assert worker.poll() is None and not sqlite.read(lambda found: found.execute(sa.select(attempts)).all())
+
+
+def _outcomes(store: Store) -> int:
+    """Of all trials, and whatever else was run."""
+    told = sa.select(sa.func.count()).where(runs.c.told < PENDING)
+    return store.read(lambda connection: connection.scalar(told) or 0)
 
 
 def test_what_is_no_service_is_named(tmp_path: Path) -> None:

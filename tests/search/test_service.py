@@ -1,5 +1,6 @@
 """The service around what it is asked: where it listens, what it lets through and measures, and how it ends."""
 
+import json
 import os
 import signal
 import socket
@@ -21,6 +22,7 @@ from search import limits, options, query
 from search.limits import MOST_CALLERS, Buckets, address
 from search.manual import manual
 from search.spec import StudySpec
+from search.tokens import Role, add
 from storage import studies
 from storage.store import Store
 from tests.search.test_study import begun, work
@@ -34,6 +36,11 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A service for this machine, on a store that it has made."""
     with served(tmp_path_factory.mktemp("service"), "--dashboard-write") as service:
         yield service
+
+
+def logged(service: Served) -> list[dict[str, Any]]:
+    """The lines of its log, each a JSON object."""
+    return [json.loads(line) for line in service.said().splitlines()]
 
 
 def test_it_says_where_it_is_and_for_whom(service: Served) -> None:
@@ -217,22 +224,60 @@ def test_what_runs_is_finished_before_it_ends(tmp_path: Path) -> None:
 
 
 def test_its_workers_are_replaced_and_leave_with_it(tmp_path: Path) -> None:
-    """A worker that is killed is followed by another, and SIGTERM leaves none; a trial that ran is not lost."""
+    """A worker that is killed is followed by another, and SIGTERM leaves none; a trial that ran is not lost.
+
+    The log has each, in the form that was asked for.
+    """
     store = Store.open(f"sqlite:///{tmp_path}/fewest.db", create=True)
     spec = StudySpec.of(classes=options.class_counts("8"), max_epochs=20)
     study = store.write(studies.create, "default", spec.model_dump_json(), 100_000, spec.directions)
-    with served(tmp_path, "--workers", "1") as service:
+    with served(tmp_path, "--workers", "1", "--log", "json") as service:
         this = psutil.Process(service.process.pid)
         first = _until(lambda: this.children())[0]
         os.kill(first.pid, signal.SIGKILL)
         second = _until(lambda: [child for child in this.children() if child.pid != first.pid])[0]
-        assert second.cmdline()[-3:] == ["worker", "--device", "cpu"] and "has ended: exit status -9" in service.said()
+        assert second.cmdline()[-5:] == ["worker", "--device", "cpu", "--log", "json"]
         _until(lambda: store.read(query.status, study)["done"] > 5)
         service.process.terminate()
         assert service.process.wait(30) == 0 and not second.is_running()
     status = store.read(query.status, study)
     assert status["running"] == status["waiting"] == 0
+    told = [(line["worker"].split(":")[1], line["message"].split(" on cpu ")[1]) for line in logged(service)[1:-1]]
+    assert told == [
+        (str(first.pid), "has started"),
+        (str(first.pid), "has ended: exit status -9"),
+        (str(second.pid), "has started"),
+        (str(second.pid), "has left: exit status 0"),
+    ]
     store.close()
+
+
+def test_its_log_says_who_did_what(tmp_path: Path) -> None:
+    """Each line is a JSON object with the study and the caller, by the token's name; those that are refused, too."""
+    secret, new = add(tmp_path / "tokens", "will", Role.WRITE), {"name": "s", "trials": 7}
+    with served(tmp_path, "--tokens", "tokens", "--log", "json") as service:
+        with service.client(secret) as will, service.client("wrong") as nobody:
+            assert [will.post("/v1/studies", json=new).status_code for _ in range(2)] == [201, 200]
+            assert will.post("/v1/studies/s/stop").status_code == will.delete("/v1/studies/s").status_code == 200
+            assert will.post("/v1/studies/s/stop").status_code == 404
+            assert nobody.get("/v1/studies").status_code == 401
+            for token, status in ((secret, 303), ("wrong", 401)):
+                assert nobody.post("/login", data={"token": token}).status_code == status
+        service.process.terminate()
+        assert service.process.wait(30) == 0
+        began, *told, ended = logged(service)
+    assert began["message"].startswith(f"serving sqlite:///fewest.db at {service.url}")
+    assert ended["message"] == f"the service at {service.url} has ended"
+    assert [(line["level"], line["caller"], line.get("study"), line["message"]) for line in told] == [
+        ("info", "token will", "s", "token will has created study 's'"),
+        ("info", "token will", "s", "token will has asked for 7 trials of study 's'"),
+        ("info", "token will", "s", "token will has stopped study 's'"),
+        ("info", "token will", "s", "token will has deleted study 's'"),
+        ("warning", "127.0.0.1", None, "what 127.0.0.1 brings is no token of this service"),
+        ("info", "token will", None, "token will has logged in from 127.0.0.1"),
+        ("warning", "127.0.0.1", None, "a log-in from 127.0.0.1 is refused"),
+    ]
+    assert secret not in service.said()
 
 
 def _until(look: Callable[[], Any]) -> Any:
