@@ -99,7 +99,8 @@ def useful(url: str, server: psutil.Process, arguments: argparse.Namespace) -> N
     _, theirs, ours, outcomes, writes = span.end()
     share = outcomes * arguments.seconds / arguments.workers
     print(
-        f"{arguments.workers} workers: {share:.1%} useful, {outcomes:.1f} outcomes/s, {writes:.0f} writes/s, postgres {theirs:.2f} cores, workers {ours:.2f}"
+        f"{arguments.workers} workers: {share:.1%} useful, {outcomes:.1f} outcomes/s, "
+        f"{writes:.0f} writes/s, postgres {theirs:.2f} cores, workers {ours:.2f}"
     )
     store.write(studies.stop, record.study_id)
     swarm.leave(crowd)

@@ -236,6 +236,7 @@ def test_what_one_worker_finds_the_other_knows(sqlite: Store) -> None:
         assert run and study.tell(run, *played(study, run))
     other = another(sqlite, record)
     other.look()
+    other._proposals._teach()  # as it does before it samples
     trials = sqlite.read(query.trials, record)
     assert len(other._proposals._study.trials) == len(trials) > 15
     assert other._stopping.cap(8) < other.spec.max_epochs
