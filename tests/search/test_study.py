@@ -254,6 +254,8 @@ def test_two_workers_share_a_budget(sqlite: Store) -> None:
         held[study].append(run)
     assert all(study.ask([run.run_id for run in mine]) is None for study, mine in held.items()) and not one.over
     assert sorted(run.trial or 0 for run in held[one] + held[two]) == list(range(12))
+    for study in (one, two):
+        study._proposals._teach()  # as they do before they sample
     assert len(one._proposals._study.trials) == len(two._proposals._study.trials) == 12
     for study, run in [(study, run) for study, mine in held.items() for run in mine]:
         assert study.tell(run, *played(study, run))
