@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,10 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     venv = tmp_path_factory.mktemp("node")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
     site = sysconfig.get_path("purelib", vars={"base": str(venv)})
-    Path(site, "dependencies.pth").write_text(sysconfig.get_path("purelib"))  # of which no .pth is read: none of ours
+    ours = {file.parts[0] for file in metadata.files("fewest") or ()}
+    for installed in Path(sysconfig.get_path("purelib")).iterdir():
+        if installed.name not in ours:
+            Path(site, installed.name).symlink_to(installed)
     command = [venv / "bin" / "python", "-P", Path(__file__).parents[1] / "nodes.py", "2", "2"]
     assert subprocess.run([*command[:2], "-c", "import search"], cwd=venv, capture_output=True).returncode == 1
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
