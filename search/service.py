@@ -1,7 +1,8 @@
 """The service: one ASGI application of what programs ask (`/v1`, `/metrics`) and what people look at (the dashboard).
 
 A request passes, from the outside in: what is measured, the one place where faults become answers, the request rate,
-who may come in, and the body's size. Then `/v1` and its like go to FastAPI, and all else to optuna-dashboard.
+who may come in, the body's size, and whether the same was just answered. Then `/v1` and its like go to FastAPI, and all
+else to optuna-dashboard.
 """
 
 import logging
@@ -32,6 +33,7 @@ from search.manual import manual
 from search.metrics import Metrics
 from search.refusals import Refused
 from search.routes import router
+from search.sharing import SHARED_SECONDS, Shared
 from search.spec import SpecError
 from search.tokens import Role, Tokens
 from storage.engine import NameTaken, NotThere, StorageError
@@ -92,7 +94,7 @@ def create_app(store: Store, settings: Settings) -> ASGIApp:
         token = settings.tokens and caller_of(settings.tokens, scope)
         return f"token {token.name}" if token else address(scope)
 
-    inside = Access(BodyLimit(dispatch), settings.tokens, settings.anonymous)
+    inside = Access(BodyLimit(Shared(dispatch)), settings.tokens, settings.anonymous)
     return metrics.measured(_Answers(RateLimit(inside, settings.rate, caller)), _route)
 
 
@@ -119,7 +121,8 @@ def serve(app: ASGIApp, listening: socket.socket, certificate: Path | None = Non
 def _api(metrics: Metrics, studies: LocalStudies, tokens: Tokens | None) -> FastAPI:
     api = FastAPI(
         title="fewest",
-        description='Send `Authorization: Bearer TOKEN` where a token is needed. Errors are {"detail": "one line"}.',
+        description='Send `Authorization: Bearer TOKEN` where a token is needed. Errors are {"detail": "one line"}. '
+        f"An answer may be {SHARED_SECONDS:g} seconds old, but for what this service has changed itself.",
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
