@@ -21,6 +21,9 @@ MOST_DROPPED = 16 * MOST_BODY
 MOST_CALLERS = 10_000  # whose requests are counted
 MOST_CONNECTIONS = 256
 BODY_SECONDS = 30.0  # for a whole body to come
+IDLE_SECONDS = (
+    10  # of a connection between requests: who asks should end it first (httpx does after 5), or meets the end
+)
 STALLED_SECONDS = 15.0  # within which a connection begins a request or takes something of its answer, or is cut
 
 
@@ -144,4 +147,9 @@ class Impatient(H11Protocol):
 
 def uvicorn_options() -> dict[str, Any]:
     """What uvicorn is to keep to."""
-    return {"http": Impatient, "ws": "none", "limit_concurrency": MOST_CONNECTIONS}
+    return {
+        "http": Impatient,
+        "ws": "none",
+        "limit_concurrency": MOST_CONNECTIONS,
+        "timeout_keep_alive": IDLE_SECONDS,
+    }

@@ -19,6 +19,7 @@ from search.spec import StudySpec
 PAGE = 100  # records of an answer
 MOST = 1000  # records of an answer, at most
 MOST_NUMBER = (1 << 31) - 1  # what every database's integer holds
+STRICT = ConfigDict(extra="forbid", strict=True)  # of bodies: neither false nor "0" is a number
 log = logging.getLogger("fewest")
 
 Name = Annotated[
@@ -39,7 +40,7 @@ Caller = Annotated[str, Depends(_caller)]
 class Numbers(BaseModel):
     """All numbers from `low` to `high`; on a log scale and whole as that parameter is by default."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = STRICT
 
     low: float = Field(allow_inf_nan=False)
     high: float = Field(allow_inf_nan=False)
@@ -51,7 +52,7 @@ class Numbers(BaseModel):
 class Values(BaseModel):
     """One of `values`; one alone fixes the parameter."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = STRICT
 
     values: list[str | int | float] = Field(min_length=1, max_length=100)
 
@@ -62,7 +63,7 @@ class Values(BaseModel):
 class Spec(BaseModel):
     """The fields of a study's spec that differ from the defaults: those of `fewest launch`."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"target": 0.95, "max_epochs": 100}]})
+    model_config = ConfigDict(**STRICT, json_schema_extra={"examples": [{"target": 0.95, "max_epochs": 100}]})
 
     inputs: int | None = None
     sigma: float | None = None
@@ -90,7 +91,7 @@ class Spec(BaseModel):
 class NewStudy(BaseModel):
     """A study to be searched by the service's workers until `trials` have an outcome and the best are confirmed."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "mine", "trials": 100}]})
+    model_config = ConfigDict(**STRICT, json_schema_extra={"examples": [{"name": "mine", "trials": 100}]})
 
     name: str = Field(min_length=1, max_length=200, pattern=r"^[^/]+$")
     spec: Spec = Field(default_factory=Spec)

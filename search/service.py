@@ -1,8 +1,8 @@
 """The service: one ASGI application of what programs ask (`/v1`, `/metrics`) and what people look at (the dashboard).
 
 A request passes, from the outside in: what is measured, the one place where faults become answers, who asks, the
-request rate, who may come in, and the body's size. Then `/v1` and its like go to FastAPI, and all else to
-optuna-dashboard.
+request rate, who may come in, the body's size, and whether the same was just answered. Then `/v1` and its like go to
+FastAPI, and all else to optuna-dashboard.
 """
 
 import logging
@@ -33,6 +33,7 @@ from search.manual import manual
 from search.metrics import Metrics
 from search.refusals import Refused
 from search.routes import router
+from search.sharing import SHARED_SECONDS, Shared
 from search.spec import SpecError
 from search.tokens import Role, Tokens
 from storage.engine import NameTaken, NotThere, StorageError
@@ -89,8 +90,8 @@ def create_app(store: Store, settings: Settings) -> ASGIApp:
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
         await (api if _is_here(scope) else board)(scope, receive, send)
 
-    inside = RateLimit(Access(BodyLimit(dispatch), settings.tokens, settings.anonymous), settings.rate)
-    return metrics.measured(_Answers(Caller(inside, settings.tokens)), _route)
+    inside = Access(BodyLimit(Shared(dispatch)), settings.tokens, settings.anonymous)
+    return metrics.measured(_Answers(Caller(RateLimit(inside, settings.rate), settings.tokens)), _route)
 
 
 def serve(app: ASGIApp, listening: socket.socket, certificate: Path | None = None, key: Path | None = None) -> None:
@@ -116,7 +117,8 @@ def serve(app: ASGIApp, listening: socket.socket, certificate: Path | None = Non
 def _api(metrics: Metrics, studies: LocalStudies, tokens: Tokens | None) -> FastAPI:
     api = FastAPI(
         title="fewest",
-        description='Send `Authorization: Bearer TOKEN` where a token is needed. Errors are {"detail": "one line"}.',
+        description='Send `Authorization: Bearer TOKEN` where a token is needed. Errors are {"detail": "one line"}. '
+        f"An answer may be {SHARED_SECONDS:g} seconds old, but for what this service has changed itself.",
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
