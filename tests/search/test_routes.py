@@ -111,7 +111,7 @@ def test_whatever_the_document_allows_or_not_is_answered_as_it_says(service: Ser
     """No fault, no status that the OpenAPI document lacks, and what it forbids is refused."""
     ask = Path(sys.executable).parent / "schemathesis", "run", f"{service.url}/openapi.json", "--checks", CHECKS
     done = subprocess.run(
-        [*ask, "--phases", PHASES, "--max-examples", "10", "--seed", "1", "--generation-deterministic", "--no-color"],
+        [*ask, "--phases", PHASES, "--max-examples", "30", "--seed", "1", "--generation-deterministic", "--no-color"],
         cwd=service.directory,
         capture_output=True,
         text=True,
