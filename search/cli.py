@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from search.commands import asking, deploying, ladder, report, searching, serving, taking, training, why
+from search.commands import asking, deploying, ladder, launching, report, searching, serving, taking, training, why
 from search.commands.common import fail
 from search.launch import EngineError
 from search.logs import Log, set_up
@@ -32,7 +32,7 @@ app = typer.Typer(
     "`fewest train` trains one configuration, `fewest replay` a recorded trial again; `fewest export` makes a script "
     "of the winner.",
 )
-for part in (searching, asking, report, ladder, training, taking, why, serving, deploying):
+for part in (launching, searching, asking, report, ladder, training, taking, why, serving, deploying):
     app.add_typer(part.app)
 
 

@@ -1,12 +1,9 @@
-"""Commands that search: launch, worker, confirm, stop."""
+"""Commands of a search that has begun: worker, confirm, stop."""
 
 import logging
 import os
-import shlex
 import signal
-import time
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -17,240 +14,28 @@ from search.commands.common import (
     STORAGE,
     STUDY,
     AnyStorage,
-    Classes,
-    Data,
     Device,
-    Hold,
-    Inputs,
-    Label,
     LogForm,
-    MaxEpochs,
-    Objective,
     Output,
-    Sampler,
-    Seed,
-    Sigma,
     Storage,
     StudyName,
-    Target,
     Trainer,
     available,
     fail,
-    remark,
     study_name,
 )
-from search.launch import Engine, EngineError, LocalEngine
-from search.local import DEFAULT_TRIALS, LocalStudies, Order, Studies, is_service, opened
+from search.launch import EngineError, LocalEngine
+from search.local import opened
 from search.logs import Log, set_up
 from search.output import Format
 from search.processes import GRACE_SECONDS, handling, only_here, worker_name
 from search.ranking import among
-from search.spec import SpecError, StudySpec, parsed
+from search.spec import SpecError, parsed
 from search.view import View
 from storage import ledger, studies
-from storage.engine import redacted
 from storage.store import OUTAGE_SECONDS, Store
 
-if TYPE_CHECKING:
-    from search.ray_engine import Cluster
-
-LOOK_SECONDS = 0.5  # between two looks at a study that a service runs
-
 app = typer.Typer()
-
-
-class Engines(StrEnum):
-    """What runs the workers of a launch."""
-
-    LOCAL = "local"
-    RAY = "ray"
-
-
-@app.command(
-    epilog="Examples: `fewest launch` · `fewest launch --classes 64 --trials 100` · "
-    "`fewest launch --fix activation=tanh --range lr=1e-4:1 --choices optimizer=adam,sgd` · "
-    "`fewest launch --storage postgresql://localhost/fewest --study wide --range width=256:4096` · "
-    "`fewest launch --engine ray --address auto --gpus-per-worker 1 --storage postgresql://db/fewest` · "
-    "`fewest launch --data digits.npz --study digits --target 0.95` · "
-    "`fewest launch --data iris.csv --label species --study iris --target 0.95` · "
-    "`fewest launch --objective mynet:Net --range dropout=0.01:0.5 --choices kernel=3,5,7 --study mine` · "
-    "`FEWEST_TOKEN=… fewest launch --storage https://HOST:8080 --study mine`"
-)
-def launch(
-    trials: Annotated[
-        int, typer.Option(min=1, max=MOST, help="Trials in all, over every run of this command.")
-    ] = DEFAULT_TRIALS,
-    timeout: Annotated[float | None, typer.Option(min=0, help="Seconds after which no new trial is begun.")] = None,
-    until_epochs: Annotated[
-        int | None,
-        typer.Option(min=0, max=MOST, help="Begin no new trial once a configuration of so few epochs is confirmed."),
-    ] = None,
-    retries: Annotated[
-        int | None,
-        typer.Option(min=0, max=MOST, help=f"Attempts after the first, if workers die.  [default: {studies.RETRIES}]"),
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes.  [default: one per GPU, else per core]")
-    ] = None,
-    engine: Annotated[
-        Engines, typer.Option(help="local: processes of this machine; ray: actors on the nodes of a Ray cluster")
-    ] = Engines.LOCAL,
-    address: Annotated[
-        str | None,
-        typer.Option(help="Of the Ray cluster: auto, or HOST:PORT of its head.  [default: a Ray of this machine]"),
-    ] = None,
-    gpus_per_worker: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="GPU, or part of one, of each Ray actor.  [default: 1 if there are GPUs]"),
-    ] = None,
-    sampler: Sampler = None,
-    from_: Annotated[
-        str | None,
-        typer.Option("--from", help="Begin a study with the best of another one, carried to this one's class counts."),
-    ] = None,
-    fix: Annotated[list[str] | None, typer.Option(help="NAME=VALUE: a parameter that is not searched.")] = None,
-    range_: Annotated[
-        list[str] | None, typer.Option("--range", help="NAME=LOW:HIGH: where to search a number.")
-    ] = None,
-    choices: Annotated[list[str] | None, typer.Option(help="NAME=A,B,…: what to choose from.")] = None,
-    objective: Objective = None,
-    data: Data = None,
-    label: Label = None,
-    classes: Classes = None,
-    inputs: Inputs = None,
-    sigma: Sigma = None,
-    target: Target = None,
-    hold: Hold = None,
-    max_epochs: MaxEpochs = None,
-    device: Device = "auto",
-    trainer: Trainer = TrainerKind.AUTO,
-    seed: Seed = None,
-    storage: AnyStorage = STORAGE,
-    study: StudyName = STUDY,
-    format: Output = Format.TABLE,
-) -> None:
-    """Search until TRIALS trials have an outcome, confirm the best on fresh seeds, and name the winner.
-
-    The same command again goes on where it stopped, to exactly that many trials. Ctrl-C lets running trials finish; a
-    second one leaves at once. With a service's URL its workers search, and Ctrl-C only looks away.
-
-    Parameters to fix, range or choose from: hidden_layers, width, width_2, activation, optimizer, lr, first_lr_ratio,
-    scaling, gain, bias_init, batch_sampling, and with --data batch_size in its place.
-
-    The class of --objective is constructed by keyword with what it names of inputs, classes, hidden_layers, width,
-    width_2, activation and bias_init, and with parameters of its own that you fix, range or choose from; a range of
-    these is of whole numbers if both ends are, and on a log scale if it begins above 0. It maps (batch, inputs) to
-    logits (batch, classes). Its first layer learns at lr × first_lr_ratio.
-    """
-    own = options.constructor(objective)
-    searched = options.dimensions(fix or (), range_ or (), choices or (), own)
-    wanted: dict[str, Any] = {
-        "target": target,
-        "hold": hold,
-        "max_epochs": max_epochs,
-        "sampler": sampler,
-        "seed": seed,
-    }
-    spec, samples = options.study_spec(classes, data, searched, label, own, inputs=inputs, sigma=sigma, **wanted)
-    _check_sampler(spec, from_)
-    order = Order(trials, timeout, retries, until_epochs, from_)
-    _check_engine(engine, address, gpus_per_worker)
-    if is_service(storage):
-        plain = device == "auto" and trainer is TrainerKind.AUTO and engine is Engines.LOCAL
-        if spec.data or own or workers or ":" in spec.sampler or not plain:
-            raise SpecError(
-                "a service's own workers search: --data, --objective, a sampler's import path, --workers, --engine, "
-                "--device and --trainer are for a database's URL"
-            )
-        there = opened(storage, patience=OUTAGE_SECONDS)
-        there.launch(study, spec, order)
-        return _conclude(there, study, order, _followed(there, study, storage), storage, format)
-    places = available(device if engine is Engines.LOCAL else "auto")
-    if own:
-        from search.rehearsal import rehearse
-
-        rehearse(spec, samples, places[0])
-    cluster = _joined(address, gpus_per_worker, spec, storage) if engine is Engines.RAY else None
-    store = Store.open(storage, create=not from_, patience=OUTAGE_SECONDS)  # the other study is in a store already
-    only_here(store)
-    here = LocalStudies(store)
-    if not here.launch(study, spec, order, samples) and from_:
-        output.notice(f"study {study!r} has begun already; --from {from_} is for its beginning")
-    remark(spec, samples)
-    record = store.read(studies.find, study)
-    serving: Engine[Any]
-    if cluster:
-        serving = cluster.engine(store, record, storage, device, workers, "--trainer", trainer)
-    else:
-        places = [places[i % len(places)] for i in range(workers or len(places))]
-        serving = LocalEngine(store, record, storage, places, "--trainer", trainer)
-    with View(output.err) as view:
-        finished = serving.run(view.show)
-    _conclude(here, study, order, finished, storage, format)
-
-
-def _check_engine(engine: Engines, address: str | None, gpus: float | None) -> None:
-    """SpecError for what is said about a Ray cluster when none is to be used."""
-    for option, given in (("--address", address), ("--gpus-per-worker", gpus)):
-        if engine is not Engines.RAY and given is not None:
-            raise SpecError(f"`{option}` is for `--engine ray`")
-
-
-def _joined(address: str | None, gpus: float | None, spec: StudySpec, storage: str) -> "Cluster":
-    """The Ray cluster, joined before anything is stored, since it may not be there or not reach the store."""
-    from search.ray_engine import join
-
-    return join(address, gpus, spec, storage)
-
-
-def _followed(there: Studies, study: str, storage: str) -> bool:
-    """Show how a service's workers get on, until the study is over; False if it is stopping. Ctrl-C only looks away."""
-    with View(output.err) as view:
-        try:
-            before = None
-            while True:
-                state = there.status(study)
-                idle = not state["workers"] and before == state["epochs_trained"]
-                view.show(state, "waiting for workers: `fewest worker` or `fewest serve --workers`" if idle else "")
-                before = state["epochs_trained"]
-                if state["over"] or (state["stopping"] and not state["running"]):
-                    return bool(state["over"])
-                time.sleep(LOOK_SECONDS)
-        except KeyboardInterrupt:
-            goes_on = f"fewest stop --study {shlex.quote(study)} --storage {shlex.quote(storage)}"
-            output.notice(f"no longer following study {study!r}, which goes on; `{goes_on}` ends it")
-            raise typer.Exit(130) from None
-
-
-def _conclude(studies: Studies, study: str, order: Order, finished: bool, storage: str, format: Format) -> None:
-    """Say how a launch has ended."""
-    found = studies.conclusion(study)
-    state = found["status"]
-    if state["budget"] > order.trials:
-        output.notice(f"study {study!r} has {state['budget']} trials already, more than --trials {order.trials}")
-    tried = state["done"] + state["failed"]
-    if not finished or (state["stopping"] and (tried < state["budget"] or state["confirming"])):
-        said = f"stopped with {tried} of {state['budget']} trials; nothing is lost"
-        output.notice(f"{said}, and the same command goes on")
-        raise typer.Exit(0 if finished or is_service(storage) else 130)
-    answers = found["confirmed"], found["question"], found["by_classes"], state
-    if format is not Format.TABLE:
-        return output.answer(*answers, format)
-    output.conclusion(*answers, order.until_epochs)
-    where = "" if storage == STORAGE or redacted(storage) != storage else f" --storage {shlex.quote(storage)}"
-    where += "" if study == STUDY else f" --study {shlex.quote(study)}"
-    more = [] if is_service(storage) else ["train --save winner.pt", "dashboard"]
-    output.line("Next: " + " · ".join(f"fewest {command}{where}" for command in ("best", "trials", *more)))
-
-
-def _check_sampler(spec: StudySpec, source: str | None) -> None:
-    """SpecError, before anything is stored, for a sampler that cannot be had or begins in its own way."""
-    if source and spec.sampler in ("random", "qmc"):
-        raise SpecError(f"`--from {source}` is for samplers that learn, not for {spec.sampler}")
-    if ":" in spec.sampler:
-        from search.proposals import sampler
-
-        sampler(spec.sampler, 0)
 
 
 @app.command(
