@@ -20,7 +20,7 @@ from datetime import datetime
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from objectives.own_code import OwnCodeError, guarded, imported
 from search import mirror, space
@@ -183,7 +183,7 @@ class Proposals:
         params = space.carried(self._spec.space, json.loads(row.params), self._middle)
         del params["classes"]
         now = datetime.now()
-        trial = FrozenTrial(  # `create_trial` checks it first, which takes twice as long as all the rest
+        trial = mirror.Known(  # `create_trial` checks it first, which takes twice as long as all the rest
             number=-1,
             trial_id=-1,
             state=state,

@@ -6,13 +6,15 @@ of the workers' time was useful: outcomes in a window of `--wall` seconds × sec
 processes ask and tell without a pause, half as long, to show what that Postgres commits when nothing else takes time;
 and looks at what others told are timed. All of it shares this machine's cores; what else ran on them is shown.
 
-From these, on paper: a worker commits twice a trial and once in a third of a lease, and reads each row that others tell
-once, so W workers at T seconds a trial cost W · (2 ÷ T + 3 ÷ lease) commits and W² ÷ T rows a second. Looks without
+From these, on paper, for W workers at T seconds a trial: a worker commits twice a trial and once in a third of a lease,
+and reads each row that others tell once, so W · (2 ÷ T + 3 ÷ lease) commits and W² ÷ T rows a second. Commits of trials
+lock the study's row one after another, as those of the processes without a pause do, the others do not. Looks without
 news are left out: on them a worker spends a fixed share of its time, so they make way where the database is slow.
 """
 
 import argparse
 import math
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -110,24 +112,22 @@ def reading(url: str, server: psutil.Process) -> float:
 
 
 def on_paper(most: float, cores: float, row: float) -> None:
-    """Print how many workers that Postgres could feed, and what MANY would ask of one.
+    """Print how many workers this machine could feed if they ran elsewhere, and what MANY would ask of a Postgres.
 
-    It sustains `most` commits a second with `cores`; reading a `row` takes so many seconds of a core.
+    It commits to a study at `most` so many times a second, with so many `cores`; a `row` takes so many seconds of one.
     """
-    commit = cores / most
+    commit, own = cores / most, len(os.sched_getaffinity(0))
+    print(f"at most {most:.0f} commits/s, each {commit * 1e3:.2f} ms of a core of Postgres; a row {row * 1e6:.1f} µs\n")
     print(
-        f"at most {most:.0f} commits/s, {commit * 1e3:.2f} ms of a Postgres core each; a row read: {row * 1e6:.1f} µs\n"
+        f"| a trial takes | workers fed by {own} cores | {MANY:,} workers: trials' commits/s | all | rows/s | cores |"
     )
-    print(f"| a trial takes | workers fed by the same | {MANY:,} workers: commits/s | rows/s | cores of Postgres |")
-    print("|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|")
     for seconds in PAPER:
-        each = 2 / seconds + 3 / LEASE_SECONDS  # commits per second of one worker
+        told, each = 2 / seconds, 2 / seconds + 3 / LEASE_SECONDS  # commits per second of one worker
         linear, square = each * commit, row / seconds  # cores, by workers and by their square
-        by_cores = 2 * cores / (linear + math.sqrt(linear**2 + 4 * square * cores))
-        fed = min(most / each, by_cores)
-        need = MANY * linear + MANY**2 * square
-        rows = MANY**2 / seconds
-        print(f"| {seconds} s | {fed:,.0f} | {MANY * each:,.0f} | {rows:,.0f} | {need:,.1f} |")
+        fed = min(most / told, 2 * own / (linear + math.sqrt(linear**2 + 4 * square * own)))
+        rows, need = MANY**2 / seconds, MANY * linear + MANY**2 * square
+        print(f"| {seconds} s | {fed:,.0f} | {MANY * told:,.0f} | {MANY * each:,.0f} | {rows:,.0f} | {need:,.1f} |")
 
 
 if __name__ == "__main__":
