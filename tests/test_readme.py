@@ -98,7 +98,7 @@ def test_example(code: str, directory: Path) -> None:
         ("in_flight", "--seeds 1 --trials 20 --at 10,20", "| 16 | 1 |"),
         ("kill --kills 100", "--kills 1 --trials 20 --each 5", "| Postgres | 16 | 80 |"),
         ("storage", "--sizes 0 --trials 3 --rounds 1", "| Postgres | 0 |"),
-        ("workers", "--workers 2 --seconds 0.1 --wall 2 --sampler random", "| 600 s |"),
+        ("workers", "--workers 2 --seconds 0.1 --wall 2", "| 600 s |"),
         ("load", "--clients 4 --workers 2 --seconds 0.02 --pairs 1 --wall 2", "requests, 0 errors"),
         ("queries", "--trials 200 --times 1", "| Postgres | a look |"),
         ("history", "--sizes 20 --trials 15 --seeds 1", "| trap |"),
