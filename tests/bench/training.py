@@ -10,6 +10,7 @@ Keras take part where installed.
 
 import argparse
 import importlib.util
+import os
 import platform
 import statistics
 import time
@@ -209,6 +210,7 @@ def jaxed(task: Task) -> Callable[[], None]:
 
 def kerased(task: Task) -> Callable[[], None]:
     """Keras: train_on_batch, one trial after the other, in a model that is compiled once."""
+    os.environ.setdefault("KERAS_BACKEND", "torch")  # the one that is there for certain
     import keras
 
     c = task.trials[0].configuration
