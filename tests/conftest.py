@@ -27,6 +27,13 @@ FEWEST = str(Path(sys.executable).parent / "fewest")
 #: A study whose trials take milliseconds, in a part of the space where some of 20 converge.
 QUICK = ["--classes", "8", "--inputs", "16", "--max-epochs", "30", "--range", "gain=30:300", "--range", "lr=1e-3:1"]
 QUICK += ["--choices", "activation=sine,gaussian"]
+#: Files that take minutes: begun first, or one core would be idle in the end.
+LONGEST = ("test_readme.py", "test_benchmarks.py", "test_cli.py", "test_launch.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of the LONGEST files first."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="session")
