@@ -7,10 +7,11 @@ with TPE, of which every second proposal takes 30 ms of a core in Optuna alone: 
 and 8 processes ask and tell without a pause, half as long, to show what that Postgres commits when nothing else takes
 time; and looks at what others told are timed. All of it shares this machine's cores; what else ran is shown.
 
-From these, on paper, for W workers at T seconds a trial: a worker commits twice a trial and once in a third of a lease,
-and reads each row that others tell once, so W · (2 ÷ T + 3 ÷ lease) commits and W² ÷ T rows a second. Commits of trials
-lock the study's row one after another, as those of the processes without a pause do, the others do not. Looks without
-news are left out: on them a worker spends a fixed share of its time, so they make way where the database is slow.
+From these, on paper, for W workers at T seconds a trial: a worker commits twice a trial and once in a third of a lease;
+it reads each row that others tell once, and whenever it asks all that run or are next, two of each worker's. So
+W · (2 ÷ T + 3 ÷ lease) commits and 3 · W² ÷ T rows a second. Commits of trials lock the study's row one after another,
+as those of the processes without a pause do, the others do not. Looks between two asks are left out: on them a worker
+spends a fixed share of its time, so they make way where the database is slow.
 """
 
 import argparse
@@ -40,6 +41,7 @@ PROCESSES = (2, 4, 8)
 ROWS, LOOKS = 1000, 200  # that each timed look reads, and how many of them
 PAPER = (1, 60, 600)  # seconds of a trial
 MANY = 10_000  # workers
+READ = 3  # rows that each worker reads of each other one in the time of a trial
 
 
 def main() -> None:
@@ -127,9 +129,9 @@ def on_paper(most: float, cores: float, row: float) -> None:
     print("|---|---|---|---|---|---|")
     for seconds in PAPER:
         told, each = 2 / seconds, 2 / seconds + 3 / LEASE_SECONDS  # commits per second of one worker
-        linear, square = each * commit, row / seconds  # cores, by workers and by their square
+        linear, square = each * commit, READ * row / seconds  # cores, by workers and by their square
         fed = min(most / told, 2 * own / (linear + math.sqrt(linear**2 + 4 * square * own)))
-        rows, need = MANY**2 / seconds, MANY * linear + MANY**2 * square
+        rows, need = READ * MANY**2 / seconds, MANY * linear + MANY**2 * square
         print(f"| {seconds} s | {fed:,.0f} | {MANY * told:,.0f} | {MANY * each:,.0f} | {rows:,.0f} | {need:,.1f} |")
 
 
