@@ -53,7 +53,9 @@ class Deployment:
         if self.image is not None and "Dockerfile" not in _FILES[self.target]:
             raise SpecError(f"`--image` is for kubernetes and compose; {self.target} runs no containers")
         if self.image is not None and not re.fullmatch(r"[a-z0-9][\w.:/@-]*", self.image, re.ASCII):
-            raise SpecError(f"{files.shown(self.image)} names no image; one is like registry.example.org/fewest:1.0")
+            raise SpecError(
+                f"`--image {files.shown(self.image)}` names no image; one is like registry.example.org/fewest:1.0"
+            )
 
 
 def rendered(deployment: Deployment, out: Path | None = None) -> dict[str, str]:

@@ -19,6 +19,20 @@ if TYPE_CHECKING:
 PARAMETERS = ("classes", *defaults(2), "batch_size")
 
 
+def study_name(name: str) -> str:
+    """A study's name; SpecError if none may have it."""
+    if not name.strip() or len(name) > 200 or not name.isprintable():
+        raise SpecError("a study's name is 1 to 200 printable characters")
+    return name
+
+
+def served_name(name: str) -> str:
+    """The name of a service's study, which is a part of its path; SpecError if none may have it."""
+    if "/" in name or name in (".", ".."):
+        raise SpecError("the name of a service's study has no slash and is neither . nor ..")
+    return study_name(name)
+
+
 def constructor(path: str | None) -> Constructor | None:
     """That of a module of a person's own; SpecError if there is none of that import path."""
     if path is None:

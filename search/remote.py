@@ -13,7 +13,7 @@ from urllib.parse import quote
 import httpx
 
 from search.local import Conflict, Order, Record
-from search.options import typed
+from search.options import served_name, typed
 from search.ranking import Wanted
 from search.spec import SpecError, StudySpec
 from storage.engine import NotThere, StorageError, StorageMisuse
@@ -38,7 +38,8 @@ class RemoteStudies:
     """Those of the service at a URL. The token is that of FEWEST_TOKEN unless it is given."""
 
     def __init__(self, url: str, token: str | None = None, patience: float = BRIEF_SECONDS) -> None:
-        self._patience = patience
+        #: Seconds that a question waits for the service.
+        self.patience = patience
         token = token or os.environ.get("FEWEST_TOKEN")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
@@ -115,10 +116,10 @@ class RemoteStudies:
             if answer is not None and answer.status_code not in _LATER:
                 return _read(answer, fault)
             waited = time.monotonic() - began
-            if waited >= self._patience:
+            if waited >= self.patience:
                 raise StorageError(f"{fault}; is `fewest serve` running there?")
             if waited >= note_at:
-                log.warning("%s; trying again for %.0f s", fault, self._patience - waited)
+                log.warning("%s; trying again for %.0f s", fault, self.patience - waited)
                 note_at = 2 * waited
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
@@ -129,19 +130,21 @@ def _read(answer: httpx.Response, fault: str) -> Record:
     try:
         found = answer.json()
         said = "" if answer.is_success else str(found["detail"])
+        if answer.status_code == 404 and "; " not in said:
+            raise ValueError("a path that it does not have")
     except (ValueError, KeyError, TypeError):
         raise StorageError(f"{fault}, and not as a fewest service does; check its URL") from None
     if answer.status_code in (401, 403):
-        said += "; set FEWEST_TOKEN"
+        said += "; FEWEST_TOKEN has another" if "Authorization" in answer.request.headers else "; set FEWEST_TOKEN"
     if not answer.is_success:
         kind = _MEANING.get(answer.status_code, StorageError)
-        raise NotThere(*said.split("; ", 1)) if kind is NotThere and "; " in said else kind(said)
+        raise NotThere(*said.split("; ", 1)) if kind is NotThere else kind(said)
     record: Record = found
     return record
 
 
 def _path(name: str) -> str:
-    return f"/studies/{quote(name, safe='')}"
+    return f"/studies/{quote(served_name(name), safe='')}"
 
 
 def _given(asked: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import logging
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from search import options
 from search.local import DEFAULT_TRIALS, LocalStudies, Order, Record
@@ -93,9 +93,13 @@ class NewStudy(BaseModel):
 
     model_config = ConfigDict(**STRICT, json_schema_extra={"examples": [{"name": "mine", "trials": 100}]})
 
-    name: str = Field(min_length=1, max_length=200, pattern=r"^[^/]+$")
+    name: Annotated[str, AfterValidator(options.served_name)] = Field(
+        min_length=1, max_length=200, pattern=r"^[^/]+$", description="Printable characters without a slash."
+    )
     spec: Spec = Field(default_factory=Spec)
-    trials: int = Field(DEFAULT_TRIALS, ge=1, le=MOST_NUMBER)
+    trials: int = Field(
+        DEFAULT_TRIALS, ge=1, le=MOST_NUMBER, description="In all; of a study that is there no fewer than it has begun."
+    )
     timeout: float | None = Field(None, ge=0, allow_inf_nan=False, description="Seconds; no new trial after them.")
     retries: Whole | None = Field(None, description="Attempts after the first, if workers die.")
     until_epochs: Whole | None = Field(None, description="Done once a configuration of so few epochs is confirmed.")
@@ -140,7 +144,7 @@ def router(studies: LocalStudies) -> APIRouter:
 
     @routes.get("/workers")
     def workers() -> Record:
-        """The living workers, the study that each serves, and how busy it is."""
+        """The workers that serve a study now, which, and how busy they are."""
         return {"workers": studies.workers()}
 
     @routes.get("/studies")

@@ -8,7 +8,7 @@ import typer
 
 from objectives.devices import devices
 from objectives.trainer import TrainerKind
-from search import output
+from search import options, output
 from search.api import STORAGE as STORAGE
 from search.api import STUDY as STUDY
 from search.logs import Log
@@ -26,11 +26,10 @@ def of_spec(name: str, about: str) -> Any:
 
 def study_name(name: str | None) -> str | None:
     """The name of a study as it is given; BadParameter if no study may have it."""
-    if name is None:
-        return None
-    if not name.strip() or len(name) > 200 or not name.isprintable():
-        raise typer.BadParameter("a study's name is 1 to 200 printable characters")
-    return name
+    try:
+        return None if name is None else options.study_name(name)
+    except SpecError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 MOST = (1 << 31) - 1  # what every database's integer holds

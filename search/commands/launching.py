@@ -33,7 +33,7 @@ from search.commands.common import (
     remark,
 )
 from search.launch import Engine, LocalEngine
-from search.local import DEFAULT_TRIALS, LocalStudies, Order, Studies, is_service, opened
+from search.local import DEFAULT_TRIALS, LocalStudies, Order, Studies, is_service
 from search.output import Format
 from search.processes import only_here
 from search.spec import SpecError, StudySpec
@@ -153,8 +153,11 @@ def launch(
                 "a service's own workers search: --data, --objective, a sampler's import path, --workers, --engine, "
                 "--device and --trainer are for a database's URL"
             )
-        there = opened(storage, patience=OUTAGE_SECONDS)
+        from search.remote import RemoteStudies  # which loads httpx
+
+        there = RemoteStudies(storage)
         there.launch(study, spec, order)
+        there.patience = OUTAGE_SECONDS  # it was there
         return _conclude(there, study, order, _followed(there, study, storage), storage, format)
     places = available(device if engine is Engines.LOCAL else "auto")
     if own:

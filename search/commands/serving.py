@@ -184,7 +184,11 @@ def _check_tls(certificate: Path | None, key: Path | None) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=_no_password)
     except (ssl.SSLError, ValueError) as error:
-        said = "the key has a password" if isinstance(error, ValueError) else error.reason
+        said = (
+            "the key has a password"
+            if isinstance(error, ValueError)
+            else error.reason or "they are no certificate and key in PEM"
+        )
         raise SpecError(f"cannot use {certificate} with {key}: {said}") from None
 
 

@@ -107,6 +107,22 @@ def test_nobodys_code_comes_in(service: Served, spec: dict[str, object]) -> None
     assert refused.returncode == 2 and "for a database's URL" in refused.stderr
 
 
+@pytest.mark.parametrize("name", ["a/b", ".", "..", " ", "a\nb", "\0", "x\u202ey"])
+def test_a_name_that_nobody_could_ask_for_is_refused(service: Served, name: str) -> None:
+    """By the service, and by its client before it asks: a path's dots and slashes would lead elsewhere."""
+    with service.client() as client:
+        refused = client.post("/v1/studies", json={"name": name})
+    assert refused.status_code == 422 and refused.json()["detail"].startswith("body.name: ")
+    with search.connect(service.url) as there, pytest.raises(SpecError, match="name"):
+        there.status(study=name)
+
+
+def test_a_path_that_a_service_lacks_is_no_missing_study(service: Served) -> None:
+    """As when its URL is given with a path: one line about the URL."""
+    with search.connect(f"{service.url}/v1") as there, pytest.raises(StorageError, match="check its URL"):
+        there.status(study="s")
+
+
 def test_whatever_the_document_allows_or_not_is_answered_as_it_says(service: Served) -> None:
     """No fault, no status that the OpenAPI document lacks, and what it forbids is refused."""
     ask = Path(sys.executable).parent / "schemathesis", "run", f"{service.url}/openapi.json", "--checks", CHECKS
