@@ -180,4 +180,6 @@ def test_what_is_no_service_is_named(tmp_path: Path) -> None:
     began = time.monotonic()
     with pytest.raises(StorageError, match="is `fewest serve` running there"):
         RemoteStudies("http://127.0.0.1:1", patience=0.3).listed()
-    assert time.monotonic() - began < 20
+    launched = command(tmp_path, "launch", "--storage", "http://127.0.0.1:1")
+    assert launched.returncode == 1 and "is `fewest serve` running there" in launched.stderr
+    assert time.monotonic() - began < 60  # it waits five minutes only for one that has answered before
