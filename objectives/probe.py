@@ -14,10 +14,10 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from objectives.activations import ACTIVATIONS
-from objectives.batches import Batch, Batches
 from objectives.convergence import Trial
-from objectives.network import Network, initial, right
+from objectives.data.batches import Batch, Batches
+from objectives.model.activations import ACTIVATIONS
+from objectives.model.network import Network, initial, right
 
 FLAT = 0.01  # slope of an activation below which its unit does not respond; at most it is 0.25 to 1.1
 FEW = 0.01  # a sample is silent if at most so many of a layer's units respond to it

@@ -8,8 +8,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from objectives.samples import Samples
-from objectives.waves import Floats, Labels
+from objectives.data.samples import Samples
+from objectives.data.waves import Floats, Labels
 from search import npz, table
 from search.files import listed, opened, require_memory, shown
 from search.npz import MUST

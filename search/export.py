@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from objectives.configuration import Configuration
-from objectives.samples import Samples
+from objectives.data.samples import Samples
 from search import keras_script, torch_script
 from search.launch import EngineError
 from search.output import epochs

@@ -15,7 +15,7 @@ from storage.store import BRIEF_SECONDS, Store
 from storage.studies import StudyRecord
 
 if TYPE_CHECKING:
-    from objectives.samples import Samples
+    from objectives.data.samples import Samples
 
 DEFAULT_TRIALS = 600  # with 400, one study in twenty ended too early; measured by tests/bench/seeds.py
 

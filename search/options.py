@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from objectives.configuration import ARCHITECTURE, CHOICES, REAL, WHOLE, Configuration, check, known, unknown
-from objectives.own_code import Constructor, OwnCodeError
+from objectives.user_code.loader import Constructor, OwnCodeError
 from search.space import Choices, Range, defaults
 from search.spec import DEFAULT_CLASSES, SpecError, StudySpec
 
 if TYPE_CHECKING:
-    from objectives.samples import Samples
+    from objectives.data.samples import Samples
 
 PARAMETERS = ("classes", *defaults(2), "batch_size")
 

@@ -22,7 +22,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from objectives.own_code import OwnCodeError, guarded, imported
+from objectives.user_code.loader import OwnCodeError, guarded, imported
 from search import mirror, space
 from search.design import Design
 from search.mirror import GROUP, Mirror

@@ -1,11 +1,11 @@
 """Whether a person's own module can be trained at all: seen before its study begins, on a few samples."""
 
-from objectives import solo
-from objectives.batches import Problem
 from objectives.configuration import Configuration
-from objectives.own_code import OwnCodeError, in_a_line
-from objectives.samples import Samples
-from objectives.waves import Waves
+from objectives.data.batches import Problem
+from objectives.data.samples import Samples
+from objectives.data.waves import Waves
+from objectives.trainers import solo
+from objectives.user_code.loader import OwnCodeError, in_a_line
 from search.design import Design
 from search.spec import SpecError, StudySpec
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from objectives.convergence import Curve, End, Progress
+from objectives.data.samples import Samples
 from objectives.devices import devices
-from objectives.samples import Samples
-from objectives.trainer import Trainer, TrainerKind
+from objectives.trainers.trainer import Trainer, TrainerKind
 from search.spec import SpecError, StudySpec
 from search.trainers import alone, as_recorded, software, trainer
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from objectives.configuration import ARCHITECTURE, CHOICES, Configuration, unknown
-from objectives.own_code import Constructor
+from objectives.user_code.loader import Constructor
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -140,7 +140,7 @@ def carried(space: Mapping[str, Range | Choices], params: Mapping[str, Any], cla
     count. Three configurations that need 1, 1 and 11 epochs for 256 classes need 2, 2 and 4 for 16 so carried, 1, 2 and
     5 for 64, and 1, 7 and 18 for 1,024; with a gain in proportion to the count 4, 3 and 4 for 16, 1, 2 and 8 for 64.
     """
-    from objectives.waves import span
+    from objectives.data.waves import span
 
     wider, finer = (classes / params["classes"]) ** 0.5, span(classes) / span(params["classes"])
     grown = {

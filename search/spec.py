@@ -9,7 +9,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from objectives.configuration import IMPORT_PATH, WHOLE, Configuration, check, known, unknown
-from objectives.own_code import Constructor
+from objectives.user_code.loader import Constructor
 from search.space import Choices, Dimension, Range, defaults, of_own
 
 SAMPLERS = ("tpe", "random", "gp", "qmc", "cmaes")

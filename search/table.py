@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Never
 
 import numpy as np
 
-from objectives.waves import Floats, Labels
+from objectives.data.waves import Floats, Labels
 from search.files import listed, shown
 from search.spec import SpecError
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-from objectives.waves import span
+from objectives.data.waves import span
 from search.script import Recipe, begin_spread, constants, docstring, formula, joined, train, widths
 
 DATA = ".data.pt"  # what the name of its data has in place of .py

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from objectives.convergence import End, Outcome, Progress, Trial
-from objectives.samples import Samples
-from objectives.scaling import moments
-from objectives.solo import Solo
+from objectives.data.samples import Samples
+from objectives.data.scaling import moments
+from objectives.trainers.solo import Solo
 from search import files
 from search.launch import EngineError
 from search.spec import SpecError, StudySpec

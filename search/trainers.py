@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 
-from objectives.batches import Batches
 from objectives.configuration import Configuration
 from objectives.convergence import Outcome, Progress, Trial
-from objectives.samples import Samples
-from objectives.solo import Solo
-from objectives.trainer import Trainer, TrainerKind
-from objectives.trial_array import TrialArray
-from objectives.waves import Waves
+from objectives.data.batches import Batches
+from objectives.data.samples import Samples
+from objectives.data.waves import Waves
+from objectives.trainers.solo import Solo
+from objectives.trainers.trainer import Trainer, TrainerKind
+from objectives.trainers.trial_array import TrialArray
 from search.spec import StudySpec
 
 BURST = 64  # epochs between two looks at a trial that trains alone

@@ -14,14 +14,14 @@ from typing import Any
 
 import torch
 
-from objectives.batches import Batches
 from objectives.configuration import REAL, Configuration
 from objectives.convergence import Outcome, Trial
-from objectives.network import Network
+from objectives.data.batches import Batches
+from objectives.data.samples import Samples
+from objectives.data.waves import Waves
+from objectives.model.network import Network
 from objectives.probe import Look, accuracy_learned, beginning, look, update
-from objectives.samples import Samples
-from objectives.solo import Solo, out_of_memory
-from objectives.waves import Waves
+from objectives.trainers.solo import Solo, out_of_memory
 from search.case import Case, Cause, Change, Finding, Tried, in_words
 from search.causes import CAUSES
 from search.launch import EngineError

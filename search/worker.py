@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 from objectives.convergence import Outcome, Progress, Trial
-from objectives.trainer import TrainerKind
+from objectives.trainers.trainer import TrainerKind
 from search.data import stored
 from search.processes import GRACE_SECONDS, bury_the_dead, handling, this_process, worker_name
 from search.stopping import burst

@@ -133,7 +133,7 @@ data = Table(
     "fewest_data",
     ours,
     Column("digest", Text, primary_key=True),
-    Column("content", LargeBinary, nullable=False),  # see objectives.samples
+    Column("content", LargeBinary, nullable=False),  # see objectives.data.samples
 )
 
 optuna = sa.MetaData()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from objectives.devices import devices
-from objectives.trainer import TrainerKind
+from objectives.trainers.trainer import TrainerKind
 from search import options, output
 from search.api import STORAGE as STORAGE
 from search.api import STUDY as STUDY
@@ -16,7 +16,7 @@ from search.output import Format
 from search.spec import DEFAULT_CLASSES, SAMPLERS, SpecError, StudySpec
 
 if TYPE_CHECKING:
-    from objectives.samples import Samples
+    from objectives.data.samples import Samples
 
 
 def of_spec(name: str, about: str) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from objectives.trainer import TrainerKind
+from objectives.trainers.trainer import TrainerKind
 from search import options, output
 from search.commands.common import (
     MOST,

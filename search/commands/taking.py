@@ -22,7 +22,7 @@ from storage.store import Store
 from storage.studies import StudyRecord
 
 if TYPE_CHECKING:
-    from objectives.samples import Samples
+    from objectives.data.samples import Samples
 
 app = typer.Typer()
 

@@ -15,10 +15,10 @@ from statistics import median_low
 
 import torch
 
-from objectives.batches import Batches
 from objectives.convergence import Trial
-from objectives.solo import Solo
-from objectives.waves import Waves
+from objectives.data.batches import Batches
+from objectives.data.waves import Waves
+from objectives.trainers.solo import Solo
 from search.options import class_counts
 from search.space import PRESETS, preset
 from search.spec import StudySpec

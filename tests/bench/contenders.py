@@ -27,12 +27,12 @@ from typing import Any
 
 import torch
 
-from objectives.batches import Batches
 from objectives.configuration import Configuration
 from objectives.convergence import End, Outcome, Trial
-from objectives.samples import Samples
-from objectives.solo import Solo
-from objectives.waves import Waves
+from objectives.data.batches import Batches
+from objectives.data.samples import Samples
+from objectives.data.waves import Waves
+from objectives.trainers.solo import Solo
 from search.scoring import REPLICATES, score
 from search.space import Choices, consistent, suggest
 from search.spec import StudySpec, derive

@@ -24,15 +24,15 @@ import optuna
 import torch
 from torch import Tensor, nn
 
-from objectives.activations import ACTIVATIONS, Activation
-from objectives.batches import Batches
 from objectives.configuration import Configuration
 from objectives.convergence import End, Trial
-from objectives.network import initial
-from objectives.solo import Solo
-from objectives.trainer import Trainer
-from objectives.trial_array import TrialArray
-from objectives.waves import Waves
+from objectives.data.batches import Batches
+from objectives.data.waves import Waves
+from objectives.model.activations import ACTIVATIONS, Activation
+from objectives.model.network import initial
+from objectives.trainers.solo import Solo
+from objectives.trainers.trainer import Trainer
+from objectives.trainers.trial_array import TrialArray
 from search import space
 from search.spec import StudySpec
 from tests.objectives.test_solo import TORCH

@@ -4,8 +4,9 @@ import math
 
 import pytest
 
-from objectives import activations, configuration, optimizers
+from objectives import configuration
 from objectives.configuration import CHOICES, Configuration
+from objectives.model import activations, optimizers
 
 GOOD = {"classes": 8, "width": 4, "activation": "sine", "optimizer": "sgd", "lr": 0.1}
 

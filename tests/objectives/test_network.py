@@ -2,11 +2,11 @@
 
 import torch
 
-from objectives.batches import Batches
 from objectives.configuration import Configuration
 from objectives.convergence import Trial
-from objectives.network import glorot_uniform, initial, right
-from objectives.waves import Waves
+from objectives.data.batches import Batches
+from objectives.data.waves import Waves
+from objectives.model.network import glorot_uniform, initial, right
 
 PARAMS = {
     "classes": 8,

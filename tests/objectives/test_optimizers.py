@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from objectives.configuration import OPTIMIZERS
-from objectives.optimizers import RULES, update, update_cpu
+from objectives.model.optimizers import RULES, update, update_cpu
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from objectives import own_module
-from objectives.batches import Batches
 from objectives.configuration import Configuration
 from objectives.convergence import End, Outcome, Trial
-from objectives.own_code import Constructor, OwnCodeError, imported
-from objectives.solo import Solo
-from objectives.trial_array import TrialArray
-from objectives.waves import Waves
+from objectives.data.batches import Batches
+from objectives.data.waves import Waves
+from objectives.trainers.solo import Solo
+from objectives.trainers.trial_array import TrialArray
+from objectives.user_code import module as own_module
+from objectives.user_code.loader import Constructor, OwnCodeError, imported
 from tests import own
 
 WAVES = Waves(inputs=20)

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from objectives.batches import Batches
 from objectives.configuration import BIAS_INITS, SCALINGS, Configuration
 from objectives.convergence import End, Outcome, Trial
-from objectives.network import glorot_uniform
-from objectives.samples import Samples
-from objectives.solo import Solo
-from objectives.trainer import Trainer
-from objectives.trial_array import TrialArray
+from objectives.data.batches import Batches
+from objectives.data.samples import Samples
+from objectives.model.network import glorot_uniform
+from objectives.trainers.solo import Solo
+from objectives.trainers.trainer import Trainer
+from objectives.trainers.trial_array import TrialArray
 
 BASE: dict[str, Any] = {"classes": 3, "width": 9, "activation": "tanh", "optimizer": "sgd", "lr": 0.1, "batch_size": 16}
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from objectives.scaling import scaled
+from objectives.data.scaling import scaled
 
 X = torch.tensor([[0.0, 3.0], [0.5, 3.0], [1.0, 3.0]])
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from objectives.batches import Batches
 from objectives.configuration import ACTIVATIONS, BIAS_INITS, OPTIMIZERS, SCALINGS, Configuration
 from objectives.convergence import End, Outcome, Trial
-from objectives.network import glorot_uniform
-from objectives.solo import Solo
-from objectives.waves import Waves
+from objectives.data.batches import Batches
+from objectives.data.waves import Waves
+from objectives.model.network import glorot_uniform
+from objectives.trainers.solo import Solo
 
 WAVES = Waves(inputs=20)
 BASE: dict[str, Any] = {"classes": 12, "width": 9, "activation": "tanh", "optimizer": "sgd", "lr": 0.05}

@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 import torch
 
-from objectives import trial_array
-from objectives.batches import Batches
-from objectives.bucket import Bucket, CompactBucket, Shape
 from objectives.configuration import ACTIVATIONS, BATCH_SAMPLINGS, BIAS_INITS, OPTIMIZERS, SCALINGS, Configuration
 from objectives.convergence import End, Outcome, Trial
-from objectives.graph_bucket import GraphBucket
-from objectives.solo import Solo
-from objectives.trainer import Trainer
-from objectives.trial_array import TrialArray
-from objectives.waves import Waves
+from objectives.data.batches import Batches
+from objectives.data.waves import Waves
+from objectives.trainers import trial_array
+from objectives.trainers.bucket import Bucket, CompactBucket, Shape
+from objectives.trainers.graph_bucket import GraphBucket
+from objectives.trainers.solo import Solo
+from objectives.trainers.trainer import Trainer
+from objectives.trainers.trial_array import TrialArray
 
 WAVES = Waves(inputs=20)
 BASE: dict[str, Any] = {"classes": 12, "width": 9, "activation": "tanh", "optimizer": "adam", "lr": 0.02}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from objectives.configuration import Configuration
-from objectives.waves import Waves
+from objectives.data.waves import Waves
 
 
 @pytest.mark.parametrize(("classes", "span"), [(32, 255), (256, 255), (1024, 1023)])

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from objectives import optimizers
-from objectives.batches import Batches
 from objectives.configuration import Configuration
 from objectives.convergence import Trial
-from objectives.network import initial
-from objectives.solo import Solo
+from objectives.data.batches import Batches
+from objectives.model import optimizers
+from objectives.model.network import initial
+from objectives.trainers.solo import Solo
 from search import keras_script
 from tests.search.test_export import BASE, EPOCHS, HOLD, WAVES, recipe
 

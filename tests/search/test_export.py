@@ -14,14 +14,14 @@ import pytest
 import torch
 from torch import nn
 
-from objectives.batches import Batches
 from objectives.configuration import ACTIVATIONS, BIAS_INITS, OPTIMIZERS, SCALINGS, Configuration
 from objectives.convergence import Outcome, Trial
-from objectives.network import centres, glorot_uniform
-from objectives.optimizers import Optimizer
-from objectives.samples import Samples
-from objectives.solo import Solo
-from objectives.waves import Waves
+from objectives.data.batches import Batches
+from objectives.data.samples import Samples
+from objectives.data.waves import Waves
+from objectives.model.network import centres, glorot_uniform
+from objectives.model.optimizers import Optimizer
+from objectives.trainers.solo import Solo
 from search import keras_script, options, torch_script
 from search.export import SEEDS, _settled, export
 from search.launch import EngineError

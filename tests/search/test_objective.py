@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from objectives.batches import Batches
 from objectives.configuration import Configuration
 from objectives.convergence import Trial
-from objectives.solo import Solo
-from objectives.waves import Waves
+from objectives.data.batches import Batches
+from objectives.data.waves import Waves
+from objectives.trainers.solo import Solo
 from search import options
 from search.design import Design
 from search.rehearsal import rehearse

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from objectives.convergence import Curve, End
-from objectives.trainer import TrainerKind
+from objectives.trainers.trainer import TrainerKind
 from search import options, query
 from search.replay import Replay, check, compared
 from search.spec import SpecError, StudySpec, parsed

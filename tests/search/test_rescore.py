@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from objectives.batches import Batches
 from objectives.configuration import OPTIMIZERS, Configuration
 from objectives.convergence import CURVE_POINTS, Outcome, Progress, Trial, thinned
-from objectives.solo import Solo
-from objectives.waves import Waves
+from objectives.data.batches import Batches
+from objectives.data.waves import Waves
+from objectives.trainers.solo import Solo
 from search.rescore import OPEN, judged, reached
 from storage.curves import pack, unpack
 

@@ -10,7 +10,7 @@ import pytest
 
 from objectives.configuration import Configuration
 from objectives.convergence import Curve, Trial
-from objectives.samples import Samples
+from objectives.data.samples import Samples
 from search.case import Case, Cause, Tried
 from search.causes import cut, diverged, fell_silent, improving, loud
 from search.spec import DataRef, StudySpec

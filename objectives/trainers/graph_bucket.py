@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from objectives.activations import ACTIVATIONS, Activation
-from objectives.batches import Batch, Batches
-from objectives.bucket import Bucket, Rows, Shape, Slot
 from objectives.convergence import Outcome, Progress, Trial
-from objectives.optimizers import RULES, update
+from objectives.data.batches import Batch, Batches
+from objectives.model.activations import ACTIVATIONS, Activation
+from objectives.model.optimizers import RULES, update
+from objectives.trainers.bucket import Bucket, Rows, Shape, Slot
 
 BURST = 16  # epochs that the tables hold
 DRAWN = 128  # different batches among them

@@ -21,11 +21,11 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from objectives.activations import ACTIVATIONS
-from objectives.batches import Batches
 from objectives.convergence import Outcome, Progress, Trial
-from objectives.network import initial, right
-from objectives.optimizers import RULES, Coefficients, update_cpu
+from objectives.data.batches import Batches
+from objectives.model.activations import ACTIVATIONS
+from objectives.model.network import initial, right
+from objectives.model.optimizers import RULES, Coefficients, update_cpu
 
 Key = TypeVar("Key")
 ALIGNED = 16  # numbers: 64 bytes, since a BLAS may round differently at another alignment

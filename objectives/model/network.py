@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from objectives.activations import ACTIVATIONS
-from objectives.batches import Batches
 from objectives.configuration import Configuration
 from objectives.convergence import Trial
-from objectives.waves import Floats
+from objectives.data.batches import Batches
+from objectives.data.waves import Floats
+from objectives.model.activations import ACTIVATIONS
 
 _BIAS_KEY = 1 << 32  # layer keys are small; biases draw from another stream
 

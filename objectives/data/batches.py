@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from objectives.configuration import Configuration
-from objectives.scaling import scaled
-from objectives.waves import Floats, Labels
+from objectives.data.scaling import scaled
+from objectives.data.waves import Floats, Labels
 
 KEPT_BYTES = {"cpu": 256 << 20, "cuda": 1 << 30}
 

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from objectives.batches import Batches
 from objectives.convergence import Trial
-from objectives.own_code import Constructor, OwnCodeError
-from objectives.waves import philox
+from objectives.data.batches import Batches
+from objectives.data.waves import philox
+from objectives.user_code.loader import Constructor, OwnCodeError
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 A fifth of it, the *validation part*, is never learned: evaluations are made on it. An epoch is one pass over the rest,
 the *training part*, in an order of its own. The split is keyed by the data seed, the order by (data seed, epoch),
-through Philox as in `objectives.waves`; the split draws from a stream that no epoch has.
+through Philox as in `objectives.data.waves`; the split draws from a stream that no epoch has.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from objectives.configuration import Configuration
-from objectives.waves import Floats, Labels, philox
+from objectives.data.waves import Floats, Labels, philox
 
 VALIDATION = 5  # one sample in so many of each class
 _SPLIT_KEY = 1 << 32  # epochs are fewer

@@ -11,13 +11,13 @@ from time import perf_counter
 import torch
 from torch import Tensor, nn
 
-from objectives import own_module
-from objectives.batches import Batch, Batches, Problem
 from objectives.configuration import Configuration
 from objectives.convergence import End, Outcome, Progress, Trial
-from objectives.network import Network, initial, right
-from objectives.optimizers import Optimizer
-from objectives.own_code import OwnCodeError, guarded
+from objectives.data.batches import Batch, Batches, Problem
+from objectives.model.network import Network, initial, right
+from objectives.model.optimizers import Optimizer
+from objectives.user_code import module as own_module
+from objectives.user_code.loader import OwnCodeError, guarded
 
 FEW = 2  # samples to rehearse with: as few as batch normalisation takes
 

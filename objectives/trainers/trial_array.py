@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from objectives.batches import Batches
-from objectives.bucket import Bucket, CompactBucket, Shape, grain, up
 from objectives.convergence import End, Outcome, Progress, Trial
-from objectives.graph_bucket import GraphBucket
-from objectives.solo import Solo, out_of_memory
-from objectives.waves import Waves
+from objectives.data.batches import Batches
+from objectives.data.waves import Waves
+from objectives.trainers.bucket import Bucket, CompactBucket, Shape, grain, up
+from objectives.trainers.graph_bucket import GraphBucket
+from objectives.trainers.solo import Solo, out_of_memory
 
 SLOTS = {"cpu": 16, "cuda": 64}  # at most: more trials in flight teach the sampler less
 CACHE_BYTES = 6 << 20  # that the slots of a CPU worker may fill: beyond it an epoch takes longer, not shorter
