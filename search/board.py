@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from search.access import SAFE
 from search.refusals import Refused
-from storage.engine import StorageError
+from storage.database import StorageError
 from storage.optuna_storage import optuna_storage
 from storage.store import Store
 

@@ -17,7 +17,7 @@ from search.commands.common import fail
 from search.launch import EngineError
 from search.logs import Log, set_up
 from search.spec import SpecError
-from storage.engine import StorageError, StorageMisuse
+from storage.database import StorageError, StorageMisuse
 
 _UsageError: Any = typer.BadParameter.__base__  # what typer raises for options it cannot read, not exported by name
 

@@ -18,7 +18,7 @@ from typing import IO, Any, Generic, Protocol, TypeVar
 
 from search import query
 from search.processes import GRACE_SECONDS, bury_the_dead, handling, held_back
-from storage.engine import StorageError
+from storage.database import StorageError
 from storage.store import Store
 from storage.studies import StudyRecord
 

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from search import query
 from storage import schema, studies
-from storage.engine import StorageError
+from storage.database import StorageError
 from storage.store import Store
 from storage.studies import StudyRecord
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from search import figures, report
 from search.figures import Exhibit
 from search.findings import gathered
-from storage.engine import StorageError
+from storage.database import StorageError
 from storage.store import Store
 from storage.studies import StudyRecord
 

@@ -15,7 +15,7 @@ from search.processes import handling
 from search.spec import SpecError, parsed
 from search.worker import Worker
 from storage import studies
-from storage.engine import StorageMisuse
+from storage.database import StorageMisuse
 from storage.leases import ForOneMachine
 from storage.store import Store
 from storage.studies import StudyRecord

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, func, not_, select
 
 from objectives.convergence import Curve, End
 from storage.curves import unpack
-from storage.engine import NotThere, now
+from storage.database import NotThere, now
 from storage.schema import PENDING, RunState, curves, of_ladder, runs, studies, workers
 from storage.studies import CONCLUDED, THERE, StudyRecord
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from search.launch import RESTARTS, Engine, EngineError, start
 from search.spec import SpecError, StudySpec
-from storage.engine import StorageMisuse, parse
+from storage.database import StorageMisuse, parse
 from storage.store import Store
 from storage.studies import StudyRecord
 

@@ -16,7 +16,7 @@ from search.local import Conflict, Order, Record
 from search.options import served_name, typed
 from search.ranking import Wanted
 from search.spec import SpecError, StudySpec
-from storage.engine import NotThere, StorageError, StorageMisuse
+from storage.database import NotThere, StorageError, StorageMisuse
 from storage.store import BRIEF_SECONDS, FIRST_PAUSE, LONGEST_PAUSE, NOTE_SECONDS
 
 ANSWER_SECONDS = 60.0  # for the service to answer

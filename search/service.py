@@ -36,7 +36,7 @@ from search.routes import router
 from search.sharing import SHARED_SECONDS, Shared
 from search.spec import SpecError
 from search.tokens import Role, Tokens
-from storage.engine import NameTaken, NotThere, StorageError
+from storage.database import NameTaken, NotThere, StorageError
 from storage.store import Store
 
 DRAIN_SECONDS = 10  # for requests that run when the service is told to stop

@@ -25,7 +25,7 @@ from search.stopping import burst
 from search.study import Study
 from search.trainers import software, trainer
 from storage import leases, ledger
-from storage.engine import StorageError
+from storage.database import StorageError
 from storage.leases import LEASE_SECONDS, Load
 from storage.ledger import Run
 from storage.store import BRIEF_SECONDS, Store

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Text, and_, bindparam, insert, not_, select, update
 
-from storage.engine import StorageMisuse, now
+from storage.database import StorageMisuse, now
 from storage.schema import PENDING, RunState, attempts, runs, studies, workers
 
 LEASE_SECONDS = 20.0  # renew about three times as often

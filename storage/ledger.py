@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 
 from storage import schema
-from storage.engine import StorageMisuse, in_one_go, now
+from storage.database import StorageMisuse, in_one_go, now
 from storage.leases import end_attempt
 from storage.schema import PENDING, RunState, attempts, curves, of_ladder, runs, studies, workers
 from storage.studies import ASKS, THERE, upsert

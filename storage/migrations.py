@@ -7,7 +7,7 @@ hold leases is left alone, since they would write rows of the older kind.
 import sqlalchemy as sa
 
 from storage import schema
-from storage.engine import StorageMisuse, now
+from storage.database import StorageMisuse, now
 
 #: What turns a store of each version into the next one.
 STEPS = {

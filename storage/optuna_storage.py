@@ -16,7 +16,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial
 
 from storage import studies
-from storage.engine import StorageMisuse
+from storage.database import StorageMisuse
 from storage.store import Store
 
 _only_reads = ContextVar("_only_reads", default=False)

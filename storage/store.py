@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from storage import migrations, schema
-from storage.engine import StorageError, StorageMisuse, connect, explained, passing, redacted
+from storage.database import StorageError, StorageMisuse, connect, explained, passing, redacted
 
 BRIEF_SECONDS = 5.0  # patience of a command that answers a question
 OUTAGE_SECONDS = 300.0  # patience of what must outlive a restart of the database

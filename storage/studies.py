@@ -9,7 +9,7 @@ from sqlalchemy import Connection, and_, case, delete, exists, func, insert, not
 from sqlalchemy.dialects import postgresql, sqlite
 
 from storage import schema
-from storage.engine import NameTaken, NotThere, StorageMisuse, now, redacted
+from storage.database import NameTaken, NotThere, StorageMisuse, now, redacted
 from storage.schema import PENDING, RunState, attempts, curves, of_ladder, runs, studies, workers
 
 _DATA_LOCK = 0x6665776564  # beside that of `storage.store`

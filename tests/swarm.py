@@ -17,7 +17,8 @@ from search import options
 from search.spec import StudySpec
 from search.stopping import Stopping
 from search.study import Study
-from storage import engine, leases, studies
+from storage import database as engine
+from storage import leases, studies
 from storage.schema import RunState, attempts, curves, runs
 from storage.store import OUTAGE_SECONDS, Store
 from storage.studies import StudyRecord
@@ -177,7 +178,7 @@ def checked(url: str, record: StudyRecord, trials: int) -> Counter[str]:
     storage = optuna.storages.RDBStorage(url)
     states = [trial.state.name for trial in optuna.load_study(study_name="swarm", storage=storage).trials]
     storage.remove_session()
-    storage.engine.dispose()
+    storage.database.dispose()
     assert len(states) == trials and set(states) <= {"COMPLETE", "FAIL"}
     assert states.count("FAIL") == sum(run.state == RunState.FAILED for run in own)
     ends = Counter(attempt.end for attempt in lost)

@@ -39,7 +39,7 @@ from search.processes import only_here
 from search.spec import SpecError, StudySpec
 from search.view import View
 from storage import studies
-from storage.engine import redacted
+from storage.database import redacted
 from storage.store import OUTAGE_SECONDS, Store
 
 if TYPE_CHECKING:

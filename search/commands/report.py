@@ -12,7 +12,7 @@ from search.commands.common import STORAGE, STUDY, Storage, StudyName
 from search.launch import EngineError
 from search.spec import SpecError
 from storage import studies
-from storage.engine import StorageError
+from storage.database import StorageError
 from storage.store import Store
 
 if TYPE_CHECKING:

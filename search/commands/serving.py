@@ -20,7 +20,7 @@ from search.spec import SpecError
 from search.staff import Staff
 from search.tokens import Role, Tokens
 from storage import studies
-from storage.engine import redacted
+from storage.database import redacted
 from storage.store import Store
 
 PORT = 8080

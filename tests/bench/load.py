@@ -29,7 +29,7 @@ import sqlalchemy as sa
 
 from search import options, query
 from storage import studies
-from storage.engine import now
+from storage.database import now
 from storage.schema import RunState, runs
 from storage.store import Store
 from tests import swarm

@@ -7,7 +7,7 @@ import pytest
 
 import search
 from search.spec import SpecError
-from storage.engine import StorageMisuse
+from storage.database import StorageMisuse
 from storage.store import Store
 from tests.conftest import command
 from tests.search.test_study import begun, work

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from search import query
 from storage import studies
-from storage.engine import now
+from storage.database import now
 from storage.schema import RunState, attempts, runs, workers
 from storage.store import Store
 from tests.conftest import FEWEST, QUICK
@@ -92,7 +92,7 @@ def finished(url: str, cwd: Path, trials: int, *options: str) -> dict[str, Any]:
     storage = optuna.storages.RDBStorage(url)
     states = [trial.state.name for trial in optuna.load_study(study_name="default", storage=storage).trials]
     storage.remove_session()
-    storage.engine.dispose()
+    storage.database.dispose()
     assert states == ["COMPLETE"] * trials
     return dict(json.loads(out))
 

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 import search
 from search.remote import RemoteStudies
 from search.spec import SpecError
-from storage.engine import NotThere, StorageError, StorageMisuse
+from storage.database import NotThere, StorageError, StorageMisuse
 from storage.schema import PENDING, attempts, runs
 from storage.store import Store
 from tests.conftest import FEWEST, QUICK, command

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import pytest
 import sqlalchemy as sa
 
-from storage import engine
-from storage.engine import StorageError, StorageMisuse, connect, parse, redacted
+from storage import database as engine
+from storage.database import StorageError, StorageMisuse, connect, parse, redacted
 from storage.store import Store
 from tests.conftest import mounted
 

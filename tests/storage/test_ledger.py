@@ -11,7 +11,7 @@ from optuna.distributions import FloatDistribution, distribution_to_json
 
 from storage import leases, ledger, schema, studies
 from storage.curves import pack, unpack
-from storage.engine import StorageMisuse
+from storage.database import StorageMisuse
 from storage.leases import Process
 from storage.ledger import NewRun, News, NewTrial, Run
 from storage.schema import RunState, attempts, runs, workers
@@ -131,7 +131,7 @@ def test_data_go_with_the_last_study_that_names_them(store: Store, url: str) -> 
         store.write(studies.create, f"after {name}", "{}", 5, ["MINIMIZE"])
         assert {row.digest for row in rows(store, schema.data)} == kept
     storage.remove_session()
-    storage.engine.dispose()
+    storage.database.dispose()
 
 
 def test_a_study_deleted_through_optuna_can_be_made_anew(store: Store, study: StudyRecord, url: str) -> None:
@@ -141,7 +141,7 @@ def test_a_study_deleted_through_optuna_can_be_made_anew(store: Store, study: St
     storage = optuna.storages.RDBStorage(url)
     optuna.delete_study(study_name="s", storage=storage)
     storage.remove_session()
-    storage.engine.dispose()
+    storage.database.dispose()
     again = store.write(studies.create, "s", '{"a": 2}', 3, ["MINIMIZE"])
     assert (again.spec, again.budget) == ('{"a": 2}', 3) and not look(store, again).told
     other = register(store, "w")
@@ -213,7 +213,7 @@ def test_a_deleted_study_is_noticed_by_its_workers(store: Store, study: StudyRec
     optuna.delete_study(study_name="s", storage=storage)
     optuna.create_study(study_name="t", storage=storage)
     storage.remove_session()
-    storage.engine.dispose()
+    storage.database.dispose()
     with pytest.raises(StorageMisuse, match="has been deleted"):
         look(store, study)
     assert create(store, study, worker) is None

@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from storage import schema, studies
-from storage.engine import StorageMisuse, connect, now
+from storage.database import StorageMisuse, connect, now
 from storage.schema import attempts, workers
 from storage.store import Store
 from tests.storage.test_ledger import finish, look, register, rows, take

