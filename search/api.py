@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from search.local import Studies, opened
 from search.ranking import By, Wanted
-from search.space import Choices, Dimension, Range
-from search.spec import SpecError
+from search.spec.space import Choices, Dimension, Range
+from search.spec.study_spec import SpecError
 from storage.store import BRIEF_SECONDS
 
 if TYPE_CHECKING:

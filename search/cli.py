@@ -16,7 +16,7 @@ from search.commands import asking, deploying, ladder, launching, report, search
 from search.commands.common import fail
 from search.launch import EngineError
 from search.logs import Log, set_up
-from search.spec import SpecError
+from search.spec.study_spec import SpecError
 from storage.database import StorageError, StorageMisuse
 
 _UsageError: Any = typer.BadParameter.__base__  # what typer raises for options it cannot read, not exported by name

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from search import files
 from search.processes import GRACE_SECONDS
-from search.spec import SpecError
+from search.spec.study_spec import SpecError
 
 WORKER = f"fewest worker --grace {GRACE_SECONDS:.0f} --log json"
 _SPARE_CONNECTIONS = 50  # of the service, and of people who ask the database

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch.quasirandom import SobolEngine
 
-from search import space
-from search.spec import StudySpec, derive
+from search.spec import space
+from search.spec.study_spec import StudySpec, derive
 
 COVER = 32  # points that cover the space before a sampler that learns takes over
 BLOCK = 256  # points drawn at once

@@ -24,7 +24,7 @@ from search import keras_script, torch_script
 from search.launch import EngineError
 from search.output import epochs
 from search.script import Framework, Recipe, quoted
-from search.spec import StudySpec
+from search.spec.study_spec import StudySpec
 from search.stopping import room
 
 SEEDS = 10  # tried at most

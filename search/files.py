@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import psutil
 
-from search.spec import SpecError
+from search.spec.study_spec import SpecError
 
 MARGIN = 3  # times what the data take: the file's numbers, those in 32 bits, and what the store gets
 MOST_NAMES = 12  # that are listed

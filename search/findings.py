@@ -8,8 +8,8 @@ from sqlalchemy import Connection
 
 from search import output, query, ranking
 from search.ladder import climbed
-from search.space import preset
-from search.spec import StudySpec, parsed
+from search.spec.space import preset
+from search.spec.study_spec import StudySpec, parsed
 from storage.schema import RunState, runs
 from storage.studies import StudyRecord
 

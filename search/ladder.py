@@ -18,8 +18,8 @@ from sqlalchemy import Connection
 from objectives.configuration import Configuration
 from search import query, ranking
 from search.ranking import among
-from search.space import carried, consistent, preset
-from search.spec import parsed
+from search.spec.space import carried, consistent, preset
+from search.spec.study_spec import parsed
 from search.verdicts import Measured
 from storage.ledger import NewRun
 from storage.schema import RunState, of_ladder, runs

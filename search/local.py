@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from search import query, ranking
 from search.ranking import Wanted
-from search.spec import SpecError, StudySpec, parsed
+from search.spec.study_spec import SpecError, StudySpec, parsed
 from storage import studies
 from storage.store import BRIEF_SECONDS, Store
 from storage.studies import StudyRecord
@@ -166,7 +166,7 @@ class LocalStudies:
 def _packed(samples: "Samples | None") -> tuple[str, bytes] | None:
     if samples is None:
         return None
-    from search.data import packed  # which loads NumPy
+    from search.spec.dataset import packed  # which loads NumPy
 
     return samples.digest, packed(samples)
 

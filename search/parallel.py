@@ -24,7 +24,7 @@ from search.figures import (
     values,
 )
 from search.plots import Rows, spanned
-from search.space import Choices, Range
+from search.spec.space import Choices, Range
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure  # type: ignore[import-untyped]

@@ -29,7 +29,7 @@ from search.figures import (
     values,
 )
 from search.output import epochs
-from search.space import Choices, Range
+from search.spec.space import Choices, Range
 from search.survival import product_limit
 
 if TYPE_CHECKING:

@@ -10,9 +10,10 @@ import random
 import time
 from collections.abc import Callable
 
-from search import logs, options
+from search import logs
 from search.processes import handling
-from search.spec import SpecError, parsed
+from search.spec import parsing as options
+from search.spec.study_spec import SpecError, parsed
 from search.worker import Worker
 from storage import studies
 from storage.database import StorageMisuse

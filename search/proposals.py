@@ -23,11 +23,12 @@ import optuna
 from optuna.trial import TrialState
 
 from objectives.user_code.loader import OwnCodeError, guarded, imported
-from search import mirror, space
+from search import mirror
 from search.design import Design
 from search.mirror import GROUP, Mirror
 from search.scoring import score
-from search.spec import SpecError, StudySpec, derive
+from search.spec import space
+from search.spec.study_spec import SpecError, StudySpec, derive
 from storage.schema import RunState
 
 #: Where proposals come from, in turn, while nothing has converged and then: the sampler, a point of the design, or a

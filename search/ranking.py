@@ -19,8 +19,8 @@ from objectives.configuration import Configuration, unknown
 from search.query import OVER, hits, plain, recorded, these_trials
 from search.rescore import OPEN, judged
 from search.scoring import Evidence, score
-from search.space import Choices, Dimension, Range, carried
-from search.spec import SpecError, StudySpec, parsed
+from search.spec.space import Choices, Dimension, Range, carried
+from search.spec.study_spec import SpecError, StudySpec, parsed
 from storage.schema import RunState, runs
 from storage.studies import StudyRecord
 

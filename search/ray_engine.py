@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from search.launch import RESTARTS, Engine, EngineError, start
-from search.spec import SpecError, StudySpec
+from search.spec.study_spec import SpecError, StudySpec
 from storage.database import StorageMisuse, parse
 from storage.store import Store
 from storage.studies import StudyRecord

@@ -13,9 +13,9 @@ from urllib.parse import quote
 import httpx
 
 from search.local import Conflict, Order, Record
-from search.options import served_name, typed
 from search.ranking import Wanted
-from search.spec import SpecError, StudySpec
+from search.spec.parsing import served_name, typed
+from search.spec.study_spec import SpecError, StudySpec
 from storage.database import NotThere, StorageError, StorageMisuse
 from storage.store import BRIEF_SECONDS, FIRST_PAUSE, LONGEST_PAUSE, NOTE_SECONDS
 

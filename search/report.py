@@ -6,8 +6,8 @@ from statistics import median_low
 from search import comparisons, figures, importance, output, parallel, plots
 from search.findings import Findings
 from search.page import Section, page
-from search.space import Choices
-from search.spec import in_words
+from search.spec.space import Choices
+from search.spec.study_spec import in_words
 from search.verdicts import claims
 
 CURVES = (

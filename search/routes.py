@@ -11,10 +11,10 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from search import options
 from search.local import DEFAULT_TRIALS, LocalStudies, Order, Record
 from search.ranking import By, Wanted
-from search.spec import StudySpec
+from search.spec import parsing as options
+from search.spec.study_spec import StudySpec
 
 PAGE = 100  # records of an answer
 MOST = 1000  # records of an answer, at most

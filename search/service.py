@@ -34,7 +34,7 @@ from search.metrics import Metrics
 from search.refusals import Refused
 from search.routes import router
 from search.sharing import SHARED_SECONDS, Shared
-from search.spec import SpecError
+from search.spec.study_spec import SpecError
 from search.tokens import Role, Tokens
 from storage.database import NameTaken, NotThere, StorageError
 from storage.store import Store

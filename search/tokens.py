@@ -20,7 +20,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from search import files
-from search.spec import SpecError
+from search.spec.study_spec import SpecError
 
 SESSION_SECONDS = 12 * 3600
 log = logging.getLogger("fewest")

@@ -14,7 +14,7 @@ from objectives.data.scaling import moments
 from objectives.trainers.solo import Solo
 from search import files
 from search.launch import EngineError
-from search.spec import SpecError, StudySpec
+from search.spec.study_spec import SpecError, StudySpec
 from search.trainers import BURST, alone, batches
 
 

@@ -18,7 +18,7 @@ from objectives.data.waves import Waves
 from objectives.trainers.solo import Solo
 from objectives.trainers.trainer import Trainer, TrainerKind
 from objectives.trainers.trial_array import TrialArray
-from search.spec import StudySpec
+from search.spec.study_spec import StudySpec
 
 BURST = 64  # epochs between two looks at a trial that trains alone
 

@@ -13,8 +13,8 @@ import optuna
 import sqlalchemy as sa
 
 from objectives.convergence import Outcome, Progress, Trial
-from search import options
-from search.spec import StudySpec
+from search.spec import parsing as options
+from search.spec.study_spec import StudySpec
 from search.stopping import Stopping
 from search.study import Study
 from storage import database as engine

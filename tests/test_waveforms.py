@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from search import data
+from search.spec import dataset as data
 from tests.waveforms import LENGTH, waveforms
 
 ROOT = Path(__file__).parents[1]

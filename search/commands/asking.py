@@ -4,11 +4,12 @@ from typing import Annotated
 
 import typer
 
-from search import options, output
+from search import output
 from search.commands.common import MOST, STORAGE, STUDY, AnyStorage, Output, StudyName
 from search.local import opened
 from search.output import Format
 from search.ranking import By, Wanted
+from search.spec import parsing as options
 
 app = typer.Typer()
 

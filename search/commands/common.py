@@ -8,12 +8,13 @@ import typer
 
 from objectives.devices import devices
 from objectives.trainers.trainer import TrainerKind
-from search import options, output
+from search import output
 from search.api import STORAGE as STORAGE
 from search.api import STUDY as STUDY
 from search.logs import Log
 from search.output import Format
-from search.spec import DEFAULT_CLASSES, SAMPLERS, SpecError, StudySpec
+from search.spec import parsing as options
+from search.spec.study_spec import DEFAULT_CLASSES, SAMPLERS, SpecError, StudySpec
 
 if TYPE_CHECKING:
     from objectives.data.samples import Samples
@@ -94,7 +95,7 @@ def fail(message: str, code: int) -> int:
 def remark(spec: StudySpec, samples: "Samples | None") -> None:
     """Say on stderr what may surprise in data of a person's own."""
     if spec.data and samples:
-        from search.data import remarks
+        from search.spec.dataset import remarks
 
         for said in remarks(samples):
             output.notice(f"{spec.data.name}: {said}")

@@ -6,13 +6,14 @@ from typing import Annotated
 import typer
 
 from search import ladder as climbing
-from search import options, output, query
+from search import output, query
 from search.commands.common import STORAGE, STUDY, Device, Output, Storage, StudyName, available
 from search.launch import LocalEngine
 from search.output import Format
 from search.processes import only_here
-from search.space import Choices
-from search.spec import DEFAULT_CLASSES, SpecError, StudySpec, parsed
+from search.spec import parsing as options
+from search.spec.space import Choices
+from search.spec.study_spec import DEFAULT_CLASSES, SpecError, StudySpec, parsed
 from search.verdicts import claims
 from search.view import View
 from storage import ledger, studies

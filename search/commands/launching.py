@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from objectives.trainers.trainer import TrainerKind
-from search import options, output
+from search import output
 from search.commands.common import (
     MOST,
     STORAGE,
@@ -36,7 +36,8 @@ from search.launch import Engine, LocalEngine
 from search.local import DEFAULT_TRIALS, LocalStudies, Order, Studies, is_service
 from search.output import Format
 from search.processes import only_here
-from search.spec import SpecError, StudySpec
+from search.spec import parsing as options
+from search.spec.study_spec import SpecError, StudySpec
 from search.view import View
 from storage import studies
 from storage.database import redacted

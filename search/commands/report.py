@@ -10,7 +10,7 @@ import typer
 from search import files, output
 from search.commands.common import STORAGE, STUDY, Storage, StudyName
 from search.launch import EngineError
-from search.spec import SpecError
+from search.spec.study_spec import SpecError
 from storage import studies
 from storage.database import StorageError
 from storage.store import Store

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from objectives.trainers.trainer import TrainerKind
-from search import options, output, query, ranking
+from search import output, query, ranking
 from search.commands.common import (
     MOST,
     STORAGE,
@@ -30,7 +30,8 @@ from search.logs import Log, set_up
 from search.output import Format
 from search.processes import GRACE_SECONDS, handling, only_here, worker_name
 from search.ranking import among
-from search.spec import SpecError, parsed
+from search.spec import parsing as options
+from search.spec.study_spec import SpecError, parsed
 from search.view import View
 from storage import ledger, studies
 from storage.store import OUTAGE_SECONDS, Store

@@ -16,7 +16,7 @@ from search.commands.common import STORAGE, LogForm, Storage, available
 from search.launch import EngineError
 from search.logs import Log, set_up
 from search.processes import GRACE_SECONDS, handling
-from search.spec import SpecError
+from search.spec.study_spec import SpecError
 from search.staff import Staff
 from search.tokens import Role, Tokens
 from storage import studies

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from objectives.convergence import Progress
-from search import files, options, output, query, ranking
+from search import files, output, query, ranking
 from search.commands.common import MOST, STORAGE, STUDY, Output, Storage, StudyName, available
 from search.launch import EngineError
 from search.output import Format
 from search.ranking import among
 from search.script import Framework
-from search.spec import SpecError, StudySpec, parsed
+from search.spec import parsing as options
+from search.spec.study_spec import SpecError, StudySpec, parsed
 from storage import studies
 from storage.store import Store
 from storage.studies import StudyRecord
@@ -57,8 +58,8 @@ def replay(
     options.constructor(spec.objective)  # it must be here, too
     found = [store.read(query.trial, record, number) for number in which or _sample(store, record, spec.seed, sample)]
 
-    from search.data import stored
     from search.replay import Replay, check
+    from search.spec.dataset import stored
 
     for recorded in found:
         check(recorded)
@@ -111,8 +112,8 @@ def export(
     if spec.data and not out:
         raise SpecError("`--out` is needed, since the script's data go into a file beside it")
 
-    from search.data import stored
     from search.export import data_beside, export
+    from search.spec.dataset import stored
 
     beside = data_beside(out, as_) if out and spec.data else None
     _check_files([("--out", out), ("--out", beside), ("--weights", weights)])

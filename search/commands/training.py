@@ -8,7 +8,7 @@ import typer
 
 from objectives.configuration import Configuration
 from objectives.convergence import Trial
-from search import files, options, output, ranking
+from search import files, output, ranking
 from search.commands.common import (
     STORAGE,
     STUDY,
@@ -32,8 +32,9 @@ from search.commands.common import (
 from search.launch import EngineError
 from search.output import Format
 from search.ranking import among
-from search.space import preset as preset_of
-from search.spec import DEFAULT_CLASSES, SpecError, derive, refuse_of_waves, validated
+from search.spec import parsing as options
+from search.spec.space import preset as preset_of
+from search.spec.study_spec import DEFAULT_CLASSES, SpecError, derive, refuse_of_waves, validated
 from storage import studies
 from storage.store import Store
 
@@ -112,7 +113,7 @@ def train(
         spec = validated(json.loads(record.spec) | given)
         if spec.data:
             refuse_of_waves(given)
-        from search.data import stored
+        from search.spec.dataset import stored
 
         samples = stored(spec, store)
         configuration = Configuration.of(found[0]["params"])

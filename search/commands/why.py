@@ -8,7 +8,7 @@ from objectives.convergence import End
 from search import output, query
 from search.commands.common import MOST, STORAGE, STUDY, Device, Output, Storage, StudyName, available
 from search.output import Format
-from search.spec import SpecError, parsed
+from search.spec.study_spec import SpecError, parsed
 from storage import studies
 from storage.schema import RunState
 from storage.store import Store
@@ -39,7 +39,7 @@ def why(
         raise SpecError(f"trial {number} is of {spec.objective}, and units of our own network are measured here")
     steps: list[Any] = []
     if row["end"] in (End.CAP, End.DIVERGED) and not spec.objective:
-        from search.data import stored
+        from search.spec.dataset import stored
         from search.why import Why
 
         with output.err.status("training"):

@@ -19,8 +19,8 @@ from objectives.configuration import Configuration
 from objectives.convergence import Trial
 from search import query
 from search.case import Tried
-from search.data import stored
-from search.spec import derive, parsed
+from search.spec.dataset import stored
+from search.spec.study_spec import derive, parsed
 from search.why import MOST_EPOCHS, Why
 from storage import studies
 from storage.store import Store

@@ -19,9 +19,9 @@ from objectives.convergence import Trial
 from objectives.data.batches import Batches
 from objectives.data.waves import Waves
 from objectives.trainers.solo import Solo
-from search.options import class_counts
-from search.space import PRESETS, preset
-from search.spec import StudySpec
+from search.spec.parsing import class_counts
+from search.spec.space import PRESETS, preset
+from search.spec.study_spec import StudySpec
 from tests.bench.seeds import launch
 
 EPOCHS, UPTO = 3000, 256  # of the page's models, up to so many classes

@@ -34,8 +34,8 @@ from objectives.data.samples import Samples
 from objectives.data.waves import Waves
 from objectives.trainers.solo import Solo
 from search.scoring import REPLICATES, score
-from search.space import Choices, consistent, suggest
-from search.spec import StudySpec, derive
+from search.spec.space import Choices, consistent, suggest
+from search.spec.study_spec import StudySpec, derive
 from search.stopping import FLOOR
 
 PROCESSES = len(os.sched_getaffinity(0))  # as many as `fewest launch` starts
@@ -236,7 +236,7 @@ if __name__ == "__main__":
     spec = StudySpec.model_validate_json(given)
     problem: Waves | Samples = Waves(spec.inputs, spec.sigma)
     if spec.data:
-        from search.data import read  # which loads the store
+        from search.spec.dataset import read  # which loads the store
 
         problem = read(Path(spec.data.name))[1]
     events = Path("events.jsonl").absolute()  # for Ray gives each trial a directory of its own

@@ -8,9 +8,9 @@ import optuna
 import sqlalchemy as sa
 from optuna.distributions import distribution_to_json
 
-from search import space
 from search.scoring import score
-from search.spec import StudySpec
+from search.spec import space
+from search.spec.study_spec import StudySpec
 from search.stopping import RUNGS
 from storage import schema
 from storage.curves import pack

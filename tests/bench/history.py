@@ -16,10 +16,10 @@ import warnings
 import optuna
 from optuna.storages import BaseStorage, InMemoryStorage
 
-from search import space
 from search.mirror import BEST, RECENT, Mirror
 from search.proposals import sampler
 from search.scoring import score
+from search.spec import space
 from tests.bench.landscapes import CAP, LANDSCAPES, SPACE, log_epochs, outcome
 
 EXPLORE = 4

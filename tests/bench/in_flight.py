@@ -14,7 +14,7 @@ import tempfile
 from collections import deque
 from pathlib import Path
 
-from search.spec import StudySpec
+from search.spec.study_spec import StudySpec
 from search.study import Study
 from storage import leases, studies
 from storage.store import Store

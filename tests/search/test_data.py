@@ -11,9 +11,10 @@ import torch
 from sklearn.datasets import load_digits
 
 from objectives.configuration import Configuration
-from search import data, options
-from search.space import Range, preset
-from search.spec import SpecError, StudySpec
+from search.spec import dataset as data
+from search.spec import parsing as options
+from search.spec.space import Range, preset
+from search.spec.study_spec import SpecError, StudySpec
 from tests.conftest import command
 
 X = np.arange(12.0).reshape(6, 2)

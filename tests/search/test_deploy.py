@@ -12,9 +12,10 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from search import options, query
+from search import query
 from search.deploy import Deployment, Target, rendered
-from search.spec import StudySpec
+from search.spec import parsing as options
+from search.spec.study_spec import StudySpec
 from storage import studies
 from storage.store import Store
 from tests.conftest import FEWEST

@@ -3,10 +3,10 @@
 import pytest
 
 from objectives.configuration import CHOICES, Configuration
-from search import options
 from search.design import COVER, Design
-from search.space import PRESETS, Range, preset
-from search.spec import StudySpec
+from search.spec import parsing as options
+from search.spec.space import PRESETS, Range, preset
+from search.spec.study_spec import StudySpec
 
 
 def test_a_point_depends_on_the_spec_and_its_number_alone() -> None:

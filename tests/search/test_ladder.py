@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from objectives.configuration import Configuration
-from search import ladder, options, query, ranking
+from search import ladder, query, ranking
 from search.ladder import OPTIMIZERS, rungs
-from search.space import preset
-from search.spec import DataRef, StudySpec
+from search.spec import parsing as options
+from search.spec.space import preset
+from search.spec.study_spec import DataRef, StudySpec
 from search.study import new_run
 from search.verdicts import Measured, claims
 from search.worker import Worker

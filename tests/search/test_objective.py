@@ -14,11 +14,11 @@ from objectives.convergence import Trial
 from objectives.data.batches import Batches
 from objectives.data.waves import Waves
 from objectives.trainers.solo import Solo
-from search import options
 from search.design import Design
 from search.rehearsal import rehearse
-from search.space import Choices, Range, carried, preset
-from search.spec import SpecError, StudySpec
+from search.spec import parsing as options
+from search.spec.space import Choices, Range, carried, preset
+from search.spec.study_spec import SpecError, StudySpec
 from tests.conftest import command
 
 MINE = """

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from search import options
-from search.space import Choices, Range
-from search.spec import SpecError
+from search.spec import parsing as options
+from search.spec.space import Choices, Range
+from search.spec.study_spec import SpecError
 
 
 def test_class_counts() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from objectives.convergence import Curve
 from search import comparisons, figures, importance, parallel, plots
-from search.space import Choices, Range, defaults
+from search.spec.space import Choices, Range, defaults
 
 SPACE = {"classes": Choices(values=(8, 16)), **defaults(16)}
 

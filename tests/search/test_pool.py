@@ -18,8 +18,8 @@ from optuna_dashboard._custom_plot_data import get_plotly_graph_objects  # type:
 from search import pool, query
 from search.pool import Pool
 from search.processes import worker_name
-from search.space import preset
-from search.spec import parsed
+from search.spec.space import preset
+from search.spec.study_spec import parsed
 from search.study import new_run
 from search.worker import Worker
 from storage import ledger, schema, studies

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from search import query, ranking
 from search.output import Format, best_table, records
 from search.ranking import By, Wanted, among
-from search.space import Choices, Range
-from search.spec import SpecError, StudySpec
+from search.spec.space import Choices, Range
+from search.spec.study_spec import SpecError, StudySpec
 from storage import studies
 from storage.schema import runs
 from storage.store import Store

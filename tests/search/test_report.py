@@ -15,7 +15,7 @@ import pytest
 
 from search import figures, pictures, plots, query, report
 from search.findings import Findings, gathered
-from search.spec import DataRef, StudySpec
+from search.spec.study_spec import DataRef, StudySpec
 from storage import studies
 from storage.optuna_storage import optuna_storage
 from storage.store import Store

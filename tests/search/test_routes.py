@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 import search
 from search.remote import RemoteStudies
-from search.spec import SpecError
+from search.spec.study_spec import SpecError
 from storage.database import NotThere, StorageError, StorageMisuse
 from storage.schema import PENDING, attempts, runs
 from storage.store import Store

@@ -18,10 +18,11 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
-from search import limits, options, query
+from search import limits, query
 from search.limits import MOST_CALLERS, Buckets, address
 from search.manual import manual
-from search.spec import StudySpec
+from search.spec import parsing as options
+from search.spec.study_spec import StudySpec
 from search.tokens import Role, add
 from storage import studies
 from storage.store import Store

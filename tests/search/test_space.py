@@ -5,7 +5,7 @@ import pytest
 from optuna.trial import FixedTrial
 
 from objectives.configuration import CHOICES, Configuration
-from search.space import Choices, Range, defaults, distributions, preset, suggest
+from search.spec.space import Choices, Range, defaults, distributions, preset, suggest
 
 
 @pytest.mark.parametrize("classes", [2, 32, 256, 1024])

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search import options
-from search.space import Choices, Range
-from search.spec import SpecError, StudySpec, derive, parsed
+from search.spec import parsing as options
+from search.spec.space import Choices, Range
+from search.spec.study_spec import SpecError, StudySpec, derive, parsed
 
 
 def test_json_round_trip() -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from search import data
-from search.spec import SpecError
+from search.spec import dataset as data
+from search.spec.study_spec import SpecError
 
 PLAIN = "a,b,kind\n0,1,oak\n2,3,ash\n4,5,oak\n6,7,ash\n"
 

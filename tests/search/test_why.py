@@ -13,7 +13,7 @@ from objectives.convergence import Curve, Trial
 from objectives.data.samples import Samples
 from search.case import Case, Cause, Tried
 from search.causes import cut, diverged, fell_silent, improving, loud
-from search.spec import DataRef, StudySpec
+from search.spec.study_spec import DataRef, StudySpec
 from search.why import Step, Why
 
 #: Learns 32 classes in an epoch or two.

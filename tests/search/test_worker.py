@@ -12,8 +12,9 @@ import pytest
 import sqlalchemy as sa
 
 from objectives.convergence import Outcome, Trial
-from search import options, query
-from search.spec import StudySpec
+from search import query
+from search.spec import parsing as options
+from search.spec.study_spec import StudySpec
 from search.worker import Worker
 from storage import leases, ledger, schema, studies
 from storage.leases import Load

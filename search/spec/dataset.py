@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from objectives.data.samples import Samples
 from objectives.data.waves import Floats, Labels
-from search import npz, table
 from search.files import listed, opened, require_memory, shown
-from search.npz import MUST
-from search.spec import DataRef, SpecError, StudySpec
+from search.spec import csv_data as table
+from search.spec import npz_data as npz
+from search.spec.npz_data import MUST
+from search.spec.study_spec import DataRef, SpecError, StudySpec
 from storage import studies
 from storage.store import Store
 

@@ -15,7 +15,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from search.files import listed, require_memory, shown
-from search.spec import SpecError
+from search.spec.study_spec import SpecError
 
 MUST = {
     "X": "it must be samples × features of numbers",

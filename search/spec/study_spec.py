@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from objectives.configuration import IMPORT_PATH, WHOLE, Configuration, check, known, unknown
 from objectives.user_code.loader import Constructor
-from search.space import Choices, Dimension, Range, defaults, of_own
+from search.spec.space import Choices, Dimension, Range, defaults, of_own
 
 SAMPLERS = ("tpe", "random", "gp", "qmc", "cmaes")
 DEFAULT_CLASSES = 256
