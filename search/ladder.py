@@ -92,7 +92,7 @@ def rungs(classes: int, optimizer: str | None = None, winner: Rung | None = None
 
 def due(connection: Connection, study: StudyRecord, counts: Sequence[int], seeds: int, cap: int) -> list[NewRun]:
     """The runs of a ladder that have no outcome yet, as far as they are known: none when it is complete."""
-    from search.study import new_run  # which loads Optuna
+    from search.ask.study import new_run  # which loads Optuna
 
     spec, known = parsed(study.spec), _runs(connection, study)
     found = []

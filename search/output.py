@@ -16,7 +16,7 @@ from rich.text import Text
 
 from objectives.configuration import Configuration
 from objectives.convergence import End
-from search.scoring import front, outlook
+from search.ask.scoring import front, outlook
 
 
 class _Answers(Console):

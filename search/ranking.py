@@ -16,9 +16,9 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, and_, case, func, select
 
 from objectives.configuration import Configuration, unknown
+from search.ask.scoring import Evidence, score
 from search.query import OVER, hits, plain, recorded, these_trials
 from search.rescore import OPEN, judged
-from search.scoring import Evidence, score
 from search.spec.space import Choices, Dimension, Range, carried
 from search.spec.study_spec import SpecError, StudySpec, parsed
 from storage.schema import RunState, runs

@@ -6,7 +6,7 @@ from objectives.data.samples import Samples
 from objectives.data.waves import Waves
 from objectives.trainers import solo
 from objectives.user_code.loader import OwnCodeError, in_a_line
-from search.design import Design
+from search.ask.initial_design import Design
 from search.spec.study_spec import SpecError, StudySpec
 
 POINTS = 8  # of the study's design, of which one must do: some configurations may be impossible

@@ -1,7 +1,7 @@
 """What a rung of the ladder came to, and what that says of the page's claim, in words.
 
 A run scores its epochs if it converged, else cap · (2 − best accuracy), which is at least the cap. A rung helps or
-hurts if the exact rank test of `search.scoring` tells its scores from the question's model's, each rung by itself: of
+hurts if the exact rank test of `search.ask.scoring` tells its scores from the question's model's, each rung by itself: of
 three seeds against three all must lie on one side.
 """
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from statistics import mean, median, median_low
 from typing import Any
 
+from search.ask.scoring import tied
 from search.output import epochs
-from search.scoring import tied
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from typing import Any
 
 from objectives.convergence import Outcome, Progress, Trial
 from objectives.trainers.trainer import TrainerKind
+from search.ask.stopping import burst
+from search.ask.study import Study
 from search.processes import GRACE_SECONDS, bury_the_dead, handling, this_process, worker_name
 from search.spec.dataset import stored
-from search.stopping import burst
-from search.study import Study
 from search.trainers import software, trainer
 from storage import leases, ledger
 from storage.database import StorageError

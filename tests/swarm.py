@@ -13,10 +13,10 @@ import optuna
 import sqlalchemy as sa
 
 from objectives.convergence import Outcome, Progress, Trial
+from search.ask.stopping import Stopping
+from search.ask.study import Study
 from search.spec import parsing as options
 from search.spec.study_spec import StudySpec
-from search.stopping import Stopping
-from search.study import Study
 from storage import database as engine
 from storage import leases, studies
 from storage.schema import RunState, attempts, curves, runs

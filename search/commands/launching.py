@@ -243,6 +243,6 @@ def _check_sampler(spec: StudySpec, source: str | None) -> None:
     if source and spec.sampler in ("random", "qmc"):
         raise SpecError(f"`--from {source}` is for samplers that learn, not for {spec.sampler}")
     if ":" in spec.sampler:
-        from search.proposals import sampler
+        from search.ask.proposals import sampler
 
         sampler(spec.sampler, 0)

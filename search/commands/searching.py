@@ -141,7 +141,7 @@ def confirm(
             else f"nothing has converged in {study!r}"
         )
         raise EngineError(f"{said}, so there is nothing to confirm; `fewest best` shows what has")
-    from search.study import replicate
+    from search.ask.study import replicate
 
     spec = parsed(record.spec)
     rows = [asked[number] for number in which] if which else list(asked.values())

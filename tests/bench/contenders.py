@@ -33,10 +33,10 @@ from objectives.data.batches import Batches
 from objectives.data.samples import Samples
 from objectives.data.waves import Waves
 from objectives.trainers.solo import Solo
-from search.scoring import REPLICATES, score
+from search.ask.scoring import REPLICATES, score
+from search.ask.stopping import FLOOR
 from search.spec.space import Choices, consistent, suggest
 from search.spec.study_spec import StudySpec, derive
-from search.stopping import FLOOR
 
 PROCESSES = len(os.sched_getaffinity(0))  # as many as `fewest launch` starts
 

@@ -8,10 +8,10 @@ import optuna
 import sqlalchemy as sa
 from optuna.distributions import distribution_to_json
 
-from search.scoring import score
+from search.ask.scoring import score
+from search.ask.stopping import RUNGS
 from search.spec import space
 from search.spec.study_spec import StudySpec
-from search.stopping import RUNGS
 from storage import schema
 from storage.curves import pack
 from storage.schema import RunState, studies

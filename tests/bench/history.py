@@ -2,7 +2,7 @@
 
 `python -m tests.bench.history [--sizes 100,1000,10000] [--trials 1200] [--seeds 5]` prints two tables. The first: ms
 per proposal of our TPE, over the 12 parameters of the default space, after so many trials, with Optuna's full history
-and with `search.mirror`. The second: searches of `--trials` trials, one in four random, on each of the landscapes of
+and with `search.ask.sampler_history`. The second: searches of `--trials` trials, one in four random, on each of the landscapes of
 `tests.bench.landscapes`, with noise. Lower is better.
 """
 
@@ -16,9 +16,9 @@ import warnings
 import optuna
 from optuna.storages import BaseStorage, InMemoryStorage
 
-from search.mirror import BEST, RECENT, Mirror
-from search.proposals import sampler
-from search.scoring import score
+from search.ask.proposals import sampler
+from search.ask.sampler_history import BEST, RECENT, Mirror
+from search.ask.scoring import score
 from search.spec import space
 from tests.bench.landscapes import CAP, LANDSCAPES, SPACE, log_epochs, outcome
 

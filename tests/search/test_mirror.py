@@ -4,7 +4,7 @@ import optuna
 from optuna.distributions import FloatDistribution
 from optuna.trial import create_trial
 
-from search.mirror import GROUP, Mirror
+from search.ask.sampler_history import GROUP, Mirror
 
 
 def told(study: optuna.Study, group: int, value: float) -> None:

@@ -14,7 +14,7 @@ from objectives.convergence import Trial
 from objectives.data.batches import Batches
 from objectives.data.waves import Waves
 from objectives.trainers.solo import Solo
-from search.design import Design
+from search.ask.initial_design import Design
 from search.rehearsal import rehearse
 from search.spec import parsing as options
 from search.spec.space import Choices, Range, carried, preset

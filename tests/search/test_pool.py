@@ -16,11 +16,11 @@ import sqlalchemy as sa
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects  # type: ignore[import-untyped]
 
 from search import pool, query
+from search.ask.study import new_run
 from search.pool import Pool
 from search.processes import worker_name
 from search.spec.space import preset
 from search.spec.study_spec import parsed
-from search.study import new_run
 from search.worker import Worker
 from storage import ledger, schema, studies
 from storage.optuna_storage import optuna_storage

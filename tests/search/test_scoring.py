@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.scoring import (
+from search.ask.scoring import (
     CANDIDATES,
     FINALISTS,
     REPLICATES,

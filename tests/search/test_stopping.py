@@ -4,7 +4,7 @@ import pytest
 
 from objectives.configuration import Configuration
 from objectives.convergence import Progress, Trial
-from search.stopping import BRACKETS, FLOOR, HORIZON, OPEN, RUNGS, SMALL, STEP, Stopping, at_rungs, burst
+from search.ask.stopping import BRACKETS, FLOOR, HORIZON, OPEN, RUNGS, SMALL, STEP, Stopping, at_rungs, burst
 
 LARGE = 10_000  # trials of a budget with all rungs
 EARLY = 7  # trials with a multiple of this number are judged from the first rung on

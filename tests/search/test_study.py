@@ -11,13 +11,13 @@ import pytest
 from objectives.configuration import CHOICES, Configuration
 from objectives.convergence import End, Outcome, Progress, Trial
 from search import query, ranking
-from search.proposals import REDRAWN, sampler
+from search.ask.proposals import REDRAWN, sampler
+from search.ask.scoring import FINALISTS, REPLICATES
+from search.ask.study import Study, replicate
 from search.ranking import among
-from search.scoring import FINALISTS, REPLICATES
 from search.spec import parsing as options
 from search.spec.space import carried
 from search.spec.study_spec import SAMPLERS, SpecError, StudySpec
-from search.study import Study, replicate
 from storage import leases, ledger, studies
 from storage.ledger import Run
 from storage.store import Store

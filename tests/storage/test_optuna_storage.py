@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from optuna.storages import BaseStorage
 from optuna.testing.pytest_storages import StorageTestCase
 
-from search.mirror import BEST, RECENT, Mirror
+from search.ask.sampler_history import BEST, RECENT, Mirror
 from storage import ledger, studies
 from storage.database import StorageMisuse
 from storage.optuna_storage import optuna_storage

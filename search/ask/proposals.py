@@ -23,10 +23,10 @@ import optuna
 from optuna.trial import TrialState
 
 from objectives.user_code.loader import OwnCodeError, guarded, imported
-from search import mirror
-from search.design import Design
-from search.mirror import GROUP, Mirror
-from search.scoring import score
+from search.ask import sampler_history as mirror
+from search.ask.initial_design import Design
+from search.ask.sampler_history import GROUP, Mirror
+from search.ask.scoring import score
 from search.spec import space
 from search.spec.study_spec import SpecError, StudySpec, derive
 from storage.schema import RunState

@@ -15,12 +15,12 @@ from optuna.distributions import distribution_to_json
 
 from objectives.configuration import Configuration
 from objectives.convergence import Outcome, Progress, Trial
-from search import scoring
-from search.proposals import Proposal, Proposals
-from search.scoring import Evidence, score
+from search.ask import scoring
+from search.ask.proposals import Proposal, Proposals
+from search.ask.scoring import Evidence, score
+from search.ask.stopping import Stopping, at_rungs, room
 from search.spec import space
 from search.spec.study_spec import StudySpec, derive, parsed
-from search.stopping import Stopping, at_rungs, room
 from storage import ledger, studies
 from storage.curves import pack
 from storage.leases import LEASE_SECONDS
