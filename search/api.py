@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import ValidationError
 
-from search.local import Studies, opened
-from search.ranking import By, Wanted
+from search.query.ranking import By, Wanted
+from search.query.studies import Studies, opened
 from search.spec.space import Choices, Dimension, Range
 from search.spec.study_spec import SpecError
 from storage.store import BRIEF_SECONDS
@@ -59,7 +59,7 @@ class Client:
 
         A record has `rank` (equal for ties), `trial`, `classes`, `epochs` (to convergence), `replicates` and how many
         of them converged, `replicate_epochs`, `confirmed`, `accuracy`, `loss` (nats), `seconds` (of training),
-        `weights` and `params`; with `per` as in `search.ranking.best_per`. SpecError for bad arguments, StorageMisuse
+        `weights` and `params`; with `per` as in `search.query.ranking.best_per`. SpecError for bad arguments, StorageMisuse
         for a store or study that is not there.
         """
         if by not in list(By):

@@ -6,8 +6,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from search import output, query, ranking
+from search import output
 from search.ladder import climbed
+from search.query import ranking
+from search.query import runs as query
 from search.spec.space import preset
 from search.spec.study_spec import StudySpec, parsed
 from storage.schema import RunState, runs

@@ -16,8 +16,9 @@ from typing import Any
 from sqlalchemy import Connection
 
 from objectives.configuration import Configuration
-from search import query, ranking
-from search.ranking import among
+from search.query import ranking
+from search.query import runs as query
+from search.query.ranking import among
 from search.spec.space import carried, consistent, preset
 from search.spec.study_spec import parsed
 from search.verdicts import Measured

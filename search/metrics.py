@@ -14,7 +14,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from sqlalchemy import Connection, select
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from search import query
+from search.query import runs as query
 from storage import schema, studies
 from storage.database import StorageError
 from storage.store import Store

@@ -1,4 +1,4 @@
-"""The studies behind a service, asked by HTTP: as `search.local`, by the same names.
+"""The studies behind a service, asked by HTTP: as `search.query.studies`, by the same names.
 
 While the service is away a question is asked again, as one of a store is: each is safe to ask twice.
 """
@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 import httpx
 
-from search.local import Conflict, Order, Record
-from search.ranking import Wanted
+from search.query.ranking import Wanted
+from search.query.studies import Conflict, Order, Record
 from search.spec.parsing import served_name, typed
 from search.spec.study_spec import SpecError, StudySpec
 from storage.database import NotThere, StorageError, StorageMisuse

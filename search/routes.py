@@ -1,4 +1,4 @@
-"""The routes of the HTTP API under `/v1`: each is a question to `search.local.LocalStudies`, or an order to it.
+"""The routes of the HTTP API under `/v1`: each is a question to `search.query.studies.LocalStudies`, or an order to it.
 
 Answers are the records of the Python API. What leaves a request's bounds is refused by FastAPI from the types below, so
 that the OpenAPI document says all of it. No code of anybody's comes in here: neither an objective nor a sampler's
@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from search.local import DEFAULT_TRIALS, LocalStudies, Order, Record
-from search.ranking import By, Wanted
+from search.query.ranking import By, Wanted
+from search.query.studies import DEFAULT_TRIALS, LocalStudies, Order, Record
 from search.spec import parsing as options
 from search.spec.study_spec import StudySpec
 

@@ -27,10 +27,10 @@ from search import limits, plain_page
 from search.access import Access, Caller
 from search.board import Board
 from search.limits import BodyLimit, RateLimit
-from search.local import Conflict, LocalStudies
 from search.login import router as login
 from search.manual import manual
 from search.metrics import Metrics
+from search.query.studies import Conflict, LocalStudies
 from search.refusals import Refused
 from search.routes import router
 from search.sharing import SHARED_SECONDS, Shared

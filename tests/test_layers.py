@@ -38,7 +38,7 @@ def test_nothing_imports_the_command_line() -> None:
             assert "search.cli" not in imports(file), file
 
 
-@pytest.mark.parametrize("module", ["search.cli", "search.query", "search.spec.study_spec"])
+@pytest.mark.parametrize("module", ["search.cli", "search.query.runs", "search.spec.study_spec"])
 def test_queries_and_help_start_without_what_is_heavy(module: str) -> None:
     """Importing what answers questions loads neither what trains, nor what draws, nor what serves."""
     heavy = [

@@ -6,9 +6,9 @@ import typer
 
 from search import output
 from search.commands.common import MOST, STORAGE, STUDY, AnyStorage, Output, StudyName
-from search.local import opened
 from search.output import Format
-from search.ranking import By, Wanted
+from search.query.ranking import By, Wanted
+from search.query.studies import opened
 from search.spec import parsing as options
 
 app = typer.Typer()

@@ -6,11 +6,12 @@ from typing import Annotated
 import typer
 
 from search import ladder as climbing
-from search import output, query
+from search import output
 from search.commands.common import STORAGE, STUDY, Device, Output, Storage, StudyName, available
 from search.launch import LocalEngine
 from search.output import Format
 from search.processes import only_here
+from search.query import runs as query
 from search.spec import parsing as options
 from search.spec.space import Choices
 from search.spec.study_spec import DEFAULT_CLASSES, SpecError, StudySpec, parsed

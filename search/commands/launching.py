@@ -33,9 +33,9 @@ from search.commands.common import (
     remark,
 )
 from search.launch import Engine, LocalEngine
-from search.local import DEFAULT_TRIALS, LocalStudies, Order, Studies, is_service
 from search.output import Format
 from search.processes import only_here
+from search.query.studies import DEFAULT_TRIALS, LocalStudies, Order, Studies, is_service
 from search.spec import parsing as options
 from search.spec.study_spec import SpecError, StudySpec
 from search.view import View

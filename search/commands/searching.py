@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from objectives.trainers.trainer import TrainerKind
-from search import output, query, ranking
+from search import output
 from search.commands.common import (
     MOST,
     STORAGE,
@@ -25,11 +25,13 @@ from search.commands.common import (
     study_name,
 )
 from search.launch import EngineError, LocalEngine
-from search.local import opened
 from search.logs import Log, set_up
 from search.output import Format
 from search.processes import GRACE_SECONDS, handling, only_here, worker_name
-from search.ranking import among
+from search.query import ranking
+from search.query import runs as query
+from search.query.ranking import among
+from search.query.studies import opened
 from search.spec import parsing as options
 from search.spec.study_spec import SpecError, parsed
 from search.view import View

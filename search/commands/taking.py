@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from objectives.convergence import Progress
-from search import files, output, query, ranking
+from search import files, output
 from search.commands.common import MOST, STORAGE, STUDY, Output, Storage, StudyName, available
 from search.launch import EngineError
 from search.output import Format
-from search.ranking import among
+from search.query import ranking
+from search.query import runs as query
+from search.query.ranking import among
 from search.script import Framework
 from search.spec import parsing as options
 from search.spec.study_spec import SpecError, StudySpec, parsed

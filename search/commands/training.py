@@ -8,7 +8,7 @@ import typer
 
 from objectives.configuration import Configuration
 from objectives.convergence import Trial
-from search import files, output, ranking
+from search import files, output
 from search.commands.common import (
     STORAGE,
     STUDY,
@@ -31,7 +31,8 @@ from search.commands.common import (
 )
 from search.launch import EngineError
 from search.output import Format
-from search.ranking import among
+from search.query import ranking
+from search.query.ranking import among
 from search.spec import parsing as options
 from search.spec.space import preset as preset_of
 from search.spec.study_spec import DEFAULT_CLASSES, SpecError, derive, refuse_of_waves, validated

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from objectives.configuration import Configuration
 from objectives.convergence import Trial
-from search import query
 from search.case import Tried
+from search.query import runs as query
 from search.spec.dataset import stored
 from search.spec.study_spec import derive, parsed
 from search.why import MOST_EPOCHS, Why

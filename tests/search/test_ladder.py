@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from objectives.configuration import Configuration
-from search import ladder, query, ranking
+from search import ladder
 from search.ask.study import new_run
 from search.ladder import OPTIMIZERS, rungs
+from search.query import ranking
+from search.query import runs as query
 from search.spec import parsing as options
 from search.spec.space import preset
 from search.spec.study_spec import DataRef, StudySpec

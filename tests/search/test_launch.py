@@ -15,7 +15,7 @@ import optuna
 import pytest
 import sqlalchemy as sa
 
-from search import query
+from search.query import runs as query
 from storage import studies
 from storage.database import now
 from storage.schema import RunState, attempts, runs, workers

@@ -15,10 +15,11 @@ import pytest
 import sqlalchemy as sa
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects  # type: ignore[import-untyped]
 
-from search import pool, query
+from search import pool
 from search.ask.study import new_run
 from search.pool import Pool
 from search.processes import worker_name
+from search.query import runs as query
 from search.spec.space import preset
 from search.spec.study_spec import parsed
 from search.worker import Worker

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from search import query, ranking
 from search.output import Format, best_table, records
-from search.ranking import By, Wanted, among
+from search.query import ranking
+from search.query import runs as query
+from search.query.ranking import By, Wanted, among
 from search.spec.space import Choices, Range
 from search.spec.study_spec import SpecError, StudySpec
 from storage import studies

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from objectives.convergence import Curve, End
 from objectives.trainers.trainer import TrainerKind
-from search import query
+from search.query import runs as query
 from search.replay import Replay, check, compared
 from search.spec import parsing as options
 from search.spec.study_spec import SpecError, StudySpec, parsed

@@ -13,7 +13,7 @@ from objectives.convergence import CURVE_POINTS, Outcome, Progress, Trial, thinn
 from objectives.data.batches import Batches
 from objectives.data.waves import Waves
 from objectives.trainers.solo import Solo
-from search.rescore import OPEN, judged, reached
+from search.query.rescore import OPEN, judged, reached
 from storage.curves import pack, unpack
 
 GOALS = list(product((0.25, 0.5, 0.75, 0.95, 1.0), (1, 2, 5)))  # targets and holds

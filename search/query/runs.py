@@ -1,7 +1,7 @@
 """What has been found: read-only SQL over the ledger's tables. Rows come back as plain dicts, ready for JSON.
 
 Every function is the body of one read transaction, `store.read(query.status, study)`, and reads by an index, so that
-its time depends on what it returns and not on the size of the study. What is best of it: search.ranking.
+its time depends on what it returns and not on the size of the study. What is best of it: search.query.ranking.
 """
 
 import json

@@ -1,7 +1,7 @@
 """The best configurations: converged trials, ranked by what their replicates show and then by what they cost.
 
 At the study's own target every question is one query by an index, plus one for the few trials that were re-run. At
-another target or hold all curves are read and judged anew (search.rescore); what is found is ranked in the same way.
+another target or hold all curves are read and judged anew (search.query.rescore); what is found is ranked in the same way.
 """
 
 import json
@@ -17,8 +17,8 @@ from sqlalchemy import ColumnElement, Connection, and_, case, func, select
 
 from objectives.configuration import Configuration, unknown
 from search.ask.scoring import Evidence, score
-from search.query import OVER, hits, plain, recorded, these_trials
-from search.rescore import OPEN, judged
+from search.query.rescore import OPEN, judged
+from search.query.runs import OVER, hits, plain, recorded, these_trials
 from search.spec.space import Choices, Dimension, Range, carried
 from search.spec.study_spec import SpecError, StudySpec, parsed
 from storage.schema import RunState, runs

@@ -7,8 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from search import query, ranking
-from search.ranking import Wanted
+from search.query import ranking
+from search.query import runs as query
+from search.query.ranking import Wanted
 from search.spec.study_spec import SpecError, StudySpec, parsed
 from storage import studies
 from storage.store import BRIEF_SECONDS, Store
