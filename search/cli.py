@@ -14,9 +14,9 @@ import typer
 
 from search.commands import asking, deploying, ladder, launching, report, searching, serving, taking, training, why
 from search.commands.common import fail
-from search.launch import EngineError
 from search.logs import Log, set_up
 from search.spec.study_spec import SpecError
+from search.train.engine import EngineError
 from storage.database import StorageError, StorageMisuse
 
 _UsageError: Any = typer.BadParameter.__base__  # what typer raises for options it cannot read, not exported by name

@@ -13,8 +13,8 @@ from importlib import metadata
 from pathlib import Path
 
 from search import files
-from search.processes import GRACE_SECONDS
 from search.spec.study_spec import SpecError
+from search.train.processes import GRACE_SECONDS
 
 WORKER = f"fewest worker --grace {GRACE_SECONDS:.0f} --log json"
 _SPARE_CONNECTIONS = 50  # of the service, and of people who ask the database

@@ -22,10 +22,10 @@ from objectives.configuration import Configuration
 from objectives.data.samples import Samples
 from search import keras_script, torch_script
 from search.ask.stopping import room
-from search.launch import EngineError
 from search.output import epochs
 from search.script import Framework, Recipe, quoted
 from search.spec.study_spec import StudySpec
+from search.train.engine import EngineError
 
 SEEDS = 10  # tried at most
 _WRITE = {Framework.TORCH: torch_script.script, Framework.KERAS: keras_script.script}

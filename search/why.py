@@ -24,9 +24,9 @@ from objectives.probe import Look, accuracy_learned, beginning, look, update
 from objectives.trainers.solo import Solo, out_of_memory
 from search.case import Case, Cause, Change, Finding, Tried, in_words
 from search.causes import CAUSES
-from search.launch import EngineError
 from search.spec.space import consistent
 from search.spec.study_spec import StudySpec
+from search.train.engine import EngineError
 
 MOST_STEPS = 3
 MOST_EPOCHS = 64  # of one training

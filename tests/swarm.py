@@ -28,7 +28,7 @@ IMPATIENT_SECONDS = 4  # TCP counts whole seconds, and tries a silent connection
 LEAVE_SECONDS = 240.0  # for all workers to find that a study is over
 
 _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["search.worker", "tests.swarm"])
+_processes.set_forkserver_preload(["search.train.worker", "tests.swarm"])
 
 
 def made(url: str, trials: int, **fields: Any) -> StudyRecord:
@@ -49,7 +49,7 @@ def start(target: Any, *arguments: Any) -> BaseProcess:
 
 def work(url: str, ahead: bool | None = None) -> None:
     """The worker of `fewest worker`, to the end of the study; with `ahead` it asks and tells from a thread."""
-    from search.worker import Worker
+    from search.train.worker import Worker
 
     store = Store.open(url, patience=OUTAGE_SECONDS, wait=OUTAGE_SECONDS)
     Worker(store, store.read(studies.find, "swarm"), "cpu", ahead=ahead).work()
@@ -94,7 +94,7 @@ class Simulated:
 
 def simulate(url: str, seconds: float) -> None:
     """A worker whose trials take so many seconds, and as good as no CPU: as one on a GPU, so it asks ahead as those."""
-    from search import worker
+    from search.train import worker
 
     worker.trainer = lambda *_: Simulated(seconds)  # type: ignore[assignment]
     work_unstopped(url, ahead=True)
@@ -102,7 +102,7 @@ def simulate(url: str, seconds: float) -> None:
 
 def simulate_impatiently(url: str, seconds: float) -> None:
     """The same with a lease, and a patience with a silent connection, of IMPATIENT_SECONDS."""
-    from search import worker
+    from search.train import worker
 
     leases.LEASE_SECONDS = worker.LEASE_SECONDS = engine.SILENT_SECONDS = IMPATIENT_SECONDS
     worker.FIRST_SECONDS = IMPATIENT_SECONDS / 3

@@ -8,13 +8,13 @@ import typer
 from search import ladder as climbing
 from search import output
 from search.commands.common import STORAGE, STUDY, Device, Output, Storage, StudyName, available
-from search.launch import LocalEngine
 from search.output import Format
-from search.processes import only_here
 from search.query import runs as query
 from search.spec import parsing as options
 from search.spec.space import Choices
 from search.spec.study_spec import DEFAULT_CLASSES, SpecError, StudySpec, parsed
+from search.train.engine import LocalEngine
+from search.train.processes import only_here
 from search.verdicts import claims
 from search.view import View
 from storage import ledger, studies

@@ -32,19 +32,19 @@ from search.commands.common import (
     available,
     remark,
 )
-from search.launch import Engine, LocalEngine
 from search.output import Format
-from search.processes import only_here
 from search.query.studies import DEFAULT_TRIALS, LocalStudies, Order, Studies, is_service
 from search.spec import parsing as options
 from search.spec.study_spec import SpecError, StudySpec
+from search.train.engine import Engine, LocalEngine
+from search.train.processes import only_here
 from search.view import View
 from storage import studies
 from storage.database import redacted
 from storage.store import OUTAGE_SECONDS, Store
 
 if TYPE_CHECKING:
-    from search.ray_engine import Cluster
+    from search.train.ray_engine import Cluster
 
 LOOK_SECONDS = 0.5  # between two looks at a study that a service runs
 
@@ -162,7 +162,7 @@ def launch(
         return _conclude(there, study, order, _followed(there, study, storage), storage, format)
     places = available(device if engine is Engines.LOCAL else "auto")
     if own:
-        from search.rehearsal import rehearse
+        from search.train.dry_run import rehearse
 
         rehearse(spec, samples, places[0])
     cluster = _joined(address, gpus_per_worker, spec, storage) if engine is Engines.RAY else None
@@ -193,7 +193,7 @@ def _check_engine(engine: Engines, address: str | None, gpus: float | None) -> N
 
 def _joined(address: str | None, gpus: float | None, spec: StudySpec, storage: str) -> "Cluster":
     """The Ray cluster, joined before anything is stored, since it may not be there or not reach the store."""
-    from search.ray_engine import join
+    from search.train.ray_engine import join
 
     return join(address, gpus, spec, storage)
 

@@ -9,8 +9,8 @@ import typer
 
 from search import files, output
 from search.commands.common import STORAGE, STUDY, Storage, StudyName
-from search.launch import EngineError
 from search.spec.study_spec import SpecError
+from search.train.engine import EngineError
 from storage import studies
 from storage.database import StorageError
 from storage.store import Store

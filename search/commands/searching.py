@@ -24,16 +24,16 @@ from search.commands.common import (
     fail,
     study_name,
 )
-from search.launch import EngineError, LocalEngine
 from search.logs import Log, set_up
 from search.output import Format
-from search.processes import GRACE_SECONDS, handling, only_here, worker_name
 from search.query import ranking
 from search.query import runs as query
 from search.query.ranking import among
 from search.query.studies import opened
 from search.spec import parsing as options
 from search.spec.study_spec import SpecError, parsed
+from search.train.engine import EngineError, LocalEngine
+from search.train.processes import GRACE_SECONDS, handling, only_here, worker_name
 from search.view import View
 from storage import ledger, studies
 from storage.store import OUTAGE_SECONDS, Store
@@ -86,8 +86,8 @@ def worker(
             options.constructor(parsed(record.spec).objective)  # it must be here, too
         place = available(device)[0]
 
-        from search.pool import Pool
-        from search.worker import DEVICE_FAILED, Left, Worker
+        from search.train.standing_worker import Pool
+        from search.train.worker import DEVICE_FAILED, Left, Worker
 
         serving: dict[str, Any] = {"device": place, "parent": who, "kind": trainer, "grace": grace}
         output_of = f"study {study!r}" if study else "every open study"

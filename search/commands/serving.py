@@ -13,12 +13,12 @@ import typer
 
 from search import files, output, tokens
 from search.commands.common import STORAGE, LogForm, Storage, available
-from search.launch import EngineError
 from search.logs import Log, set_up
-from search.processes import GRACE_SECONDS, handling
 from search.spec.study_spec import SpecError
-from search.staff import Staff
 from search.tokens import Role, Tokens
+from search.train.engine import EngineError
+from search.train.processes import GRACE_SECONDS, handling
+from search.train.supervisor import Staff
 from storage import studies
 from storage.database import redacted
 from storage.store import Store

@@ -12,7 +12,6 @@ import typer
 from objectives.convergence import Progress
 from search import files, output
 from search.commands.common import MOST, STORAGE, STUDY, Output, Storage, StudyName, available
-from search.launch import EngineError
 from search.output import Format
 from search.query import ranking
 from search.query import runs as query
@@ -20,6 +19,7 @@ from search.query.ranking import among
 from search.script import Framework
 from search.spec import parsing as options
 from search.spec.study_spec import SpecError, StudySpec, parsed
+from search.train.engine import EngineError
 from storage import studies
 from storage.store import Store
 from storage.studies import StudyRecord
@@ -60,8 +60,8 @@ def replay(
     options.constructor(spec.objective)  # it must be here, too
     found = [store.read(query.trial, record, number) for number in which or _sample(store, record, spec.seed, sample)]
 
-    from search.replay import Replay, check
     from search.spec.dataset import stored
+    from search.train.replay import Replay, check
 
     for recorded in found:
         check(recorded)
@@ -159,8 +159,8 @@ def _check_files(named: Sequence[tuple[str, Path | None]]) -> None:
 
 def _train_weights(spec: StudySpec, samples: "Samples | None", recorded: dict[str, Any], save: Path) -> None:
     """Train the trial as recorded, and keep its weights."""
-    from search.train import train
-    from search.trainers import as_recorded
+    from search.train.single import train
+    from search.train.trainers import as_recorded
 
     with output.err.status("training") as shown:
         outcome = train(spec, samples, as_recorded(recorded), available("auto")[0], save, shown.update)

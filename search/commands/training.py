@@ -29,13 +29,13 @@ from search.commands.common import (
     available,
     remark,
 )
-from search.launch import EngineError
 from search.output import Format
 from search.query import ranking
 from search.query.ranking import among
 from search.spec import parsing as options
 from search.spec.space import preset as preset_of
 from search.spec.study_spec import DEFAULT_CLASSES, SpecError, derive, refuse_of_waves, validated
+from search.train.engine import EngineError
 from storage import studies
 from storage.store import Store
 
@@ -123,7 +123,7 @@ def train(
 
     place = available(device)[0]
     remark(spec, samples if data else None)
-    from search.train import train as train_one
+    from search.train.single import train as train_one
 
     trial = Trial(0, configuration, derive(spec.seed, "trial"), derive(spec.seed, "data"), spec.max_epochs)
     with output.err.status("training") as shown:

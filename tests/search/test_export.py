@@ -24,10 +24,10 @@ from objectives.model.optimizers import Optimizer
 from objectives.trainers.solo import Solo
 from search import keras_script, torch_script
 from search.export import SEEDS, _settled, export
-from search.launch import EngineError
 from search.script import Framework, Recipe, docstring, quoted
 from search.spec import parsing as options
 from search.spec.study_spec import DataRef, StudySpec
+from search.train.engine import EngineError
 from tests.conftest import QUICK, command
 
 BASE: dict[str, Any] = {"classes": 8, "width": 12, "activation": "tanh", "optimizer": "adam", "lr": 0.05}

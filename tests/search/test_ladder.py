@@ -20,8 +20,8 @@ from search.query import runs as query
 from search.spec import parsing as options
 from search.spec.space import preset
 from search.spec.study_spec import DataRef, StudySpec
+from search.train.worker import Worker
 from search.verdicts import Measured, claims
-from search.worker import Worker
 from storage import ledger, studies
 from storage.schema import of_ladder
 from storage.store import Store

@@ -15,10 +15,10 @@ from objectives.data.batches import Batches
 from objectives.data.waves import Waves
 from objectives.trainers.solo import Solo
 from search.ask.initial_design import Design
-from search.rehearsal import rehearse
 from search.spec import parsing as options
 from search.spec.space import Choices, Range, carried, preset
 from search.spec.study_spec import SpecError, StudySpec
+from search.train.dry_run import rehearse
 from tests.conftest import command
 
 MINE = """

@@ -6,7 +6,7 @@ from subprocess import CompletedProcess
 import pytest
 import sqlalchemy as sa
 
-from search.processes import this_process
+from search.train.processes import this_process
 from storage import leases, studies
 from storage.leases import ForOneMachine, Process
 from storage.schema import runs, workers

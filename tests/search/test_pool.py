@@ -15,14 +15,14 @@ import pytest
 import sqlalchemy as sa
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects  # type: ignore[import-untyped]
 
-from search import pool
 from search.ask.study import new_run
-from search.pool import Pool
-from search.processes import worker_name
 from search.query import runs as query
 from search.spec.space import preset
 from search.spec.study_spec import parsed
-from search.worker import Worker
+from search.train import standing_worker as pool
+from search.train.processes import worker_name
+from search.train.standing_worker import Pool
+from search.train.worker import Worker
 from storage import ledger, schema, studies
 from storage.optuna_storage import optuna_storage
 from storage.schema import RunState, attempts, runs

@@ -13,10 +13,10 @@ import sqlalchemy as sa
 from objectives.convergence import Curve, End
 from objectives.trainers.trainer import TrainerKind
 from search.query import runs as query
-from search.replay import Replay, check, compared
 from search.spec import parsing as options
 from search.spec.study_spec import SpecError, StudySpec, parsed
-from search.worker import Worker
+from search.train.replay import Replay, check, compared
+from search.train.worker import Worker
 from storage import schema, studies
 from storage.store import Store
 from tests.conftest import QUICK, command

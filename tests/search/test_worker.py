@@ -15,7 +15,7 @@ from objectives.convergence import Outcome, Trial
 from search.query import runs as query
 from search.spec import parsing as options
 from search.spec.study_spec import StudySpec
-from search.worker import Worker
+from search.train.worker import Worker
 from storage import leases, ledger, schema, studies
 from storage.leases import Load
 from storage.ledger import Run

@@ -21,9 +21,9 @@ from objectives.convergence import Outcome, Progress, Trial
 from objectives.trainers.trainer import TrainerKind
 from search.ask.stopping import burst
 from search.ask.study import Study
-from search.processes import GRACE_SECONDS, bury_the_dead, handling, this_process, worker_name
 from search.spec.dataset import stored
-from search.trainers import software, trainer
+from search.train.processes import GRACE_SECONDS, bury_the_dead, handling, this_process, worker_name
+from search.train.trainers import software, trainer
 from storage import leases, ledger
 from storage.database import StorageError
 from storage.leases import LEASE_SECONDS, Load

@@ -16,8 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, Generic, Protocol, TypeVar
 
-from search.processes import GRACE_SECONDS, bury_the_dead, handling, held_back
 from search.query import runs as query
+from search.train.processes import GRACE_SECONDS, bury_the_dead, handling, held_back
 from storage.database import StorageError
 from storage.store import Store
 from storage.studies import StudyRecord

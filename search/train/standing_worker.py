@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable
 
 from search import logs
-from search.processes import handling
 from search.spec import parsing as options
 from search.spec.study_spec import SpecError, parsed
-from search.worker import Worker
+from search.train.processes import handling
+from search.train.worker import Worker
 from storage import studies
 from storage.database import StorageMisuse
 from storage.leases import ForOneMachine

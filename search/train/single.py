@@ -13,9 +13,9 @@ from objectives.data.samples import Samples
 from objectives.data.scaling import moments
 from objectives.trainers.solo import Solo
 from search import files
-from search.launch import EngineError
 from search.spec.study_spec import SpecError, StudySpec
-from search.trainers import BURST, alone, batches
+from search.train.engine import EngineError
+from search.train.trainers import BURST, alone, batches
 
 
 def train(

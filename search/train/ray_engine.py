@@ -19,8 +19,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from search.launch import RESTARTS, Engine, EngineError, start
 from search.spec.study_spec import SpecError, StudySpec
+from search.train.engine import RESTARTS, Engine, EngineError, start
 from storage.database import StorageMisuse, parse
 from storage.store import Store
 from storage.studies import StudyRecord

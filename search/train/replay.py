@@ -16,7 +16,7 @@ from objectives.data.samples import Samples
 from objectives.devices import devices
 from objectives.trainers.trainer import Trainer, TrainerKind
 from search.spec.study_spec import SpecError, StudySpec
-from search.trainers import alone, as_recorded, software, trainer
+from search.train.trainers import alone, as_recorded, software, trainer
 
 #: Of the software, what may change how numbers are rounded, or which are computed.
 DECIDES = ("hardware", "torch", "numpy", "numba", "fewest", "commit")

@@ -11,8 +11,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from search.launch import WorkerProcess, start
-from search.processes import worker_name
+from search.train.engine import WorkerProcess, start
+from search.train.processes import worker_name
 
 LOOK_SECONDS = 0.25  # between two looks at the processes
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before another is started, doubled while they die young
