@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from search import ladder as climbing
 from search import output
+from search.answer.ladder import ladder as climbing
+from search.answer.ladder.verdicts import claims
 from search.commands.common import STORAGE, STUDY, Device, Output, Storage, StudyName, available
 from search.output import Format
 from search.query import runs as query
@@ -15,7 +16,6 @@ from search.spec.space import Choices
 from search.spec.study_spec import DEFAULT_CLASSES, SpecError, StudySpec, parsed
 from search.train.engine import LocalEngine
 from search.train.processes import only_here
-from search.verdicts import claims
 from search.view import View
 from storage import ledger, studies
 from storage.store import OUTAGE_SECONDS, Store

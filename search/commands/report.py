@@ -16,7 +16,7 @@ from storage.database import StorageError
 from storage.store import Store
 
 if TYPE_CHECKING:
-    from search.figures import Exhibit
+    from search.answer.report.figures import Exhibit
 
 app = typer.Typer()
 
@@ -44,9 +44,9 @@ def report(
     store = Store.open(storage)
     record = store.read(studies.find, study)
 
-    from search import report
-    from search.findings import gathered
-    from search.pictures import show_in_dashboard
+    from search.answer.report import report
+    from search.answer.report.findings import gathered
+    from search.answer.report.pictures import show_in_dashboard
 
     with output.err.status("drawing"):
         this = store.read(gathered, record)
@@ -76,7 +76,7 @@ def _check_png(png: Path) -> None:
 
 
 def _pictures(exhibits: "list[Exhibit]", png: Path) -> None:
-    from search.pictures import write
+    from search.answer.report.pictures import write
 
     try:
         write(exhibits, png)

@@ -11,12 +11,12 @@ import typer
 
 from objectives.convergence import Progress
 from search import files, output
+from search.answer.export.script import Framework
 from search.commands.common import MOST, STORAGE, STUDY, Output, Storage, StudyName, available
 from search.output import Format
 from search.query import ranking
 from search.query import runs as query
 from search.query.ranking import among
-from search.script import Framework
 from search.spec import parsing as options
 from search.spec.study_spec import SpecError, StudySpec, parsed
 from search.train.engine import EngineError
@@ -114,7 +114,7 @@ def export(
     if spec.data and not out:
         raise SpecError("`--out` is needed, since the script's data go into a file beside it")
 
-    from search.export import data_beside, export
+    from search.answer.export.export import data_beside, export
     from search.spec.dataset import stored
 
     beside = data_beside(out, as_) if out and spec.data else None

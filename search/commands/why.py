@@ -40,8 +40,8 @@ def why(
         raise SpecError(f"trial {number} is of {spec.objective}, and units of our own network are measured here")
     steps: list[Any] = []
     if row["end"] in (End.CAP, End.DIVERGED) and not spec.objective:
+        from search.answer.why.why import Why
         from search.spec.dataset import stored
-        from search.why import Why
 
         with output.err.status("training"):
             steps = Why(spec, stored(spec, store), place).steps(row)

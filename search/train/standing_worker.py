@@ -85,7 +85,7 @@ class Pool:
     def _draw(self, record: StudyRecord) -> None:
         """Put our figures on the study's page: here, since nobody waits at its end who would ask for a report."""
         try:
-            from search.pictures import show_whole  # which loads Plotly
+            from search.answer.report.pictures import show_whole  # which loads Plotly
 
             show_whole(self._store, record)
         except Exception as error:  # of Plotly, of the dashboard, of the store: none is a reason to end a worker

@@ -17,11 +17,11 @@ from pathlib import Path
 
 from objectives.configuration import Configuration
 from objectives.convergence import Trial
-from search.case import Tried
+from search.answer.why.miss_diagnosis import Tried
+from search.answer.why.why import MOST_EPOCHS, Why
 from search.query import runs as query
 from search.spec.dataset import stored
 from search.spec.study_spec import derive, parsed
-from search.why import MOST_EPOCHS, Why
 from storage import studies
 from storage.store import Store
 

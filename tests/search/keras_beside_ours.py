@@ -17,7 +17,7 @@ from objectives.data.batches import Batches
 from objectives.model import optimizers
 from objectives.model.network import initial
 from objectives.trainers.solo import Solo
-from search import keras_script
+from search.answer.export import keras as keras_script
 from tests.search.test_export import BASE, EPOCHS, HOLD, WAVES, recipe
 
 EPSILON = 1e-30

@@ -14,9 +14,9 @@ import httpx
 import optuna
 import pytest
 
-from search import report
-from search.findings import gathered
-from search.pictures import show_in_dashboard
+from search.answer.report import report
+from search.answer.report.findings import gathered
+from search.answer.report.pictures import show_in_dashboard
 from search.query import runs as query
 from search.tokens import Role, add
 from storage import studies

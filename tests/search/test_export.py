@@ -22,9 +22,10 @@ from objectives.data.waves import Waves
 from objectives.model.network import centres, glorot_uniform
 from objectives.model.optimizers import Optimizer
 from objectives.trainers.solo import Solo
-from search import keras_script, torch_script
-from search.export import SEEDS, _settled, export
-from search.script import Framework, Recipe, docstring, quoted
+from search.answer.export import keras as keras_script
+from search.answer.export import pytorch as torch_script
+from search.answer.export.export import SEEDS, _settled, export
+from search.answer.export.script import Framework, Recipe, docstring, quoted
 from search.spec import parsing as options
 from search.spec.study_spec import DataRef, StudySpec
 from search.train.engine import EngineError

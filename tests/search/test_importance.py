@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from search.importance import how_fast, midranks, whether
+from search.answer.report.importance import how_fast, midranks, whether
 
 ACTIVATIONS = ("sine", "tanh", "relu")
 

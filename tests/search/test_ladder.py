@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 
 from objectives.configuration import Configuration
-from search import ladder
+from search.answer.ladder import ladder
+from search.answer.ladder.ladder import OPTIMIZERS, rungs
+from search.answer.ladder.verdicts import Measured, claims
 from search.ask.study import new_run
-from search.ladder import OPTIMIZERS, rungs
 from search.query import ranking
 from search.query import runs as query
 from search.spec import parsing as options
 from search.spec.space import preset
 from search.spec.study_spec import DataRef, StudySpec
 from search.train.worker import Worker
-from search.verdicts import Measured, claims
 from storage import ledger, studies
 from storage.schema import of_ladder
 from storage.store import Store

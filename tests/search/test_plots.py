@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from objectives.convergence import Curve
-from search import comparisons, figures, importance, parallel, plots
+from search.answer.report import comparisons, figures, importance, plots
+from search.answer.report import parallel_coordinates as parallel
 from search.spec.space import Choices, Range, defaults
 
 SPACE = {"classes": Choices(values=(8, 16)), **defaults(16)}

@@ -114,7 +114,7 @@ def test_a_worker_that_cannot_draw_goes_on(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each study's missing figures are a warning of the first who finds it over, and of nobody else."""
-    monkeypatch.setitem(sys.modules, "search.pictures", None)
+    monkeypatch.setitem(sys.modules, "search.answer.report.pictures", None)
     records = [named(store, name, 3) for name in ("a", "b")]
     Pool(store, lambda record, _: Worker(store, record, "cpu"), exit_idle=True).work(lambda: False)
     late = Worker(store, records[0], "cpu")

@@ -13,8 +13,8 @@ from typing import Any
 import optuna
 import pytest
 
-from search import figures, pictures, plots, report
-from search.findings import Findings, gathered
+from search.answer.report import figures, pictures, plots, report
+from search.answer.report.findings import Findings, gathered
 from search.query import runs as query
 from search.spec.study_spec import DataRef, StudySpec
 from storage import studies

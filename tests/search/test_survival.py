@@ -2,7 +2,7 @@
 
 import pytest
 
-from search.survival import product_limit
+from search.answer.report.survival import product_limit
 
 
 def test_ties_and_censoring_by_hand() -> None:

@@ -11,10 +11,10 @@ import pytest
 from objectives.configuration import Configuration
 from objectives.convergence import Curve, Trial
 from objectives.data.samples import Samples
-from search.case import Case, Cause, Tried
-from search.causes import cut, diverged, fell_silent, improving, loud
+from search.answer.why.causes import cut, diverged, fell_silent, improving, loud
+from search.answer.why.miss_diagnosis import Case, Cause, Tried
+from search.answer.why.why import Step, Why
 from search.spec.study_spec import DataRef, StudySpec
-from search.why import Step, Why
 
 #: Learns 32 classes in an epoch or two.
 GOOD: dict[str, Any] = {"classes": 32, "width": 256, "activation": "sine", "optimizer": "nesterov", "lr": 0.5}

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from objectives.data.waves import span
-from search.script import Recipe, begin_spread, constants, docstring, formula, joined, train, widths
+from search.answer.export.script import Recipe, begin_spread, constants, docstring, formula, joined, train, widths
 
 DATA = ".data.pt"  # what the name of its data has in place of .py
 

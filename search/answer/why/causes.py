@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from objectives.configuration import REAL
+from search.answer.why.miss_diagnosis import Case, Cause, Finding, epochs_in_words, in_words
 from search.ask.stopping import FLOOR
-from search.case import Case, Cause, Finding, epochs_in_words, in_words
 
 if TYPE_CHECKING:
     from objectives.probe import Update

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median_low
 from typing import TYPE_CHECKING, Any
 
-from search.figures import DASHES, FAINT, HIT, MISS, SERIES, Exhibit, at, blank, epoch_axis, log_axis
+from search.answer.report.figures import DASHES, FAINT, HIT, MISS, SERIES, Exhibit, at, blank, epoch_axis, log_axis
 from search.output import epochs
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _came_to(label: str, runs: Sequence[dict[str, Any]]) -> str:
 
 
 def ladder(rungs: Sequence[dict[str, Any]]) -> list[Exhibit]:
-    """Epochs of each rung's runs, one exhibit for each class count: records of `search.ladder.climbed`."""
+    """Epochs of each rung's runs, one exhibit for each class count: records of `search.answer.ladder.ladder.climbed`."""
     counts = sorted({rung["classes"] for rung in rungs})
     return [_climbed([rung for rung in rungs if rung["classes"] == classes], classes) for classes in counts]
 

@@ -20,10 +20,11 @@ import numpy as np
 
 from objectives.configuration import Configuration
 from objectives.data.samples import Samples
-from search import keras_script, torch_script
+from search.answer.export import keras as keras_script
+from search.answer.export import pytorch as torch_script
+from search.answer.export.script import Framework, Recipe, quoted
 from search.ask.stopping import room
 from search.output import epochs
-from search.script import Framework, Recipe, quoted
 from search.spec.study_spec import StudySpec
 from search.train.engine import EngineError
 

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from statistics import median_low
 
-from search import comparisons, figures, importance, output, parallel, plots
-from search.findings import Findings
-from search.page import Section, page
+from search import output
+from search.answer.ladder.verdicts import claims
+from search.answer.report import comparisons, figures, importance, plots
+from search.answer.report import parallel_coordinates as parallel
+from search.answer.report.findings import Findings
+from search.answer.report.page import Section, page
 from search.spec.space import Choices
 from search.spec.study_spec import in_words
-from search.verdicts import claims
 
 CURVES = (
     "Evaluation e is made after e epochs, on data not yet trained on. A line ends with a dot where the model has "

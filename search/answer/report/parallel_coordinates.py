@@ -7,8 +7,8 @@ not have, and draws misses across the hits.
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from search import importance
-from search.figures import (
+from search.answer.report import importance
+from search.answer.report.figures import (
     FAINT,
     INK,
     MUTED,
@@ -23,7 +23,7 @@ from search.figures import (
     searched,
     values,
 )
-from search.plots import Rows, spanned
+from search.answer.report.plots import Rows, spanned
 from search.spec.space import Choices, Range
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from objectives.data.waves import Waves
 from objectives.model.network import Network
 from objectives.probe import Look, accuracy_learned, beginning, look, update
 from objectives.trainers.solo import Solo, out_of_memory
-from search.case import Case, Cause, Change, Finding, Tried, in_words
-from search.causes import CAUSES
+from search.answer.why.causes import CAUSES
+from search.answer.why.miss_diagnosis import Case, Cause, Change, Finding, Tried, in_words
 from search.spec.space import consistent
 from search.spec.study_spec import StudySpec
 from search.train.engine import EngineError

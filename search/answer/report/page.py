@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from html import escape
 from string import Template
 
-from search.figures import DARK, FAINT, GRID, INK, PAPER, SERIES, Exhibit
+from search.answer.report.figures import DARK, FAINT, GRID, INK, PAPER, SERIES, Exhibit
 
 _NAMES = {"ink": INK, "faint": FAINT, "grid": GRID, "paper": PAPER, "accent": SERIES[0]}
 _STYLE = Template("""

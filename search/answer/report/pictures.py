@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from search import figures, report
-from search.figures import Exhibit
-from search.findings import gathered
+from search.answer.report import figures, report
+from search.answer.report.figures import Exhibit
+from search.answer.report.findings import gathered
 from storage.database import StorageError
 from storage.store import Store
 from storage.studies import StudyRecord

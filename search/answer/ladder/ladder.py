@@ -16,12 +16,12 @@ from typing import Any
 from sqlalchemy import Connection
 
 from objectives.configuration import Configuration
+from search.answer.ladder.verdicts import Measured
 from search.query import ranking
 from search.query import runs as query
 from search.query.ranking import among
 from search.spec.space import carried, consistent, preset
 from search.spec.study_spec import parsed
-from search.verdicts import Measured
 from storage.ledger import NewRun
 from storage.schema import RunState, of_ladder, runs
 from storage.studies import StudyRecord

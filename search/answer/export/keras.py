@@ -7,7 +7,7 @@ some, and Nadam's momentum rises sooner: that a script converges as recorded is 
 from collections.abc import Sequence
 
 from objectives.data.waves import span
-from search.script import Recipe, begin_spread, constants, docstring, formula, joined, train, widths
+from search.answer.export.script import Recipe, begin_spread, constants, docstring, formula, joined, train, widths
 
 DATA = ".data.npz"  # what the name of its data has in place of .py
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from statistics import median_low
 from typing import TYPE_CHECKING, Any
 
-from search import importance
-from search.figures import (
+from search.answer.report import importance
+from search.answer.report.figures import (
     DASHES,
     GRID,
     HIT,
@@ -28,9 +28,9 @@ from search.figures import (
     short,
     values,
 )
+from search.answer.report.survival import product_limit
 from search.output import epochs
 from search.spec.space import Choices, Range
-from search.survival import product_limit
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure  # type: ignore[import-untyped]
