@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from search import output
-from search.deploy import Deployment, Target, rendered, write
+from search.serve.deploy import Deployment, Target, rendered, write
 
 app = typer.Typer()
 

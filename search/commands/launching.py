@@ -154,7 +154,7 @@ def launch(
                 "a service's own workers search: --data, --objective, a sampler's import path, --workers, --engine, "
                 "--device and --trainer are for a database's URL"
             )
-        from search.remote import RemoteStudies  # which loads httpx
+        from search.serve.remote import RemoteStudies  # which loads httpx
 
         there = RemoteStudies(storage)
         there.launch(study, spec, order)

@@ -11,11 +11,12 @@ from typing import Annotated
 
 import typer
 
-from search import files, output, tokens
+from search import files, output
 from search.commands.common import STORAGE, LogForm, Storage, available
 from search.logs import Log, set_up
+from search.serve import tokens
+from search.serve.tokens import Role, Tokens
 from search.spec.study_spec import SpecError
-from search.tokens import Role, Tokens
 from search.train.engine import EngineError
 from search.train.processes import GRACE_SECONDS, handling
 from search.train.supervisor import Staff
@@ -68,7 +69,7 @@ def serve(
     set_up(log)
     _check_tls(tls_cert, tls_key)
     known = Tokens(tokens) if tokens else None
-    from search.access import is_loopback
+    from search.serve.auth import is_loopback
 
     if not known and not is_loopback(host):
         raise SpecError(
@@ -77,8 +78,8 @@ def serve(
     devices = available("auto") if workers else []
     store = Store.open(storage, create=True, kept=CONNECTIONS)
     listening = _listen(host, port)
-    from search.service import Settings, create_app
-    from search.service import serve as answer
+    from search.serve.app import Settings, create_app
+    from search.serve.app import serve as answer
 
     application = create_app(store, Settings(known, dashboard_write=dashboard_write, rate=rate))
     who = "a token is needed" if known else "no token is needed, and it is for this machine alone"
@@ -139,8 +140,8 @@ def dashboard(
     store = Store.open(storage)
     page = f"/studies/{store.read(studies.find, study).study_id}" if study else ""
     listening = _listen("127.0.0.1", port)
-    from search.service import Settings, create_app
-    from search.service import serve as answer
+    from search.serve.app import Settings, create_app
+    from search.serve.app import serve as answer
 
     application = create_app(store, Settings(anonymous=Role.READ))
     url = f"{_url('127.0.0.1', listening, False)}/dashboard{page}"

@@ -1,6 +1,6 @@
 """What may be asked of the studies of one store, for the shell, Python and HTTP alike: each answer is plain data.
 
-`search.remote` asks the same of a service, by the same names.
+`search.serve.remote` asks the same of a service, by the same names.
 """
 
 from contextlib import suppress
@@ -180,7 +180,7 @@ def is_service(url: str) -> bool:
 def opened(url: str, token: str | None = None, patience: float = BRIEF_SECONDS) -> Studies:
     """The studies at a storage URL; StorageMisuse if there is no store. What is asked waits `patience` for it."""
     if is_service(url):
-        from search.remote import RemoteStudies  # which loads httpx
+        from search.serve.remote import RemoteStudies  # which loads httpx
 
         return RemoteStudies(url, token, patience)
     return LocalStudies(Store.open(url, patience=patience))

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from search.access import is_loopback
-from search.tokens import SESSION_SECONDS, Role, Tokens, add, read, revoke, seal
+from search.serve.auth import is_loopback
+from search.serve.tokens import SESSION_SECONDS, Role, Tokens, add, read, revoke, seal
 from tests.conftest import command
 from tests.served import Served, here, served
 

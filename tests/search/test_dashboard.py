@@ -18,7 +18,7 @@ from search.answer.report import report
 from search.answer.report.findings import gathered
 from search.answer.report.pictures import show_in_dashboard
 from search.query import runs as query
-from search.tokens import Role, add
+from search.serve.tokens import Role, add
 from storage import studies
 from storage.optuna_storage import optuna_storage
 from storage.store import Store

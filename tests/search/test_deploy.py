@@ -12,8 +12,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from search.deploy import Deployment, Target, rendered
 from search.query import runs as query
+from search.serve.deploy import Deployment, Target, rendered
 from search.spec import parsing as options
 from search.spec.study_spec import StudySpec
 from storage import studies

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 import search
-from search.remote import RemoteStudies
+from search.serve.remote import RemoteStudies
 from search.spec.study_spec import SpecError
 from storage.database import NotThere, StorageError, StorageMisuse
 from storage.schema import PENDING, attempts, runs

@@ -18,13 +18,13 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
-from search import limits
-from search.limits import MOST_CALLERS, Buckets, address
-from search.manual import manual
 from search.query import runs as query
+from search.serve import limits
+from search.serve.api_docs import manual
+from search.serve.limits import MOST_CALLERS, Buckets, address
+from search.serve.tokens import Role, add
 from search.spec import parsing as options
 from search.spec.study_spec import StudySpec
-from search.tokens import Role, add
 from storage import studies
 from storage.store import Store
 from tests.search.test_pool import until

@@ -8,9 +8,10 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from search import sharing, tokens
-from search.service import Settings, create_app
-from search.tokens import Role, Tokens
+from search.serve import coalescing as sharing
+from search.serve import tokens
+from search.serve.app import Settings, create_app
+from search.serve.tokens import Role, Tokens
 from storage.optuna_storage import optuna_storage
 from storage.store import Store
 from tests.search.test_study import another, begun, played, work

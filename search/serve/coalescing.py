@@ -10,7 +10,7 @@ import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from search.access import SAFE
+from search.serve.auth import SAFE
 
 SHARED_SECONDS = 0.5
 

@@ -12,8 +12,8 @@ from a2wsgi import WSGIMiddleware
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import Receive, Scope, Send
 
-from search.access import SAFE
-from search.refusals import Refused
+from search.serve.auth import SAFE
+from search.serve.refusals import Refused
 from storage.database import StorageError
 from storage.optuna_storage import optuna_storage
 from storage.store import Store

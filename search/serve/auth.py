@@ -15,9 +15,9 @@ from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from search.limits import address
-from search.refusals import Refused
-from search.tokens import Role, Token, Tokens
+from search.serve.limits import address
+from search.serve.refusals import Refused
+from search.serve.tokens import Role, Token, Tokens
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})  # methods that change nothing
 OPEN = frozenset({"/v1/health", "/login", "/logout"})  # paths that need no token

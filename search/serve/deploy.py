@@ -63,7 +63,7 @@ def rendered(deployment: Deployment, out: Path | None = None) -> dict[str, str]:
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("search"),
+        loader=jinja2.PackageLoader("search.serve"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -8,10 +8,10 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from search.access import cookie_name, local_path
-from search.limits import Buckets, address
-from search.plain_page import answer
-from search.tokens import SESSION_SECONDS, Tokens, seal
+from search.serve.auth import cookie_name, local_path
+from search.serve.html import answer
+from search.serve.limits import Buckets, address
+from search.serve.tokens import SESSION_SECONDS, Tokens, seal
 
 _FORM = """<h1>fewest</h1>{alert}
 <form method="post" action="/login">

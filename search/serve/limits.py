@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-from search.refusals import Refused
+from search.serve.refusals import Refused
 
 RATE = 50.0  # requests per second of one caller; a dashboard's page takes ten at once, and then one in ten seconds
 MOST_BODY = 1 << 20  # bytes

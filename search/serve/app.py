@@ -23,19 +23,20 @@ from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from search import limits, plain_page
-from search.access import Access, Caller
-from search.board import Board
-from search.limits import BodyLimit, RateLimit
-from search.login import router as login
-from search.manual import manual
-from search.metrics import Metrics
 from search.query.studies import Conflict, LocalStudies
-from search.refusals import Refused
-from search.routes import router
-from search.sharing import SHARED_SECONDS, Shared
+from search.serve import html as plain_page
+from search.serve import limits
+from search.serve.api_docs import manual
+from search.serve.auth import Access, Caller
+from search.serve.coalescing import SHARED_SECONDS, Shared
+from search.serve.dashboard import Board
+from search.serve.limits import BodyLimit, RateLimit
+from search.serve.login import router as login
+from search.serve.metrics import Metrics
+from search.serve.refusals import Refused
+from search.serve.routes import router
+from search.serve.tokens import Role, Tokens
 from search.spec.study_spec import SpecError
-from search.tokens import Role, Tokens
 from storage.database import NameTaken, NotThere, StorageError
 from storage.store import Store
 
