@@ -3,6 +3,6 @@
 Answers are for Python, too: `search.best()`, `search.trials()`, `search.status()`, and `search.connect(url)`.
 """
 
-from search.api import best, connect, frame, status, trials
+from search.client import best, connect, frame, status, trials
 
 __all__ = ["best", "connect", "frame", "status", "trials"]

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from search.output import Notices
+from search.cli.output import Notices
 
 FIELDS = "study", "trial", "attempt", "worker", "caller", "request"
 _about: dict[str, str] = {}  # of the whole process: a thread that it starts speaks of the same

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from search import cli
+from search.cli import main as cli
 from tests.conftest import FEWEST
 
 

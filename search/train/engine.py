@@ -88,7 +88,7 @@ def start(url: str, device: str, *options: str, captured: bool = True) -> Worker
     `captured`: what it says is kept, to be asked for, and not put on our stderr.
     """
     # -P: a file in the user's directory must not stand in for a module of ours or of Python's
-    command = [sys.executable, "-P", "-m", "search.cli", "worker", "--device", device, *options]
+    command = [sys.executable, "-P", "-m", "search.cli.main", "worker", "--device", device, *options]
     environment = os.environ | {"FEWEST_STORAGE": url, "FEWEST_PARENT": str(os.getpid()), "OMP_NUM_THREADS": "1"}
     said = tempfile.TemporaryFile() if captured else None  # noqa: SIM115, read when the worker has died
     where = said or _STDERR  # its stdout, too: ours is for answers

@@ -33,7 +33,7 @@ import numpy as np
 import psutil
 import typer
 
-from search import cli
+from search.cli import main as cli
 from search.spec import parsing as options
 from search.spec.study_spec import StudySpec
 

@@ -259,7 +259,7 @@ def _no_leftovers(tmp_path: Path) -> Iterator[None]:
     """No test leaves a worker process behind."""
     yield
     time.sleep(0.1)
-    found = subprocess.run(["pgrep", "-f", "search.cli worker"], capture_output=True, text=True).stdout.split()
+    found = subprocess.run(["pgrep", "-f", "search.cli.main worker"], capture_output=True, text=True).stdout.split()
     left = [pid for pid in found if _directory(pid) == str(tmp_path)]
     for pid in left:
         os.kill(int(pid), signal.SIGKILL)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from search.output import Format, best_table, records
+from search.cli.output import Format, best_table, records
 from search.query import ranking
 from search.query import runs as query
 from search.query.ranking import By, Wanted, among

@@ -139,7 +139,7 @@ def books(url: str, trials: int) -> Counter[str]:
 
 def test_without_ray_one_line_says_how_to_install_it(tmp_path: Path) -> None:
     """Exit status 1, and nothing is stored."""
-    blocked = "import sys; sys.modules['ray'] = None; from search.cli import main; main()"
+    blocked = "import sys; sys.modules['ray'] = None; from search.cli.main import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", blocked, "launch", "--engine", "ray"], cwd=tmp_path, capture_output=True, text=True
     )
@@ -187,7 +187,7 @@ def test_ctrl_c_drains_the_nodes_and_any_worker_goes_on(
 def test_ctrl_c_reaches_workers_that_have_only_begun(nodes: Nodes, url: str, tmp_path: Path) -> None:
     """They leave before they take a trial, although their node was told to ignore it."""
     with ray(nodes, url, tmp_path, "--workers", "1", "--trials", "8", *SLOW) as process:
-        while "search.cli worker --device cpu --study swarm" not in shown() and process.poll() is None:
+        while "search.cli.main worker --device cpu --study swarm" not in shown() and process.poll() is None:
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
@@ -212,5 +212,5 @@ def test_a_lost_node_costs_no_trial_and_repeats_none(nodes: Nodes, url: str, tmp
     assert json.loads(out)["status"]["done"] == 3
     assert books(url, 3)["expired"] >= 1
     written = [file for file in nodes.session.rglob("*") if file.is_file()]
-    assert "search.cli worker" in lines and PASSWORD not in lines
+    assert "search.cli.main worker" in lines and PASSWORD not in lines
     assert written and not [file for file in written if PASSWORD.encode() in file.read_bytes()]

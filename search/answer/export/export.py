@@ -24,7 +24,7 @@ from search.answer.export import keras as keras_script
 from search.answer.export import pytorch as torch_script
 from search.answer.export.script import Framework, Recipe, quoted
 from search.ask.stopping import room
-from search.output import epochs
+from search.cli.output import epochs
 from search.spec.study_spec import StudySpec
 from search.train.engine import EngineError
 

@@ -11,7 +11,7 @@ from statistics import mean, median, median_low
 from typing import Any
 
 from search.ask.scoring import tied
-from search.output import epochs
+from search.cli.output import epochs
 
 
 @dataclass(frozen=True)

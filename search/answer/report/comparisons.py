@@ -6,7 +6,7 @@ from statistics import median_low
 from typing import TYPE_CHECKING, Any
 
 from search.answer.report.figures import DASHES, FAINT, HIT, MISS, SERIES, Exhibit, at, blank, epoch_axis, log_axis
-from search.output import epochs
+from search.cli.output import epochs
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure  # type: ignore[import-untyped]

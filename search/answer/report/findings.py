@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from search import output
 from search.answer.ladder.ladder import climbed
+from search.cli import output
 from search.query import ranking
 from search.query import runs as query
 from search.spec.space import preset

@@ -29,7 +29,7 @@ from search.answer.report.figures import (
     values,
 )
 from search.answer.report.survival import product_limit
-from search.output import epochs
+from search.cli.output import epochs
 from search.spec.space import Choices, Range
 
 if TYPE_CHECKING:

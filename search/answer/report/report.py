@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from statistics import median_low
 
-from search import output
 from search.answer.ladder.verdicts import claims
 from search.answer.report import comparisons, figures, importance, plots
 from search.answer.report import parallel_coordinates as parallel
 from search.answer.report.findings import Findings
 from search.answer.report.page import Section, page
+from search.cli import output
 from search.spec.space import Choices
 from search.spec.study_spec import in_words
 

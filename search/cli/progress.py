@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from objectives.configuration import Configuration
-from search.output import epochs
+from search.cli.output import epochs
 
 LINE_SECONDS = 10.0  # between two plain lines when nothing better is found
 RATE_SECONDS = 10.0  # over which rates are averaged

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from objectives.convergence import Progress
-from search import files, output
+from search import files
 from search.answer.export.script import Framework
-from search.commands.common import MOST, STORAGE, STUDY, Output, Storage, StudyName, available
-from search.output import Format
+from search.cli import output
+from search.cli.options import MOST, STORAGE, STUDY, Output, Storage, StudyName, available
+from search.cli.output import Format
 from search.query import ranking
 from search.query import runs as query
 from search.query.ranking import among

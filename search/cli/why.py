@@ -5,9 +5,9 @@ from typing import Annotated, Any
 import typer
 
 from objectives.convergence import End
-from search import output
-from search.commands.common import MOST, STORAGE, STUDY, Device, Output, Storage, StudyName, available
-from search.output import Format
+from search.cli import output
+from search.cli.options import MOST, STORAGE, STUDY, Device, Output, Storage, StudyName, available
+from search.cli.output import Format
 from search.query import runs as query
 from search.spec.study_spec import SpecError, parsed
 from storage import studies

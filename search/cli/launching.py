@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from objectives.trainers.trainer import TrainerKind
-from search import output
-from search.commands.common import (
+from search.cli import output
+from search.cli.options import (
     MOST,
     STORAGE,
     STUDY,
@@ -32,13 +32,13 @@ from search.commands.common import (
     available,
     remark,
 )
-from search.output import Format
+from search.cli.output import Format
+from search.cli.progress import View
 from search.query.studies import DEFAULT_TRIALS, LocalStudies, Order, Studies, is_service
 from search.spec import parsing as options
 from search.spec.study_spec import SpecError, StudySpec
 from search.train.engine import Engine, LocalEngine
 from search.train.processes import only_here
-from search.view import View
 from storage import studies
 from storage.database import redacted
 from storage.store import OUTAGE_SECONDS, Store

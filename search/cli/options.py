@@ -8,11 +8,11 @@ import typer
 
 from objectives.devices import devices
 from objectives.trainers.trainer import TrainerKind
-from search import output
-from search.api import STORAGE as STORAGE
-from search.api import STUDY as STUDY
+from search.cli import output
+from search.cli.output import Format
+from search.client import STORAGE as STORAGE
+from search.client import STUDY as STUDY
 from search.logs import Log
-from search.output import Format
 from search.spec import parsing as options
 from search.spec.study_spec import DEFAULT_CLASSES, SAMPLERS, SpecError, StudySpec
 

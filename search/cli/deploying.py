@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from search import output
+from search.cli import output
 from search.serve.deploy import Deployment, Target, rendered, write
 
 app = typer.Typer()

@@ -11,8 +11,9 @@ from typing import Annotated
 
 import typer
 
-from search import files, output
-from search.commands.common import STORAGE, LogForm, Storage, available
+from search import files
+from search.cli import output
+from search.cli.options import STORAGE, LogForm, Storage, available
 from search.logs import Log, set_up
 from search.serve import tokens
 from search.serve.tokens import Role, Tokens

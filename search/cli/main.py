@@ -12,8 +12,10 @@ from typing import Any
 
 import typer
 
-from search.commands import asking, deploying, ladder, launching, report, searching, serving, taking, training, why
-from search.commands.common import fail
+from search.cli import asking, deploying, ladder, launching, report, serving, training, why
+from search.cli import replaying as taking
+from search.cli import running as searching
+from search.cli.options import fail
 from search.logs import Log, set_up
 from search.spec.study_spec import SpecError
 from search.train.engine import EngineError

@@ -5,18 +5,18 @@ from typing import Annotated
 
 import typer
 
-from search import output
 from search.answer.ladder import ladder as climbing
 from search.answer.ladder.verdicts import claims
-from search.commands.common import STORAGE, STUDY, Device, Output, Storage, StudyName, available
-from search.output import Format
+from search.cli import output
+from search.cli.options import STORAGE, STUDY, Device, Output, Storage, StudyName, available
+from search.cli.output import Format
+from search.cli.progress import View
 from search.query import runs as query
 from search.spec import parsing as options
 from search.spec.space import Choices
 from search.spec.study_spec import DEFAULT_CLASSES, SpecError, StudySpec, parsed
 from search.train.engine import LocalEngine
 from search.train.processes import only_here
-from search.view import View
 from storage import ledger, studies
 from storage.store import OUTAGE_SECONDS, Store
 from storage.studies import StudyRecord

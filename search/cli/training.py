@@ -8,8 +8,9 @@ import typer
 
 from objectives.configuration import Configuration
 from objectives.convergence import Trial
-from search import files, output
-from search.commands.common import (
+from search import files
+from search.cli import output
+from search.cli.options import (
     STORAGE,
     STUDY,
     Classes,
@@ -29,7 +30,7 @@ from search.commands.common import (
     available,
     remark,
 )
-from search.output import Format
+from search.cli.output import Format
 from search.query import ranking
 from search.query.ranking import among
 from search.spec import parsing as options

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from search import output
-from search.commands.common import MOST, STORAGE, STUDY, AnyStorage, Output, StudyName
-from search.output import Format
+from search.cli import output
+from search.cli.options import MOST, STORAGE, STUDY, AnyStorage, Output, StudyName
+from search.cli.output import Format
 from search.query.ranking import By, Wanted
 from search.query.studies import opened
 from search.spec import parsing as options

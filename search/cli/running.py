@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from objectives.trainers.trainer import TrainerKind
-from search import output
-from search.commands.common import (
+from search.cli import output
+from search.cli.options import (
     MOST,
     STORAGE,
     STUDY,
@@ -24,8 +24,9 @@ from search.commands.common import (
     fail,
     study_name,
 )
+from search.cli.output import Format
+from search.cli.progress import View
 from search.logs import Log, set_up
-from search.output import Format
 from search.query import ranking
 from search.query import runs as query
 from search.query.ranking import among
@@ -34,7 +35,6 @@ from search.spec import parsing as options
 from search.spec.study_spec import SpecError, parsed
 from search.train.engine import EngineError, LocalEngine
 from search.train.processes import GRACE_SECONDS, handling, only_here, worker_name
-from search.view import View
 from storage import ledger, studies
 from storage.store import OUTAGE_SECONDS, Store
 

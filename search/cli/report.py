@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search import files, output
-from search.commands.common import STORAGE, STUDY, Storage, StudyName
+from search import files
+from search.cli import output
+from search.cli.options import STORAGE, STUDY, Storage, StudyName
 from search.spec.study_spec import SpecError
 from search.train.engine import EngineError
 from storage import studies
