@@ -1,10 +1,10 @@
 """What the shell can ask, in Python: the same answers as plain records.
 
-import search
+from search import client
 
-search.best(per="activation", storage="sqlite:///fewest.db")
-search.frame(search.trials())
-search.connect("http://127.0.0.1:8080").status(study="mine")
+client.best(per="activation", storage="sqlite:///fewest.db")
+client.frame(client.trials())
+client.connect("http://127.0.0.1:8080").status(study="mine")
 """
 
 import os
@@ -59,8 +59,8 @@ class Client:
 
         A record has `rank` (equal for ties), `trial`, `classes`, `epochs` (to convergence), `replicates` and how many
         of them converged, `replicate_epochs`, `confirmed`, `accuracy`, `loss` (nats), `seconds` (of training),
-        `weights` and `params`; with `per` as in `search.query.ranking.best_per`. SpecError for bad arguments, StorageMisuse
-        for a store or study that is not there.
+        `weights` and `params`; with `per` as in `ranking.best_per`. SpecError for bad arguments, StorageMisuse for a
+        store or study that is not there.
         """
         if by not in list(By):
             raise SpecError(f"`by` must be one of {', '.join(By)}, got {by!r}")

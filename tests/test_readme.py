@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from tests.served import served
+from tests.support.service import served
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -1,7 +1,7 @@
 """The best configurations: converged trials, ranked by what their replicates show and then by what they cost.
 
 At the study's own target every question is one query by an index, plus one for the few trials that were re-run. At
-another target or hold all curves are read and judged anew (search.query.rescore); what is found is ranked in the same way.
+another target or hold all curves are read and judged anew (`rescore`); what is found is ranked in the same way.
 """
 
 import json

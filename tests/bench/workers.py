@@ -31,10 +31,10 @@ from storage import ledger, studies
 from storage.leases import LEASE_SECONDS
 from storage.schema import workers as registered
 from storage.store import Store
-from tests import swarm
 from tests.bench.landscapes import CAP
 from tests.bench.load import Span, cpu
 from tests.bench.storage import empty
+from tests.support import swarm
 
 SETTLE = 1 / 8  # of a window, before it
 PROCESSES = (2, 4, 8)

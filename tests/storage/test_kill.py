@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests import swarm
+from tests.support import swarm
 
 
 def test_a_budget_is_exact_whoever_is_killed(url: str) -> None:

@@ -21,8 +21,8 @@ from storage import database as engine
 from storage import ledger, schema, studies
 from storage.schema import RunState, attempts, runs
 from storage.store import Store
-from tests import swarm
 from tests.storage.test_ledger import CURVE, OUTCOME, create, expire, finish, register, rows
+from tests.support import swarm
 
 ADDRESS, OTHER_ADDRESS = "192.0.2.1", "192.0.2.2"  # for documentation, so nobody's
 #: Nothing converges, so that no replicate is added to the trials.

@@ -152,8 +152,8 @@ def test_torchs_optimizers_are_ours(name: str, double: None) -> None:
 
 def test_a_keras_script_trains_as_our_trainer() -> None:
     """From our weights, on our batches, it ends with ours, but for where Keras puts ε and for Nadam's momentum."""
-    here = [sys.executable, "-m", "tests.search.keras_beside_ours"]
-    done = subprocess.run(here, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    here = [sys.executable, "-m", "tests.support.keras_beside_ours"]
+    done = subprocess.run(here, cwd=Path(__file__).parents[3], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     differences = json.loads(done.stdout)
     assert len(differences) >= 14 and max(differences.values()) < 1e-5, differences

@@ -28,7 +28,7 @@ IMPATIENT_SECONDS = 4  # TCP counts whole seconds, and tries a silent connection
 LEAVE_SECONDS = 240.0  # for all workers to find that a study is over
 
 _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["search.train.worker", "tests.swarm"])
+_processes.set_forkserver_preload(["search.train.worker", "tests.support.swarm"])
 
 
 def made(url: str, trials: int, **fields: Any) -> StudyRecord:

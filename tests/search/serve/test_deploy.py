@@ -19,7 +19,7 @@ from search.spec.study_spec import StudySpec
 from storage import studies
 from storage.store import Store
 from tests.conftest import FEWEST
-from tests.served import here
+from tests.support.service import here
 
 GPUS = pytest.mark.parametrize("gpus", [0, 1])
 

@@ -18,14 +18,14 @@ from typing import Any
 import psutil
 import pytest
 import sqlalchemy as sa
+from tests.search.test_launch import SLOW
 
 from storage import studies
 from storage.schema import RunState, runs, workers
 from storage.store import Store
 from tests.conftest import FEWEST
-from tests.nodes import LOOPBACK
-from tests.search.test_launch import SLOW
-from tests.swarm import checked, work
+from tests.support.nodes import LOOPBACK
+from tests.support.swarm import checked, work
 
 POSTGRES_ONLY = pytest.mark.parametrize("url", ["postgres"], indirect=True)  # which several machines can share
 PASSWORD = "s3cret"  # which the server, that trusts everybody, does not look at
@@ -67,7 +67,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     for installed in Path(sysconfig.get_path("purelib")).iterdir():
         if installed.name not in ours:
             Path(site, installed.name).symlink_to(installed)
-    command = [venv / "bin" / "python", "-P", Path(__file__).parents[1] / "nodes.py", "2", "2"]
+    command = [venv / "bin" / "python", "-P", Path(__file__).parents[2] / "support" / "nodes.py", "2", "2"]
     assert subprocess.run([*command[:2], "-c", "import search"], cwd=venv, capture_output=True).returncode == 1
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, cwd=venv, text=True, **pipes) as cluster:

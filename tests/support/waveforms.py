@@ -8,7 +8,7 @@ periods, a shift in time δ ~ N(0, TIME²) in windows, an amplitude A = exp(N(0,
     x(t) = A · e(t + δ) · Σₖ aₖ sin(2π·(k·(f·u + g·u²/2 + ε) + φₖ)) / √(½ Σₖ aₖ²) + n(t),  u = t + δ,
     e(t) = exp(−((t − m)/w)²),  at 200 points t = 0, 1/200, … of the window.
 
-`python -m tests.waveforms waveforms.npz` writes X (samples × 200) and y for `fewest launch --data`. The
+`python -m tests.support.waveforms waveforms.npz` writes X (samples × 200) and y for `fewest launch --data`. The
 seed decides every number.
 
 No single number tells the classes apart: by its mean, its root mean square, its largest value or any one of its points

@@ -16,15 +16,15 @@ from objectives.trainers.solo import Solo
 from objectives.trainers.trial_array import TrialArray
 from objectives.user_code import module as own_module
 from objectives.user_code.loader import Constructor, OwnCodeError, imported
-from tests import own
+from tests.support import user_modules as own
 
 WAVES = Waves(inputs=20)
 BASE: dict[str, Any] = {"classes": 12, "optimizer": "adam", "lr": 0.02, "scaling": "fixed", "gain": 2.0}
 
 
 def trial(name: str, key: int = 0, cap: int = 12, **arguments: Any) -> Trial:
-    """A trial of a module of `tests.own`."""
-    params = BASE | {"objective": f"tests.own:{name}"} | arguments
+    """A trial of a module of `tests.support.user_modules`."""
+    params = BASE | {"objective": f"tests.support.user_modules:{name}"} | arguments
     return Trial(key, Configuration.of(params), seed=5, data_seed=6, cap=cap)
 
 
@@ -104,8 +104,8 @@ def test_a_constructor_gets_what_it_names() -> None:
     asked = trial("Named", hidden_layers=1, activation="sine", deep=True)
     module = own_module.constructed(asked, Batches(WAVES))
     assert isinstance(module, own.Named) and module.given == (1, None, "sine", True) and module.out_features == 12
-    assert Constructor.of("tests.own:Named").own == ("deep",)
-    assert Constructor.of("tests.own:Needs").lacks(["width"]) == ["depth"]
+    assert Constructor.of("tests.support.user_modules:Named").own == ("deep",)
+    assert Constructor.of("tests.support.user_modules:Needs").lacks(["width"]) == ["depth"]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_mistake_is_a_miss_that_says_what_it_was(name: str, arguments: Any, sa
     outcome, module = trained(trial(name, **arguments))
     assert outcome.end is End.EXCEPTION and outcome.epochs == epochs and outcome.gap > 0.999 and module is None
     assert outcome.reason is not None and "\n" not in outcome.reason
-    with pytest.raises(OwnCodeError, match=f"^tests.own:{name}{said}"):
+    with pytest.raises(OwnCodeError, match=f"^tests.support.user_modules:{name}{said}"):
         raise OwnCodeError(outcome.reason)
 
 

@@ -43,7 +43,7 @@ SEARCHED = ["--classes", "4", "--inputs", "8", "--target", "0.9", "--hold", "1",
 SEARCHED += ["--range", "dropout=0.01:0.3", "--choices", "kernel=3,5,99", "--range", "width=8:32"]
 SEARCHED += ["--choices", "optimizer=adamw,rmsprop", "--range", "lr=0.01:0.1", "--range", "first_lr_ratio=1e-5:0.01"]
 SEARCHED += ["--choices", "norm=true,false", "--fix", "scaling=fixed", "--range", "gain=200:1000"]
-OWN = "tests.own:"
+OWN = "tests.support.user_modules:"
 
 
 @pytest.fixture(scope="module")

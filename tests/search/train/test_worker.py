@@ -22,8 +22,8 @@ from storage.ledger import Run
 from storage.schema import RunState, runs
 from storage.store import Store
 from storage.studies import StudyRecord
-from tests import swarm
 from tests.storage.test_ledger import new
+from tests.support import swarm
 
 #: Every trial of one shape, so that the array fills up.
 ONE_SHAPE = options.dimensions(["hidden_layers=1", "width=64"], [], [])

@@ -17,6 +17,8 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
+from tests.search.test_pool import until
+from tests.search.test_study import begun, work
 
 from search.query import runs as query
 from search.serve import limits
@@ -27,9 +29,7 @@ from search.spec import parsing as options
 from search.spec.study_spec import StudySpec
 from storage import studies
 from storage.store import Store
-from tests.search.test_pool import until
-from tests.search.test_study import begun, work
-from tests.served import Served, here, served
+from tests.support.service import Served, here, served
 
 MIB = 1 << 20
 

@@ -7,14 +7,23 @@ from pathlib import Path
 import numpy as np
 
 from search.spec import dataset as data
-from tests.waveforms import LENGTH, waveforms
+from tests.support.waveforms import LENGTH, waveforms
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_script_writes_a_file_that_can_be_learned(tmp_path: Path) -> None:
     """It has the classes and samples that were asked for, and the same seed gives the same data."""
-    command = [sys.executable, "-m", "tests.waveforms", str(tmp_path / "w.npz"), "--classes", "8", "--seed", "3"]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.support.waveforms",
+        str(tmp_path / "w.npz"),
+        "--classes",
+        "8",
+        "--seed",
+        "3",
+    ]
     subprocess.run([*command, "--samples-per-class", "6"], cwd=ROOT, check=True, capture_output=True)
     reference, samples = data.read(tmp_path / "w.npz")
     assert (reference.samples, reference.features, reference.classes) == (48, LENGTH, 8)

@@ -13,6 +13,8 @@ from typing import Any
 import httpx
 import optuna
 import pytest
+from tests.search.test_report import CHROMIUM, needs_a_browser
+from tests.search.test_study import begun, work
 
 from search.answer.report import report
 from search.answer.report.findings import gathered
@@ -23,9 +25,7 @@ from storage import studies
 from storage.optuna_storage import optuna_storage
 from storage.store import Store
 from tests.conftest import FEWEST
-from tests.search.test_report import CHROMIUM, needs_a_browser
-from tests.search.test_study import begun, work
-from tests.served import Served, here, served
+from tests.support.service import Served, here, served
 
 
 @pytest.fixture(scope="module")
