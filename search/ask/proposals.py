@@ -22,7 +22,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from objectives.user_code.loader import OwnCodeError, guarded, imported
+from objectives.user_code.loader import UserCodeError, load, reporting_errors
 from search.ask import sampler_history as mirror
 from search.ask.initial_design import Design
 from search.ask.sampler_history import GROUP, Mirror
@@ -221,10 +221,10 @@ def sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     if ":" not in name:
         return samplers.RandomSampler(seed=seed)
     try:
-        with guarded(name):
-            made = imported(name)
+        with reporting_errors(name):
+            made = load(name)
             found = made(seed=seed) if "seed" in inspect.signature(made).parameters else made()
-    except OwnCodeError as error:
+    except UserCodeError as error:
         raise UsageError(f"`sampler` {error}") from None
     if not isinstance(found, samplers.BaseSampler):
         raise UsageError(f"`sampler` {name} is no Optuna sampler")

@@ -94,7 +94,7 @@ def fail(message: str, code: int) -> int:
 
 
 def remark(spec: StudySpec, samples: "Samples | None") -> None:
-    """Say on stderr what may surprise in data of a person's own."""
+    """Say on stderr what may surprise in user data."""
     if spec.data and samples:
         from search.spec.dataset import remarks
 

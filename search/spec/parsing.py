@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from objectives.configuration import ARCHITECTURE, CHOICES, REAL, WHOLE, Configuration, check, known, unknown
-from objectives.user_code.loader import Constructor, OwnCodeError
+from objectives.user_code.loader import Constructor, UserCodeError
 from search.errors import UsageError
 from search.spec.space import Choices, Range, defaults
 from search.spec.study_spec import DEFAULT_CLASSES, StudySpec
@@ -41,7 +41,7 @@ def constructor(path: str | None) -> Constructor | None:
     value("objective", path)
     try:
         return Constructor.of(path)
-    except OwnCodeError as error:
+    except UserCodeError as error:
         raise UsageError(f"`objective` {error}") from None
 
 
@@ -196,7 +196,7 @@ def _pair(option: str, text: str, own: Constructor | None) -> tuple[str, str]:
         raise UsageError(f"`{option} {text}` must read {option} NAME=VALUE")
     there: Sequence[str] = PARAMETERS
     if own:
-        there = [*(name for name in there if name not in ARCHITECTURE or name in own.takes), *own.own]
+        there = [*(name for name in there if name not in ARCHITECTURE or name in own.parameters), *own.extra_parameters]
     if name not in there:
         raise UsageError(f"`{option} {text}`: {unknown('parameter', name, there)}")
     return name, given

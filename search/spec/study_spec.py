@@ -103,14 +103,14 @@ class StudySpec(BaseModel):
         _check_dimension("classes", classes)
         most = max(map(int, classes.values))
         space: dict[str, Range | Choices] = {"classes": classes, **defaults(most, data.training if data else None)}
-        space, theirs = (of_own(own, space), own.own) if own else (space, ())
+        space, theirs = (of_own(own, space), own.extra_parameters) if own else (space, ())
         for name, dimension in (dimensions or {}).items():
             if name in ("batch_size", "batch_sampling") and name not in space:
                 raise UsageError(f"`{name}` is for {'waves' if data else 'data of your own, given with `--data`'}")
             if name not in (*space, *theirs):
                 raise UsageError(unknown("parameter", name, [*space, *theirs]))
             space[name] = dimension
-        lacking = own.lacks(space) if own else []
+        lacking = own.missing(space) if own else []
         if own and lacking:
             raise UsageError(
                 f"`objective` {own.path} needs `{lacking[0]}`; give it with `--fix`, `--range` or `--choices`"

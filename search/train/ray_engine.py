@@ -1,7 +1,7 @@
 """The Ray engine: each worker is an actor, which Ray places on a node and starts again elsewhere if that node is lost.
 
 An actor runs the very `worker` command as a process of its node, so that it serves, drains and dies as any other. Our
-code and the person's own travel with it, on the PYTHONPATH that Ray makes of them: a node needs what we depend on, not
+code and user code travel with it, on the PYTHONPATH that Ray makes of them: a node needs what we depend on, not
 us. The storage URL reaches it as an argument, which Ray neither shows nor logs.
 """
 
@@ -124,7 +124,7 @@ def code(spec: StudySpec) -> list[Path]:
 
 
 def _theirs(spec: StudySpec) -> set[Path]:
-    """The modules of the person's own that a study names, and those loaded with them from beside them."""
+    """The user modules that a study names, and those loaded with them from beside them."""
     named = {
         path.partition(":")[0].partition(".")[0] for path in (spec.objective, spec.sampler) if path and ":" in path
     }

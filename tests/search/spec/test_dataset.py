@@ -1,4 +1,4 @@
-"""A person's own data: read whole or refused in one line, kept in the store, searched on and trained on."""
+"""User data: read whole or refused in one line, kept in the store, searched on and trained on."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A study of a person's own module: searched over its own parameters, the same on every worker, refused in one line."""
+"""A study of a user module: searched over its own parameters, the same on every worker, refused in one line."""
 
 import json
 import shutil
