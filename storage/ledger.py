@@ -11,7 +11,7 @@ another, and gets back what it was given without knowing; and an outcome that wa
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,17 +34,23 @@ from sqlalchemy import (
 from storage import schema
 from storage.database import StorageMisuse, in_one_go, now
 from storage.leases import end_attempt
-from storage.schema import PENDING, RunState, attempts, curves, of_ladder, runs, studies, workers
+from storage.schema import PENDING, RunKind, RunState, attempts, curves, runs, studies, workers
 from storage.studies import ASKS, THERE, upsert
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NewRun:
-    """A run to be done. `trial` is the number of the trial that it replicates; None of a reference or of the ladder."""
+    """A run to be done."""
 
+    kind: RunKind
+    #: What no other run of the study is called.
     name: str
-    trial: int | None
-    replicate: int
+    #: Which model, of a reference or on the ladder.
+    label: str | None = None
+    #: The number of the trial, or of the one that it replicates.
+    trial: int | None = None
+    #: Which of several runs of one configuration.
+    replicate: int = 0
     params: Mapping[str, Any]
     seed: int
     data_seed: int
@@ -69,11 +75,12 @@ class Run:
 
     run_id: int
     study_id: int
+    kind: RunKind
     name: str
     trial: int | None
     trial_id: int | None
     replicate: int
-    params: dict[str, Any]
+    params: Mapping[str, Any]
     seed: int
     data_seed: int
     cap: int | None
@@ -139,8 +146,16 @@ def create(
                 for name, (value, distribution) in trial.optuna.items()
             ],
         )
-    row = _row(study_id, NewRun(str(number), number, 0, trial.params, trial.seed, trial.data_seed, None))
-    row |= {"trial_id": trial_id, "state": RunState.RUNNING, "worker_id": worker_id, "attempt": 1}
+    run = NewRun(
+        kind=RunKind.TRIAL,
+        name=str(number),
+        trial=number,
+        params=trial.params,
+        seed=trial.seed,
+        data_seed=trial.data_seed,
+        cap=None,
+    )
+    row = _row(study_id, run) | {"trial_id": trial_id, "state": RunState.RUNNING, "worker_id": worker_id, "attempt": 1}
     return _run(connection.execute(_BEGUN, row).one())
 
 
@@ -151,11 +166,11 @@ def add(connection: Connection, study_id: int, new: Sequence[NewRun]) -> None:
         connection.execute(upsert(connection)(runs).on_conflict_do_nothing(), rows)
 
 
-def climb(connection: Connection, study_id: int, new: Sequence[NewRun]) -> None:
-    """Add runs of the ladder, and withdraw what still waits of one that was asked for before and is not among them."""
+def replace_waiting(connection: Connection, study_id: int, kind: RunKind, new: Sequence[NewRun]) -> None:
+    """Add runs of a kind, and withdraw what still waits of that kind and is not among them."""
     connection.execute(_locked(study_id))
     waits = and_(runs.c.study_id == study_id, runs.c.told == PENDING, runs.c.state == RunState.WAITING)
-    other = and_(waits, of_ladder, runs.c.name.not_in([run.name for run in new]))
+    other = and_(waits, runs.c.kind == kind, runs.c.name.not_in([run.name for run in new]))
     ids = connection.scalars(select(runs.c.run_id).where(other)).all()
     for table in (attempts, runs):
         connection.execute(delete(table).where(table.c.run_id.in_(ids)))
@@ -168,10 +183,10 @@ def take(
     worker_id: int,
     held: Collection[int],
     *,
+    kinds: Collection[RunKind],
     judge: bool = True,
-    ladder: bool = False,
 ) -> Run | None:
-    """Take a run that waits, of the ladder or any other; None if there is none, or the study is being stopped.
+    """Take a run of these kinds that waits; None if there is none, or the study is being stopped.
 
     With `judge`, attempts of others whose lease has expired are ended first. `held` are the runs that the worker knows
     to hold; one that was taken from it meanwhile is left to others until it has told its own attempt.
@@ -189,8 +204,7 @@ def take(
             _fault(connection, run, "expired", study.retries)
     if study.stopping:
         return None
-    mine = of_ladder if ladder else not_(of_ladder)
-    waits = and_(unfinished, mine, runs.c.state == RunState.WAITING, runs.c.run_id.not_in(held))
+    waits = and_(unfinished, runs.c.kind.in_(kinds), runs.c.state == RunState.WAITING, runs.c.run_id.not_in(held))
     first = select(runs.c.run_id).where(waits).order_by(runs.c.run_id).limit(1)
     run_id = connection.scalar(first.with_for_update(skip_locked=True))
     attempt = {"worker_id": worker_id, "attempt": runs.c.attempt + 1, "started": now()}
@@ -270,7 +284,9 @@ def _complete(connection: Connection, trial_id: int, state: str, attributes: Map
 def _row(study_id: int, run: NewRun) -> dict[str, Any]:
     return {
         "study_id": study_id,
+        "kind": run.kind,
         "name": run.name,
+        "label": run.label,
         "trial": run.trial,
         "replicate": run.replicate,
         "classes": run.params["classes"],
@@ -285,8 +301,8 @@ def _row(study_id: int, run: NewRun) -> dict[str, Any]:
 def _run(row: Row[Any] | None) -> Run | None:
     if row is None:
         return None
-    fields = ("run_id", "study_id", "name", "trial", "trial_id", "replicate", "seed", "data_seed", "cap", "attempt")
-    return Run(params=json.loads(row.params), **{name: getattr(row, name) for name in fields})
+    given = {field.name: getattr(row, field.name) for field in fields(Run)}
+    return Run(**given | {"kind": RunKind(row.kind), "params": json.loads(row.params)})
 
 
 def _utc_now() -> datetime:

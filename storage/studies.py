@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from storage import schema
 from storage.database import NameTaken, NotThere, StorageMisuse, now, redacted
-from storage.schema import PENDING, RunState, attempts, curves, of_ladder, runs, studies, workers
+from storage.schema import PENDING, RunKind, RunState, attempts, curves, runs, studies, workers
 
 _DATA_LOCK = 0x6665776564  # beside that of `storage.store`
 RETRIES = 2  # attempts after the first, unless the study says otherwise
@@ -27,7 +27,7 @@ ASKS = and_(
 )
 
 _TOLD_SINCE = exists().where(
-    runs.c.study_id == studies.c.study_id, runs.c.told > studies.c.concluded, runs.c.told < PENDING, not_(of_ladder)
+    runs.c.study_id == studies.c.study_id, runs.c.told > studies.c.concluded, runs.c.told < PENDING, runs.c.kind != RunKind.LADDER
 )
 #: A worker found nothing left to do, and nothing was told since then but runs of the ladder, which change no answer.
 CONCLUDED = and_(studies.c.concluded.is_not(None), not_(_TOLD_SINCE))
@@ -39,8 +39,8 @@ class StudyRecord:
 
     study_id: int
     name: str
-    #: JSON text.
-    spec: str
+    #: The spec as JSON text.
+    spec_json: str
     #: Trials that may ever be created.
     budget: int
 

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from typing import IO, Any, Generic, Protocol, TypeVar
 
 from search.errors import Failure
-from search.query import runs as query
+from search.query import runs
+from search.query.records import Status
 from search.train.processes import GRACE_SECONDS, bury_the_dead, handling, held_back
 from storage.database import StorageError
 from storage.store import Store
@@ -116,16 +117,15 @@ class Engine(ABC, Generic[W]):
         """Look after the workers; what is to be said of them, if anything."""
         return ""
 
-    def run(self, show: Callable[[dict[str, Any], str], None]) -> bool:
+    def run(self, show: Callable[[Status, str], None]) -> bool:
         """Watch until every worker has left; False if they were told to leave. Failure if they keep dying."""
         with handling(self._leave, GRACE_SECONDS):
             try:
                 while self._workers:
-                    state, said = self._store.read(query.status, self._study), self._look()
+                    state, said = self._store.read(runs.status, self._study), self._look()
                     show(state, "finishing what runs; Ctrl-C again to leave at once" if self._asked_to_leave else said)
-                    outcomes = state["done"] + state["failed"] + state["replicates"] - state["climbing"]
-                    self._restarts = 0 if outcomes > self._outcomes else self._restarts
-                    self._outcomes = outcomes
+                    self._restarts = 0 if state.outcomes > self._outcomes else self._restarts
+                    self._outcomes = state.outcomes
                     for worker in [worker for worker in self._workers if worker.status is not None]:
                         self._replace(worker)
                     time.sleep(LOOK_SECONDS)

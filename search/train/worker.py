@@ -20,7 +20,7 @@ from typing import Any
 from objectives.convergence import Outcome, Progress, Trial
 from objectives.trainers.trainer import TrainerKind
 from search.ask.stopping import burst
-from search.ask.study import Study
+from search.ask.study import Purpose, Study
 from search.spec.dataset import stored
 from search.train.processes import GRACE_SECONDS, bury_the_dead, handling, this_process, worker_name
 from search.train.trainers import software, trainer
@@ -29,7 +29,7 @@ from storage.database import StorageError
 from storage.leases import LEASE_SECONDS, Load
 from storage.ledger import Run
 from storage.store import BRIEF_SECONDS, Store
-from storage.studies import StudyRecord
+from search.spec.stored_study import StoredStudy
 
 POLL_SECONDS = 0.2  # between two questions whether there is something to do again
 LOOK_SECONDS = 0.05  # at least, between two looks at what others have told
@@ -62,21 +62,20 @@ class Worker:
     def __init__(
         self,
         store: Store,
-        record: StudyRecord,
+        study: StoredStudy,
         device: str,
         parent: int | None = None,
         kind: TrainerKind = TrainerKind.AUTO,
         ahead: bool | None = None,  # ask and tell from a thread; by default on a GPU
-        only_waiting: bool = False,  # as in Study
-        ladder: bool = False,
+        purpose: Purpose = Purpose.SEARCH,
         grace: float = GRACE_SECONDS,  # from SIGTERM until what still trains is released
         elsewhere: Callable[[], bool] = lambda: False,  # whether it should take no more here, and serve others
     ) -> None:
         self._store, self._parent, self._grace, self._elsewhere = store, parent, grace, elsewhere
         bury_the_dead(store)
-        name, self._of = worker_name(os.getpid()), record.name
+        name, self._of = worker_name(os.getpid()), study.name
         self._worker_id = store.write(leases.register, name, device, software(kind, device), this_process())
-        self._study = Study(store, record, self._worker_id, only_waiting, ladder)
+        self._study = Study(store, study, self._worker_id, purpose)
         spec = self._study.spec
         self._trainer = trainer(spec, stored(spec, store), device, kind)
         self._ahead = device != "cpu" if ahead is None else ahead
