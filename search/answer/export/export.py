@@ -23,8 +23,8 @@ from objectives.data.samples import Samples
 from search.answer.export.script import Framework, Recipe, quoted, script
 from search.ask.stopping import room
 from search.cli.output import epochs
+from search.errors import Failure
 from search.spec.study_spec import StudySpec
-from search.train.engine import EngineError
 
 SEEDS = 10  # tried at most
 
@@ -77,7 +77,7 @@ def find_seed(
 ) -> tuple[int, str]:
     """The first seed that converges in as many epochs as recorded, else the nearest; and what came out, in words.
 
-    EngineError if the script does not run.
+    Failure if the script does not run.
     """
     needed: list[int | None] = []
     with TemporaryDirectory() as directory:
@@ -115,7 +115,7 @@ def _run(script: Path) -> int | None:
     )
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        raise EngineError(f"the script does not run here: {lines[-1]}")
+        raise Failure(f"the script does not run here: {lines[-1]}")
     converged = re.search(r"^converged after (\d+) epochs$", done.stdout, re.M)
     return int(converged[1]) if converged else None
 
