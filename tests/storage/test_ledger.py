@@ -227,7 +227,7 @@ def test_dead_processes_of_a_machine_lose_their_leases_at_once(store: Store, stu
     """Their runs go to the next worker; those of living processes and of other containers stay."""
     ids = [register(store, "w", Process(machine, number)) for machine, number in (("m/a", 1), ("m/a", 2), ("m/b", 1))]
     held = [create(store, study, worker) for worker in ids]
-    store.write(leases.bury, "m/a", lambda process: process != 1)
+    store.write(leases.expire_dead_workers, "m/a", lambda process: process != 1)
     other = register(store, "other")
     again = take(store, study, other)
     assert held[0] and again and again.run_id == held[0].run_id and take(store, study, other) is None

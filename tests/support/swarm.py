@@ -104,7 +104,7 @@ def simulate_impatiently(url: str, seconds: float) -> None:
     """The same with a lease, and a patience with a silent connection, of IMPATIENT_SECONDS."""
     from search.train import worker
 
-    leases.LEASE_SECONDS = worker.LEASE_SECONDS = engine.SILENT_SECONDS = IMPATIENT_SECONDS
+    leases.LEASE_SECONDS = worker.LEASE_SECONDS = engine.SILENCE_TIMEOUT_SECONDS = IMPATIENT_SECONDS
     worker.FIRST_SECONDS = IMPATIENT_SECONDS / 3
     simulate(url, seconds)
 
