@@ -12,10 +12,11 @@ from urllib.parse import quote
 
 import httpx
 
+from search.errors import Conflict, UsageError
 from search.query.ranking import Wanted
-from search.query.studies import Conflict, Order, Record
+from search.query.studies import Order, Record
 from search.spec.parsing import served_name, typed
-from search.spec.study_spec import SpecError, StudySpec
+from search.spec.study_spec import StudySpec
 from storage.database import NotFound, StorageError, StorageMisuse
 from storage.store import BRIEF_SECONDS, FIRST_NOTE_SECONDS, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
 
@@ -25,7 +26,7 @@ PAGE = 1000  # most records of one answer
 _MEANING: dict[int, type[Exception]] = {
     404: NotFound,
     409: Conflict,
-    422: SpecError,
+    422: UsageError,
     401: StorageMisuse,
     403: StorageMisuse,
 }
