@@ -131,7 +131,7 @@ def test_data_go_with_the_last_study_that_names_them(store: Store, url: str) -> 
         store.write(studies.create, f"after {name}", "{}", 5, ["MINIMIZE"])
         assert {row.digest for row in rows(store, schema.data)} == kept
     storage.remove_session()
-    storage.database.dispose()
+    storage.engine.dispose()
 
 
 def test_a_study_deleted_through_optuna_can_be_made_anew(store: Store, study: StudyRecord, url: str) -> None:
@@ -141,7 +141,7 @@ def test_a_study_deleted_through_optuna_can_be_made_anew(store: Store, study: St
     storage = optuna.storages.RDBStorage(url)
     optuna.delete_study(study_name="s", storage=storage)
     storage.remove_session()
-    storage.database.dispose()
+    storage.engine.dispose()
     again = store.write(studies.create, "s", '{"a": 2}', 3, ["MINIMIZE"])
     assert (again.spec, again.budget) == ('{"a": 2}', 3) and not look(store, again).told
     other = register(store, "w")
@@ -213,7 +213,7 @@ def test_a_deleted_study_is_noticed_by_its_workers(store: Store, study: StudyRec
     optuna.delete_study(study_name="s", storage=storage)
     optuna.create_study(study_name="t", storage=storage)
     storage.remove_session()
-    storage.database.dispose()
+    storage.engine.dispose()
     with pytest.raises(StorageMisuse, match="has been deleted"):
         look(store, study)
     assert create(store, study, worker) is None

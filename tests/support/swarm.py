@@ -178,7 +178,7 @@ def checked(url: str, record: StudyRecord, trials: int) -> Counter[str]:
     storage = optuna.storages.RDBStorage(url)
     states = [trial.state.name for trial in optuna.load_study(study_name="swarm", storage=storage).trials]
     storage.remove_session()
-    storage.database.dispose()
+    storage.engine.dispose()
     assert len(states) == trials and set(states) <= {"COMPLETE", "FAIL"}
     assert states.count("FAIL") == sum(run.state == RunState.FAILED for run in own)
     ends = Counter(attempt.end for attempt in lost)
