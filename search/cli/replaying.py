@@ -115,23 +115,23 @@ def export(
     if spec.data and not out:
         raise UsageError("`--out` is needed, since the script's data go into a file beside it")
 
-    from search.answer.export.export import data_beside, export
+    from search.answer.export.export import export
     from search.spec.dataset import stored
 
-    beside = data_beside(out, as_) if out and spec.data else None
+    beside = as_.data_file(out) if out and spec.data else None
     _check_files([("--out", out), ("--out", beside), ("--weights", weights)])
     samples = stored(spec, store)
     with output.err.status("running the script"):
-        found = export(study, spec, samples, recorded, as_, weights is not None, output.notice)
-    output.notice(found.said)
+        exported = export(study, spec, samples, recorded, as_, weights is not None, output.notice)
+    output.notice(exported.message)
     if weights:
         _train_weights(spec, samples, recorded, weights)
-    if beside and found.data:
-        files.write(beside, found.data)
+    if beside and exported.data:
+        files.write(beside, exported.data)
     if out:
-        files.write(out, found.text.encode())
+        files.write(out, exported.text.encode())
     else:
-        sys.stdout.write(found.text)
+        sys.stdout.write(exported.text)
 
 
 def _converged(store: Store, record: StudyRecord, number: int | None, classes: int | None) -> dict[str, Any]:

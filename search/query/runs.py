@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, select
 from objectives.convergence import Curve, End
 from search.query.records import ClassCount, RunRecord, Status, StudySummary, TrialRecord, WorkerRecord
 from storage.curves import unpack
-from storage.database import NotThere, now
+from storage.database import NotFound, now
 from storage.schema import PENDING, RunKind, RunState, curves, runs, studies, workers
 from storage.studies import CONCLUDED, THERE, StudyRecord
 
@@ -70,13 +70,13 @@ def trials(
 
 
 def trial(connection: Connection, study: StudyRecord, number: int) -> RunRecord:
-    """One trial by its number; NotThere names the nearest if there is none."""
+    """One trial by its number; NotFound names the nearest if there is none."""
     found = recorded(connection, study, runs.c.kind == RunKind.TRIAL, runs.c.trial == number)
     if found:
         return found[0]
     last = connection.scalar(select(func.max(runs.c.trial)).where(of_kind(study, RunKind.TRIAL)))
     nearest = "it has none yet" if last is None else f"the nearest is {max(0, min(number, last))} of 0 to {last}"
-    raise NotThere(f"study {study.name!r} has no trial {number}", nearest)
+    raise NotFound(f"study {study.name!r} has no trial {number}", nearest)
 
 
 def finished(connection: Connection, study: StudyRecord) -> list[int]:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
 
-from search import files
+from search import files, templates
 from search.errors import UsageError
 from search.train.processes import GRACE_SECONDS
 
@@ -60,16 +60,7 @@ class Deployment:
 
 def rendered(deployment: Deployment, out: Path | None = None) -> dict[str, str]:
     """The files by name, as they say how to use them from `out`."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("search.serve"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # these are no HTML
-    )
+    environment = templates.environment("search.serve")
     version = metadata.version("fewest")
     known = {
         "workers": deployment.workers,

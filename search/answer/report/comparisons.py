@@ -34,8 +34,8 @@ def learning_curves(models: Mapping[str, Sequence[dict[str, Any]]], target: floa
         yaxis2=log_axis(min(losses, default=1) / 1.5, max(losses, default=1) * 1.5)
         | {"domain": [0, 0.47], "title": {"text": "loss", "standoff": 6}},
     )  # fmt: skip
-    said = "; ".join(_came_to(label, runs) for label, runs in models.items()) or "Nothing to compare yet"
-    return Exhibit("curves", "Learning curves", f"{said}.", figure)
+    finding = "; ".join(_came_to(label, runs) for label, runs in models.items()) or "Nothing to compare yet"
+    return Exhibit("curves", "Learning curves", f"{finding}.", figure)
 
 
 def _curve(figure: "Figure", run: dict[str, Any], stroke: dict[str, Any], **legend: Any) -> None:

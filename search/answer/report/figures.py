@@ -83,11 +83,11 @@ def titled(exhibit: Exhibit, width: int) -> "Figure":
     import plotly.graph_objects as go
 
     figure = go.Figure(exhibit.figure)
-    said = textwrap.wrap(exhibit.finding, width // 7)
-    text = f"<b>{exhibit.title}</b><br>" + "<br>".join(f'<span style="font-size:12px">{line}</span>' for line in said)
+    lines = textwrap.wrap(exhibit.finding, width // 7)
+    text = f"<b>{exhibit.title}</b><br>" + "<br>".join(f'<span style="font-size:12px">{line}</span>' for line in lines)
     entries = [trace.name for trace in figure.data if trace.showlegend is not False]
     rows = -(-sum(50 + 7 * len(name) for name in entries) // (width - 80))  # of the legend, which stands below it
-    more = 30 + 17 * len(said) + 20 * rows
+    more = 30 + 17 * len(lines) + 20 * rows
     figure.update_layout(
         title={"text": text, "x": 0, "xref": "paper", "y": 1, "yanchor": "top", "pad": {"t": 14}, "font": {"size": 16}},
         margin={"t": figure.layout.margin.t + more},

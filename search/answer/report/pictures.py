@@ -19,14 +19,14 @@ def write(exhibits: Sequence[Exhibit], directory: Path) -> None:
     import kaleido  # type: ignore[import-untyped]
     from kaleido.errors import ChromeNotFoundError  # type: ignore[import-untyped]
 
-    wanted = []
+    pictures = []
     for each in exhibits:
         width = max(WIDTH, each.least_width)
         figure = figures.titled(each, width)
         form = {"format": "png", "scale": 2, "width": width, "height": figure.layout.height}
-        wanted.append({"fig": figure, "path": directory / f"{each.name}.png", "opts": form})
+        pictures.append({"fig": figure, "path": directory / f"{each.name}.png", "opts": form})
     try:
-        kaleido.write_fig_from_object_sync(wanted, kopts={"mathjax": False})  # which it would fetch
+        kaleido.write_fig_from_object_sync(pictures, kopts={"mathjax": False})  # which it would fetch
     except ChromeNotFoundError:
         raise RuntimeError("no Chrome or Chromium was found") from None
 
@@ -48,10 +48,10 @@ def show_in_dashboard(store: Store, study: str, exhibits: Sequence[Exhibit]) -> 
     from storage.optuna_storage import optuna_storage
 
     try:
-        there = optuna.load_study(study_name=study, storage=optuna_storage(store))
+        optuna_study = optuna.load_study(study_name=study, storage=optuna_storage(store))
         for each in exhibits:
             if not each.minor and each.least_width <= CARD:
                 card = figures.titled(each, CARD).update_layout(height=CARD_HEIGHT)
-                save_plotly_graph_object(there, card, graph_object_id=f"fewest-{each.name}")
+                save_plotly_graph_object(optuna_study, card, graph_object_id=f"fewest-{each.name}")
     except optuna.exceptions.StorageInternalError as error:
         raise StorageError(str(error.__cause__ or error).splitlines()[0]) from error

@@ -132,8 +132,8 @@ def importances(ended: Rows, space: Mapping[str, Range | Choices]) -> Exhibit:
     title = {"text": "share explained", "standoff": 8}
     figure.update_xaxes(range=[0, 1.08], tickformat=".0%", title=title)
     figure.update_yaxes(autorange="reversed", showgrid=False)
-    said = ". ".join(_first_two(label, side) for label, side in sides.items())
-    return Exhibit("importance", "What decides whether, and what decides how fast", f"{said}.", figure)
+    finding = ". ".join(_first_two(label, side) for label, side in sides.items())
+    return Exhibit("importance", "What decides whether, and what decides how fast", f"{finding}.", figure)
 
 
 def _first_two(label: str, side: Mapping[str, float | None]) -> str:
@@ -149,12 +149,12 @@ def survival(ended: Rows, name: str, dimension: Choices) -> Exhibit:
         choice: [(row["epochs"], row["converged"]) for row in ended if row["params"].get(name) == choice]
         for choice in dimension.values
     }
-    found = {choice: product_limit(those, AT_RISK) for choice, those in ends.items() if those}
-    figure = blank(320 + 20 * -(-len(found) // 3), margin={"l": 56, "r": 14, "t": 40, "b": 46})
-    hits = {choice: sum(hit for _, hit in ends[choice]) for choice in found}
-    order = most_first(hits, {choice: len(ends[choice]) for choice in found})
+    curves = {choice: product_limit(those, AT_RISK) for choice, those in ends.items() if those}
+    figure = blank(320 + 20 * -(-len(curves) // 3), margin={"l": 56, "r": 14, "t": 40, "b": 46})
+    hits = {choice: sum(hit for _, hit in ends[choice]) for choice in curves}
+    order = most_first(hits, {choice: len(ends[choice]) for choice in curves})
     for place, choice in enumerate(order):
-        curve, n = found[choice], len(ends[choice])
+        curve, n = curves[choice], len(ends[choice])
         label = f"{plain(str(choice))} {hits[choice]}/{n}"
         stroke = {"color": SERIES[place % len(SERIES)], "dash": DASHES[place // len(SERIES)], "width": 2, "shape": "hv"}
         along = [0, *curve.epochs, curve.last]
@@ -168,14 +168,14 @@ def survival(ended: Rows, name: str, dimension: Choices) -> Exhibit:
             mode="markers", marker={"symbol": "line-ns-open", "size": 7, "color": stroke["color"]},
             legendgroup=label, showlegend=False, hoverinfo="skip",
         )  # fmt: skip
-    figure.update_layout(xaxis=epoch_axis([0, *(curve.last for curve in found.values())]))
+    figure.update_layout(xaxis=epoch_axis([0, *(curve.last for curve in curves.values())]))
     figure.update_yaxes(range=[0, 1.04], tickformat=".0%", title={"text": "not converged", "standoff": 6})
-    said = []
+    findings = []
     for choice in [order[0], *order[1:][-1:]]:
-        half = found[choice].median
+        half = curves[choice].median
         soon = "" if half is None else f", half within {epochs(half)} by this estimate"
-        said.append(f"{plain(str(choice))}: {hits[choice]} of {len(ends[choice])} converged{soon}")
-    return Exhibit(f"convergence-{name}", f"Convergence by {plain(name)}", "; ".join(said) + ".", figure)
+        findings.append(f"{plain(str(choice))}: {hits[choice]} of {len(ends[choice])} converged{soon}")
+    return Exhibit(f"convergence-{name}", f"Convergence by {plain(name)}", "; ".join(findings) + ".", figure)
 
 
 def most_first(hits: Mapping[Any, int], trials: Mapping[Any, int]) -> list[Any]:

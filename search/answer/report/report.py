@@ -124,9 +124,9 @@ def _facts(this: Findings) -> Section:
     spec = this.spec
     fields = {name: in_words(value) for name, value in spec if name not in ("space", "start", "data")}
     if spec.data:
-        fields = {"data": str(spec.data)} | {name: said for name, said in fields.items() if name != "sigma"}
+        fields = {"data": str(spec.data)} | {name: value for name, value in fields.items() if name != "sigma"}
     searched = {figures.plain(name): in_words(dimension) for name, dimension in spec.space.items()}
-    rows = [[figures.plain(name), said.replace(",", ", ")] for name, said in (fields | searched).items()]
+    rows = [[figures.plain(name), value.replace(",", ", ")] for name, value in (fields | searched).items()]
     return Section(
         "The study",
         [f"What study {this.name} searches, and what counts as converged."],
@@ -138,8 +138,8 @@ def _note(this: Findings, most: int) -> list[str]:
     """What is left out of a figure of so many trials at most."""
     if len(this.ended) <= most:
         return []
-    said = f"Drawn are at most {most:,} of {len(this.ended):,} trials, the quickest and an even sample of the others"
-    return [f"{said}; what is said in words counts all."]
+    drawn = f"Drawn are at most {most:,} of {len(this.ended):,} trials, the quickest and an even sample of the others"
+    return [f"{drawn}; what is said in words counts all."]
 
 
 def html(this: Findings, parts: Sequence[Section]) -> str:
