@@ -18,9 +18,18 @@ from sqlalchemy import ColumnElement, Connection, and_, case, func, select
 from objectives.configuration import Configuration, unknown
 from search.ask.scoring import Evidence, score
 from search.errors import UsageError
-from search.query.records import BestRecord, RunRecord, Tally, TrialRecord, ValueRecord
+from search.query.records import BestRecord, Conclusion, RunRecord, Tally, TrialRecord, ValueRecord
 from search.query.rescore import OPEN, judged
-from search.query.runs import OVER, converged_trials, of_kind, recorded, trial_record
+from search.query.runs import (
+    OVER,
+    by_classes,
+    converged_trials,
+    of_kind,
+    recorded,
+    reference,
+    status,
+    trial_record,
+)
 from search.spec.space import Choices, Dimension, Range, carried
 from search.spec.stored_study import StoredStudy
 from search.spec.study_spec import StudySpec
@@ -100,6 +109,16 @@ def confirmed(connection: Connection, study: StoredStudy) -> list[BestRecord]:
     """Every configuration that enough replicates confirmed, of every class count, best first."""
     rerun = _candidates_of(*_rerun(connection, study), study.spec)
     return [row for row in _ranked(rerun, By.EPOCHS, study.spec) if row.confirmed]
+
+
+def conclusion(connection: Connection, study: StoredStudy) -> Conclusion:
+    """What a launch ends with."""
+    return Conclusion(
+        confirmed=confirmed(connection, study),
+        question=reference(connection, study),
+        by_classes=by_classes(connection, study),
+        status=status(connection, study),
+    )
 
 
 def best_per(
@@ -310,9 +329,7 @@ def _tallies(
     value = _value(connection, spec, per)
     rows = connection.execute(select(value, *counts).where(done).group_by(value)).all()
     names = [column.name for column in counts]
-    return {
-        _read(spec.space[per], found): Tally(**dict(zip(names, numbers, strict=True))) for found, *numbers in rows
-    }
+    return {_read(spec.space[per], row[0]): Tally(**dict(zip(names, row[1:], strict=True))) for row in rows}
 
 
 def _counted(records: Sequence[TrialRecord]) -> Tally:

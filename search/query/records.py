@@ -44,6 +44,11 @@ class TrialRecord:
     reason: str | None
     params: Mapping[str, Any]
 
+    @property
+    def spent(self) -> int:
+        """Epochs that it took, to convergence or in vain; 0 before there is an outcome."""
+        return self.epochs or 0
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord(TrialRecord):
@@ -110,7 +115,7 @@ class ValueRecord:
     def flat(self) -> dict[str, Any]:
         """One level of fields, the value under the parameter's name."""
         best = plain(self.best) if self.best else dict.fromkeys(field.name for field in fields(BestRecord))
-        return {self.name: self.value} | plain(self.ended) | best | {self.name: self.value}
+        return {self.name: self.value, **plain(self.ended), **best, self.name: self.value}
 
 
 @dataclass(frozen=True)

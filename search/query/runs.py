@@ -177,7 +177,7 @@ def _trials_by_end(connection: Connection, study: StudyRecord) -> Mapping[str, A
     epochs = runs.c.epochs
     sums = func.count().label("n"), func.sum(epochs).label("epochs"), func.min(epochs), func.max(epochs)
     by_end = select(runs.c.state, runs.c.converged, *sums).where(over).group_by(runs.c.state, runs.c.converged)
-    ends = {(state, converged): tuple(found) for state, converged, *found in connection.execute(by_end)}
+    ends = {(row[0], row[1]): tuple(row[2:]) for row in connection.execute(by_end)}
     nothing = 0, 0, None, None
     converged, missed = (ends.get((RunState.DONE, hit), nothing) for hit in (True, False))
     return {

@@ -122,12 +122,10 @@ class LocalStudies:
         return self._store.read(runs.trials, self._record(name), limit, after)
 
     def conclusion(self, name: str) -> Conclusion:
-        study = self.study(name)
-        parts = ranking.confirmed, runs.reference, runs.by_classes, runs.status
-        return Conclusion(*(self._store.read(part, study) for part in parts))
+        return self._store.read(ranking.conclusion, self.study(name))
 
     def study(self, name: str) -> StoredStudy:
-        """The study of that name, opened; NotThere names those there are."""
+        """The study of that name, opened; NotFound names those there are."""
         return self._store.read(stored_study.find, name)
 
     def stop(self, name: str) -> None:

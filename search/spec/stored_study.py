@@ -30,7 +30,7 @@ class StoredStudy(StudyRecord):
 
 
 def find(connection: Connection, name: str) -> StoredStudy:
-    """The study of that name, in a read transaction; NotThere names those there are."""
+    """The study of that name, in a read transaction; NotFound names those there are."""
     return StoredStudy.of(studies.find(connection, name))
 
 

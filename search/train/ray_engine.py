@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from search.errors import Failure, UsageError
+from search.query.records import Status
 from search.spec.study_spec import StudySpec
 from search.train.engine import RESTARTS, Engine, start
 from storage.database import StorageMisuse, parse
@@ -219,7 +220,7 @@ class RayEngine(Engine[HostedWorker]):
         self._place = place
         self._workers = [place() for _ in range(n)]
 
-    def run(self, show: Callable[[dict[str, Any], str], None]) -> bool:
+    def run(self, show: Callable[[Status, str], None]) -> bool:
         import ray
 
         with redirect_stdout(sys.stderr):  # Ray prints, even when it is left, that tasks are tried again

@@ -18,6 +18,7 @@ from objectives.data.waves import Waves
 from objectives.trainers.solo import Solo
 from objectives.trainers.trainer import Trainer, TrainerKind
 from objectives.trainers.trial_array import TrialArray
+from search.query.records import RunRecord
 from search.spec.study_spec import StudySpec
 
 BURST = 64  # epochs between two looks at a trial that trains alone
@@ -40,11 +41,11 @@ def batches(spec: StudySpec, samples: Samples | None, device: str) -> Batches:
     return Batches(samples or Waves(spec.inputs, spec.sigma), device)
 
 
-def as_recorded(recorded: Mapping[str, Any]) -> Trial:
-    """The trial that `query.trial` gives, to be trained again with the cap that it had in the end."""
-    names = ("seed", "data_seed", "cap", "stream_offset")
-    configuration = Configuration.of(recorded["params"])
-    return Trial(recorded["trial"], configuration, **{name: recorded[name] for name in names})
+def as_recorded(recorded: RunRecord) -> Trial:
+    """A trial with an outcome, to be trained again with the cap that it had in the end."""
+    which = recorded.trial or 0, Configuration.of(recorded.params)
+    seeds = recorded.seed, recorded.data_seed
+    return Trial(*which, *seeds, cap=recorded.cap or 0, stream_offset=recorded.stream_offset or 0)
 
 
 def alone(trainer: Trainer, trial: Trial, show: Callable[[Progress], None], at_once: int = BURST) -> Outcome:
@@ -57,7 +58,7 @@ def alone(trainer: Trainer, trial: Trial, show: Callable[[Progress], None], at_o
             show(progress)
 
 
-def software(kind: TrainerKind, device: str) -> dict[str, Any]:
+def software(kind: TrainerKind, device: str) -> Mapping[str, str | None]:
     """What besides a trial decides its numbers: trainer, versions and what computes, and the commit of a checkout."""
     commit = (
         _git("rev-parse", "HEAD") if _git("ls-files", __file__) else None

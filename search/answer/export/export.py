@@ -22,8 +22,9 @@ from objectives.configuration import Configuration
 from objectives.data.samples import Samples
 from search.answer.export.script import Framework, Recipe, quoted, script
 from search.ask.stopping import room
-from search.cli.output import epochs
+from search.answer.wording import epochs
 from search.errors import Failure
+from search.query.records import RunRecord
 from search.spec.study_spec import StudySpec
 
 SEEDS = 10  # tried at most
@@ -44,26 +45,26 @@ def export(
     study: str,
     spec: StudySpec,
     samples: Samples | None,  # of a data set
-    recorded: dict[str, Any],  # by query.trial: a trial that has converged
+    recorded: RunRecord,  # a trial that has converged
     framework: Framework,
     loads: bool,
     show: Callable[[str], None],
 ) -> Exported:
     """The script for a trial; `loads`: it can also predict with the weights that `fewest train --save` writes."""
-    configuration, most = Configuration.of(recorded["params"]), room(recorded["epochs"], spec.max_epochs)
+    configuration, most = Configuration.of(recorded.params), room(recorded.spent, spec.max_epochs)
     recipe = Recipe(configuration, spec.inputs, spec.sigma, spec.target, spec.hold, most, loads)
     about = [
         f"{configuration.classes} classes of {quoted(spec.data.name) if spec.data else 'waves'}, "
-        f"learned to an accuracy of {spec.target:g} in {epochs(recorded['epochs'])}.",
+        f"learned to an accuracy of {spec.target:g} in {epochs(recorded.spent)}.",
         configuration.in_words(),
-        f"Found by fewest as trial {recorded['trial']} of study {quoted(study)}.",
+        f"Found by fewest as trial {recorded.trial} of study {quoted(study)}.",
     ]
     data = _packed(samples, framework) if samples else None
     if importlib.util.find_spec(framework) is None:
         seed, message = 0, f"Not run yet: {framework} is not installed where it was exported"
     else:
         seed, message = find_seed(
-            lambda seed: script(recipe, framework, seed, about), data, framework, recorded["epochs"], show
+            lambda seed: script(recipe, framework, seed, about), data, framework, recorded.spent, show
         )
     return Exported(script(recipe, framework, seed, [*about, f"{message}."]), data, message)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from search.answer.report import figures, report
 from search.answer.report.figures import Exhibit
 from search.answer.report.findings import gathered
+from search.spec.stored_study import StoredStudy
 from storage.database import StorageError
 from storage.store import Store
-from storage.studies import StudyRecord
 
 WIDTH = 900  # of a picture, in pixels
 CARD, CARD_HEIGHT = 560, 450  # of a card in the dashboard, in pixels; the width is the least
@@ -31,7 +31,7 @@ def write(exhibits: Sequence[Exhibit], directory: Path) -> None:
         raise RuntimeError("no Chrome or Chromium was found") from None
 
 
-def show_whole(store: Store, study: StudyRecord) -> None:
+def show_whole(store: Store, study: StoredStudy) -> None:
     """Put the main exhibits of a study, as it is now, on its page; as `show_in_dashboard`."""
     parts = report.sections(store.read(gathered, study))
     show_in_dashboard(store, study.name, [exhibit for part in parts for exhibit in part.exhibits])
