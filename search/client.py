@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 from pydantic import ValidationError
 
 from search.errors import UsageError
-from search.query.ranking import By, BestQuery
+from search.query.ranking import BestQuery, By
 from search.query.records import BestRecord, Status, TrialRecord, ValueRecord, plain
 from search.query.studies import LocalStudies, Studies
 from search.spec.space import Choices, Dimension, Range

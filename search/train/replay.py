@@ -20,7 +20,6 @@ from search.errors import UsageError
 from search.query.records import RunRecord
 from search.spec.study_spec import StudySpec
 from search.train.trainers import alone, as_recorded, software, trainer
-
 from storage.schema import RunState
 
 NOTHING = Curve((), (), ())

@@ -22,6 +22,7 @@ from objectives.trainers.trainer import TrainerKind
 from search.ask.stopping import burst
 from search.ask.study import Purpose, Study
 from search.spec.dataset import stored
+from search.spec.stored_study import StoredStudy
 from search.train.processes import GRACE_SECONDS, bury_the_dead, handling, this_process, worker_name
 from search.train.trainers import software, trainer
 from storage import leases, ledger
@@ -29,7 +30,6 @@ from storage.database import StorageError
 from storage.leases import LEASE_SECONDS, Load
 from storage.ledger import Run
 from storage.store import BRIEF_SECONDS, Store
-from search.spec.stored_study import StoredStudy
 
 POLL_SECONDS = 0.2  # between two questions whether there is something to do again
 LOOK_SECONDS = 0.05  # at least, between two looks at what others have told

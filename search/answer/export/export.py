@@ -14,15 +14,14 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 
 from objectives.configuration import Configuration
 from objectives.data.samples import Samples
 from search.answer.export.script import Framework, Recipe, quoted, script
-from search.ask.stopping import room
 from search.answer.wording import epochs
+from search.ask.stopping import room
 from search.errors import Failure
 from search.query.records import RunRecord
 from search.spec.study_spec import StudySpec

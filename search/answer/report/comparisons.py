@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from statistics import median_low
 from typing import TYPE_CHECKING, Any
 
+from search.answer.ladder.verdicts import RungRecord
 from search.answer.report.figures import DASHES, FAINT, HIT, MISS, SERIES, Exhibit, at, blank, epoch_axis, log_axis
 from search.answer.wording import epochs
-from search.answer.ladder.verdicts import RungRecord
 from search.query.records import RunRecord
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from sqlalchemy import Connection
 from search.answer.ladder.ladder import climbed
 from search.answer.ladder.verdicts import RungRecord
 from search.query import ranking
-from search.query.records import BestRecord, Conclusion, RunRecord, TrialRecord
 from search.query import runs as query
+from search.query.records import BestRecord, Conclusion, RunRecord, TrialRecord
 from search.spec.space import preset
 from search.spec.stored_study import StoredStudy
 from search.spec.study_spec import StudySpec
