@@ -6,7 +6,6 @@ even if its commit had reached the database unseen, so each finds its own earlie
 """
 
 import logging
-import random
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -17,12 +16,11 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from storage import migrations, schema
+from storage.backoff import Backoff
 from storage.database import StorageError, StorageMisuse, connect, explained, passing, redacted
 
 BRIEF_SECONDS = 5.0  # patience of a command that answers a question
 OUTAGE_SECONDS = 300.0  # patience of what must outlive a restart of the database
-NOTE_SECONDS = 2.0  # until the first note that it is being waited for
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0  # seconds between two tries, doubled each time
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -79,21 +77,15 @@ class Store:
         # One statement sees one state of Postgres, in a transaction or not; without one it saves two round trips.
         alone = not writes and self.engine.dialect.name == "postgresql"
         options: dict[str, Any] = {"isolation_level": "AUTOCOMMIT"} if alone else {"writes": writes}
-        began, note_at, pause, failed = time.monotonic(), NOTE_SECONDS, FIRST_PAUSE, False
+        backoff, failed = Backoff(lambda: self.patience), False
         while True:
             try:
                 with self.engine.connect().execution_options(**options) as connection, connection.begin():
                     answer = body(connection, *args, **kwargs)
             except SQLAlchemyError as error:
                 fault, failed = explained(error, self.engine.url), True
-                waited = time.monotonic() - began
-                if not passing(error) or waited >= self.patience:
+                if not passing(error) or not backoff.pause(fault):
                     raise fault from error
-                if waited >= note_at:
-                    log.warning("%s; trying again for %.0f s", fault, self.patience - waited)
-                    note_at = 2 * waited
-                time.sleep(pause * random.uniform(0.5, 1))
-                pause = min(2 * pause, LONGEST_PAUSE)
             else:
                 if failed:
                     self._back = time.monotonic()
