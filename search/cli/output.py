@@ -2,7 +2,6 @@
 
 import csv
 import json
-import logging
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from rich.text import Text
 from objectives.configuration import Configuration
 from objectives.convergence import End
 from search.ask.scoring import front, outlook
+from search.logs import console
 
 
 class _Answers(Console):
@@ -26,7 +26,7 @@ class _Answers(Console):
 
 # A narrow terminal breaks long lines better than a table squeezed into it, and a pipe has no width at all.
 out = _Answers(width=max(200, shutil.get_terminal_size().columns))
-err = Console(stderr=True)
+err = console
 
 
 class Format(StrEnum):
@@ -243,13 +243,6 @@ def line(text: str, style: str = "") -> None:
 def notice(text: str) -> None:
     """One line on stderr."""
     err.print(Text(text), soft_wrap=True)
-
-
-class Notices(logging.Handler):
-    """Log records as lines on stderr, above a live display if there is one."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        notice(self.format(record))
 
 
 def epochs(n: int) -> str:
