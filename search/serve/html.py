@@ -31,7 +31,7 @@ _HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 _POLICY = f"default-src 'none'; style-src 'sha256-{_HASH}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 
-def answer(title: str, body: str, status: int = 200, headers: Mapping[str, str] | None = None) -> HTMLResponse:
+def html_response(title: str, body: str, status: int = 200, headers: Mapping[str, str] | None = None) -> HTMLResponse:
     """A page whose `body` is HTML already."""
     content = _PAGE.format(title=html.escape(title), style=_STYLE, body=body)
     return HTMLResponse(content, status, {"Content-Security-Policy": _POLICY, **(headers or {})})
