@@ -23,15 +23,15 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.responses import JSONResponse, Response
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from search.query.studies import Conflict, LocalStudies
 from search.serve import limits
-from search.serve.api_docs import manual
 from search.serve.auth import Authorization, Identification
 from search.serve.coalescing import COALESCE_SECONDS, Coalescing
 from search.serve.dashboard import Dashboard
-from search.serve.html import html_response
+from search.serve.html import swagger_ui
 from search.serve.limits import BodyLimit, RateLimit
 from search.serve.login import router as login
 from search.serve.metrics import Metrics
@@ -42,6 +42,8 @@ from storage.database import NameTaken, NotThere, StorageError
 from storage.store import Store
 
 SHUTDOWN_SECONDS = 10  # for requests that run when the service is told to stop
+DOCS_FILES = "/docs/files"  # of Swagger UI: FastAPI's own page loads them from a public host, out of a cluster's reach
+_CACHEABLE = "/static/", f"{DOCS_FILES}/"  # all else is of this moment and this caller
 _API_PATHS = frozenset({"v1", "metrics", "login", "logout", "docs", "openapi.json"})  # first parts; others: dashboard
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -139,8 +141,9 @@ def _api(metrics: Metrics, studies: LocalStudies, tokens: Tokens | None) -> Fast
 
     @api.get("/docs", include_in_schema=False)
     def docs() -> Response:
-        return html_response("fewest: the API", manual(api.openapi()))
+        return swagger_ui("fewest: the API", DOCS_FILES)
 
+    api.mount(DOCS_FILES, StaticFiles(packages=[("fastapi_offline", "static")]))
     # Without its outermost layer, which would answer faults before `_ErrorResponses` can.
     api.middleware_stack = cast(ServerErrorMiddleware, api.build_middleware_stack()).app
     return api
@@ -204,7 +207,7 @@ def _secure(headers: MutableHeaders, path: str) -> None:
     del headers["Date"]  # the dashboard's; uvicorn has set one
     for name, value in _HEADERS.items():
         headers.setdefault(name, value)
-    if not path.startswith("/static/"):  # all else is of this moment and this caller
+    if not path.startswith(_CACHEABLE):
         headers.setdefault("Cache-Control", "no-store")
 
 
