@@ -28,7 +28,7 @@ class End(StrEnum):
     CAP = "cap"
     DIVERGED = "diverged"
     OUT_OF_MEMORY = "out of memory"
-    EXCEPTION = "exception"  # of a person's own module
+    EXCEPTION = "exception"  # of a user module
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Solo: one trial at a time with torch.nn and autograd.
 
 Plain and obviously right: the oracle for the trial array, and what trains whatever the array cannot hold, such as a
-module of a person's own.
+user module.
 """
 
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ from objectives.convergence import End, Outcome, Progress, Trial
 from objectives.data.batches import Batch, Batches, Problem
 from objectives.model.network import Network, initial, right
 from objectives.model.optimizers import Optimizer
-from objectives.user_code import module as own_module
-from objectives.user_code.loader import OwnCodeError, guarded
+from objectives.user_code import module as user_module
+from objectives.user_code.loader import UserCodeError, reporting_errors
 
 FEW = 2  # samples to rehearse with: as few as batch normalisation takes
 
@@ -68,7 +68,7 @@ class Solo:
         started, end, reason = perf_counter(), None, None
         try:
             self._train(progress, epochs)
-        except OwnCodeError as error:
+        except UserCodeError as error:
             end, reason, self._run = End.EXCEPTION, str(error), None
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
@@ -146,20 +146,20 @@ class _Run:
         return logits, nn.functional.cross_entropy(logits, batch.labels)
 
 
-class _OwnRun(_Run):
-    """The same with a module of a person's own, which may do otherwise in evaluation, draw at random, and raise."""
+class _UserRun(_Run):
+    """The same with a user module, which may do otherwise in evaluation, draw at random, and raise."""
 
     _reuses = False
 
     def step(self) -> Tensor:
-        seed = own_module.epoch_seed(self._trial.seed, self._epoch + 1)
-        with self._guarded(), own_module.seeded(seed, self._batches.device):
+        seed = user_module.epoch_seed(self._trial.seed, self._epoch + 1)
+        with self._guarded(), user_module.seeded(seed, self._batches.device):
             return super().step()
 
     def _made(self) -> tuple[nn.Module, Sequence[Sequence[Tensor]]]:
         with self._guarded():
-            module = own_module.constructed(self._trial, self._batches)
-            return module, own_module.layers(module, self._path)
+            module = user_module.construct(self._trial, self._batches)
+            return module, user_module.split_first_layer(module, self._path)
 
     def _learn(self) -> None:
         self.network.train()
@@ -172,7 +172,7 @@ class _OwnRun(_Run):
     def _forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         configuration = self._trial.configuration
         logits = self.network(batch.x * configuration.gain)
-        logits = own_module.checked(logits, (len(batch.x), configuration.classes), self._path)
+        logits = user_module.check_logits(logits, (len(batch.x), configuration.classes), self._path)
         return logits, nn.functional.cross_entropy(logits, batch.labels)
 
     @property
@@ -180,15 +180,15 @@ class _OwnRun(_Run):
         return str(self._trial.configuration.objective)
 
     def _guarded(self) -> AbstractContextManager[None]:
-        return guarded(self._path, ours=lambda error: out_of_memory(error) or _of_device(error))
+        return reporting_errors(self._path, unless=lambda error: out_of_memory(error) or _of_device(error))
 
 
 def _run(batches: Batches, trial: Trial) -> _Run:
-    return _OwnRun(batches, trial) if trial.configuration.objective else _Run(batches, trial)
+    return _UserRun(batches, trial) if trial.configuration.objective else _Run(batches, trial)
 
 
 def rehearse(configuration: Configuration, problem: Problem, device: str) -> None:
-    """Let a person's own module learn a few samples and be evaluated on others; OwnCodeError if it cannot."""
+    """Let a user module learn a few samples and be evaluated on others; UserCodeError if it cannot."""
     run = _run(_Few(problem, device), Trial(0, configuration, seed=0, data_seed=0, cap=1))
     run.step()
     run.step()

@@ -1,8 +1,8 @@
-"""Code of a person's own, named by its import path MODULE:NAME: how it is found, and how its mistakes are told.
+"""User code, named by its import path MODULE:NAME: finding it, and reporting its errors in one line.
 
-It is imported from where Python finds modules, and last of all from the directory where the command is run, so that a
-file there stands in for no module of ours or of Python's. What it prints goes to stderr, since answers go to stdout. No
-torch here, so that an option's mistake is told at once.
+Python imports it from where it finds modules, and last of all from the directory where the command is run, so that a
+file there replaces no module of ours or of Python's. What it prints goes to stderr, since answers go to stdout. No
+torch here, so that an option's mistake is reported at once.
 """
 
 import importlib
@@ -19,45 +19,45 @@ from typing import Any
 
 from objectives.configuration import ARCHITECTURE, known
 
-#: What the trainer gives besides the parameters of the configuration.
-GIVEN = ("inputs", "classes")
+#: Arguments that the trainer adds to the parameters of the configuration.
+TRAINER_ARGUMENTS = ("inputs", "classes")
 
 
-class OwnCodeError(ValueError):
-    """What is wrong with a person's own code, in one line that names it."""
+class UserCodeError(ValueError):
+    """What is wrong with user code, in one line that names it."""
 
 
-def imported(path: str) -> Any:
-    """What MODULE:NAME names."""
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.append(here)
+def load(path: str) -> Any:
+    """The object that MODULE:NAME names; whatever error its import raises."""
+    directory = os.getcwd()
+    if directory not in sys.path:
+        sys.path.append(directory)
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)
 
 
 @contextmanager
-def guarded(path: str, ours: Callable[[Exception], bool] = lambda error: False) -> Iterator[None]:
-    """While code of that path runs: what it raises becomes an OwnCodeError, but for errors that are `ours`."""
+def reporting_errors(path: str, unless: Callable[[Exception], bool] = lambda error: False) -> Iterator[None]:
+    """Turn what the user code of that path raises into a UserCodeError, `unless` the error is not its own."""
     try:
         with redirect_stdout(sys.stderr):
             yield
-    except OwnCodeError:
+    except UserCodeError:
         raise
-    except (Exception, SystemExit) as error:  # whatever a stranger's code raises
-        if isinstance(error, Exception) and ours(error):
+    except (Exception, SystemExit) as error:  # user code may raise anything
+        if isinstance(error, Exception) and unless(error):
             raise
-        raise OwnCodeError(f"{path}: {in_a_line(error)}{_where(path, error.__traceback__)}") from error
+        raise UserCodeError(f"{path}: {one_line(error)}{_line_in_file(path, error.__traceback__)}") from error
 
 
-def in_a_line(error: BaseException) -> str:
-    """The kind of an error, and the first line of what it says if it says anything."""
-    said = (line.removeprefix("Value error, ") for line in str(error).splitlines()[:1])  # as pydantic begins
-    return ": ".join((type(error).__name__, *said))
+def one_line(error: BaseException) -> str:
+    """The error's type, and the first line of its message if it has one."""
+    message = (line.removeprefix("Value error, ") for line in str(error).splitlines()[:1])  # pydantic's prefix
+    return ": ".join((type(error).__name__, *message))
 
 
-def _where(path: str, trace: TracebackType | None) -> str:
-    """The last line of the person's own file that led to an error."""
+def _line_in_file(path: str, trace: TracebackType | None) -> str:
+    """The last line of the user's own file that led to an error."""
     file = path.partition(":")[0].rpartition(".")[2] + ".py"
     lines = [frame.lineno for frame in traceback.extract_tb(trace) if os.path.basename(frame.filename) == file]
     return f" ({file}, line {lines[-1]})" if lines else ""
@@ -65,34 +65,34 @@ def _where(path: str, trace: TracebackType | None) -> str:
 
 @dataclass(frozen=True)
 class Constructor:
-    """What constructs a person's own module."""
+    """The callable that constructs a user module."""
 
     path: str
     call: Callable[..., Any]
-    #: Whether each parameter must be given, by name, of those that can be given by name.
-    takes: Mapping[str, bool]
+    #: Whether each parameter is required, by name, of those that can be given by name.
+    parameters: Mapping[str, bool]
 
     @classmethod
     def of(cls, path: str) -> "Constructor":
-        """That of an import path; OwnCodeError if there is none, or if it takes what is ours to give to the trainer."""
-        with guarded(path):
-            call = imported(path)
-            parameters = inspect.signature(call).parameters.values()
-        named = (each for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY))
-        takes = {each.name: each.default is each.empty for each in named}
-        for name in takes:
-            if name == "objective" or (known(name) and name not in (*GIVEN, *ARCHITECTURE)):
-                raise OwnCodeError(f"{path} takes `{name}`, which is a parameter of its training; rename it")
+        """The constructor at an import path; UserCodeError if there is none, or if it takes a training parameter."""
+        with reporting_errors(path):
+            call = load(path)
+            signature = inspect.signature(call).parameters.values()
+        named = (each for each in signature if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY))
+        parameters = {each.name: each.default is each.empty for each in named}
+        for name in parameters:
+            if name == "objective" or (known(name) and name not in (*TRAINER_ARGUMENTS, *ARCHITECTURE)):
+                raise UserCodeError(f"{path} takes `{name}`, which is a parameter of its training; rename it")
             if not name.isascii():
-                raise OwnCodeError(f"{path} takes `{name}`; rename it, since the store takes ASCII names alone")
-        return cls(path, call, takes)
+                raise UserCodeError(f"{path} takes `{name}`; rename it, since the store takes ASCII names alone")
+        return cls(path, call, parameters)
 
     @cached_property
-    def own(self) -> tuple[str, ...]:
-        """Names of its parameters that are none of ours."""
-        return tuple(name for name in self.takes if name not in (*GIVEN, *ARCHITECTURE))
+    def extra_parameters(self) -> tuple[str, ...]:
+        """Names of the parameters that only this module has."""
+        return tuple(name for name in self.parameters if name not in (*TRAINER_ARGUMENTS, *ARCHITECTURE))
 
-    def lacks(self, given: Iterable[str]) -> list[str]:
-        """The parameters that it must be given and is not."""
-        there = {*GIVEN, *given}
-        return [name for name, must in self.takes.items() if must and name not in there]
+    def missing(self, given: Iterable[str]) -> list[str]:
+        """The required parameters that are not given."""
+        available = {*TRAINER_ARGUMENTS, *given}
+        return [name for name, required in self.parameters.items() if required and name not in available]

@@ -22,13 +22,14 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from objectives.user_code.loader import OwnCodeError, guarded, imported
+from objectives.user_code.loader import UserCodeError, load, reporting_errors
 from search.ask import sampler_history as mirror
 from search.ask.initial_design import Design
 from search.ask.sampler_history import GROUP, Mirror
 from search.ask.scoring import score
+from search.errors import UsageError
 from search.spec import space
-from search.spec.study_spec import SpecError, StudySpec, derive
+from search.spec.study_spec import StudySpec, derive
 from storage.schema import RunState
 
 #: Where proposals come from, in turn, while nothing has converged and then: the sampler, a point of the design, or a
@@ -208,7 +209,7 @@ def _whatever_number(params: Mapping[str, Any]) -> Proposal:
 
 
 def sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
-    """The Optuna sampler of that name or import path, seeded; SpecError for what is none."""
+    """The Optuna sampler of that name or import path, seeded; UsageError for what is none."""
     samplers = optuna.samplers
     if name == "tpe":
         # Grouped, so that the conditional width of a second layer does not split the joint model of the others.
@@ -220,11 +221,11 @@ def sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     if ":" not in name:
         return samplers.RandomSampler(seed=seed)
     try:
-        with guarded(name):
-            made = imported(name)
+        with reporting_errors(name):
+            made = load(name)
             found = made(seed=seed) if "seed" in inspect.signature(made).parameters else made()
-    except OwnCodeError as error:
-        raise SpecError(f"`sampler` {error}") from None
+    except UserCodeError as error:
+        raise UsageError(f"`sampler` {error}") from None
     if not isinstance(found, samplers.BaseSampler):
-        raise SpecError(f"`sampler` {name} is no Optuna sampler")
+        raise UsageError(f"`sampler` {name} is no Optuna sampler")
     return found

@@ -26,7 +26,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from search.query.studies import Conflict, LocalStudies
+from search.errors import Conflict, UsageError
+from search.query.studies import LocalStudies
 from search.serve import limits
 from search.serve.auth import Authorization, Identification
 from search.serve.coalescing import COALESCE_SECONDS, Coalescing
@@ -37,7 +38,6 @@ from search.serve.login import router as login
 from search.serve.metrics import Metrics
 from search.serve.routes import router
 from search.serve.tokens import Role, Tokens
-from search.spec.study_spec import SpecError
 from storage.database import NameTaken, NotThere, StorageError
 from storage.store import Store
 
@@ -183,7 +183,7 @@ def _response_to(error: Exception) -> tuple[int, str, Mapping[str, str]]:
         return 404, error.said, {}
     if isinstance(error, Conflict | NameTaken):
         return 409, str(error), {}
-    if isinstance(error, SpecError):
+    if isinstance(error, UsageError):
         return 422, str(error), {}
     number = secrets.token_hex(4)
     about = {"request": number}

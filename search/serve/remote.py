@@ -10,10 +10,11 @@ from urllib.parse import quote
 
 import httpx
 
+from search.errors import Conflict, UsageError
 from search.query.ranking import Wanted
-from search.query.studies import Conflict, Order, Record
+from search.query.studies import Order, Record
 from search.spec.parsing import served_name, typed
-from search.spec.study_spec import SpecError, StudySpec
+from search.spec.study_spec import StudySpec
 from storage.backoff import Backoff
 from storage.database import NotThere, StorageError, StorageMisuse
 from storage.store import BRIEF_SECONDS
@@ -24,7 +25,7 @@ PAGE = 1000  # most records of one answer
 _MEANING: dict[int, type[Exception]] = {
     404: NotThere,
     409: Conflict,
-    422: SpecError,
+    422: UsageError,
     401: StorageMisuse,
     403: StorageMisuse,
 }

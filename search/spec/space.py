@@ -86,7 +86,7 @@ def defaults(most_classes: int, training: int | None = None) -> dict[str, Range 
 
 def of_own(constructor: Constructor, space: Mapping[str, Range | Choices]) -> dict[str, Range | Choices]:
     """What of a space is left with that module in place of our network, and its import path."""
-    kept = {name: of for name, of in space.items() if name not in ARCHITECTURE or name in constructor.takes}
+    kept = {name: of for name, of in space.items() if name not in ARCHITECTURE or name in constructor.parameters}
     return {"objective": Choices(values=(constructor.path,)), **kept}
 
 

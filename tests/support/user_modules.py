@@ -1,4 +1,4 @@
-"""Modules of a person's own, right ones and wrong ones, for the tests to name by their import path."""
+"""User modules, right ones and wrong ones, for the tests to name by their import path."""
 
 from typing import Any
 

@@ -24,9 +24,9 @@ from objectives.probe import Look, accuracy_learned, beginning, look, update
 from objectives.trainers.solo import Solo, out_of_memory
 from search.answer.why.causes import CAUSES
 from search.answer.why.miss_diagnosis import Case, Cause, Change, Finding, Tried, in_words
+from search.errors import Failure
 from search.spec.space import consistent
 from search.spec.study_spec import StudySpec
-from search.train.engine import EngineError
 
 MOST_STEPS = 3
 MOST_EPOCHS = 64  # of one training
@@ -78,9 +78,7 @@ class Why:
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
-            raise EngineError(
-                f"there is not enough memory on {self.device} to train trial {row['trial']} again"
-            ) from None
+            raise Failure(f"there is not enough memory on {self.device} to train trial {row['trial']} again") from None
 
     def _steps(self, row: Mapping[str, Any]) -> list[Step]:
         trial = Trial(0, Configuration.of(row["params"]), row["seed"], row["data_seed"], row["epochs"])

@@ -1,4 +1,4 @@
-"""A module of a person's own is trained as a plain loop would, draws by its seed alone, and its mistakes are misses."""
+"""A user module is trained as a plain loop would, draws by its seed alone, and its mistakes are misses."""
 
 import sys
 from pathlib import Path
@@ -14,8 +14,8 @@ from objectives.data.batches import Batches
 from objectives.data.waves import Waves
 from objectives.trainers.solo import Solo
 from objectives.trainers.trial_array import TrialArray
-from objectives.user_code import module as own_module
-from objectives.user_code.loader import Constructor, OwnCodeError, imported
+from objectives.user_code import module as user_module
+from objectives.user_code.loader import Constructor, UserCodeError, load
 from tests.support import user_modules as own
 
 WAVES = Waves(inputs=20)
@@ -84,7 +84,7 @@ def test_evaluation_and_learning_have_their_modes() -> None:
 def test_parameters_without_a_gradient_stay_as_they_are() -> None:
     """Unused and frozen ones do; tied, lazy and disordered ones learn."""
     asked = trial("Odd", optimizer="adamw")
-    begun = own_module.constructed(asked, Batches(WAVES)).state_dict()
+    begun = user_module.construct(asked, Batches(WAVES)).state_dict()
     _, module = trained(asked)
     assert module is not None
     same = {name for name, value in module.state_dict().items() if torch.equal(value, begun[name])}
@@ -95,24 +95,24 @@ def test_the_first_layer_is_the_first_with_parameters_of_its_own_to_learn() -> N
     """In the order of definition, without its children's and without frozen ones; all others are the rest."""
     nested = nn.Sequential(nn.Sequential(nn.ReLU(), nn.Linear(2, 2), nn.Linear(2, 2)), nn.Linear(2, 2))
     nested[0][1].requires_grad_(False)
-    first, rest = own_module.layers(nested, "a:b")
+    first, rest = user_module.split_first_layer(nested, "a:b")
     assert first == list(nested[0][2].parameters()) and rest == list(nested[1].parameters())
 
 
 def test_a_constructor_gets_what_it_names() -> None:
     """By keyword, also what has no place with one hidden layer."""
     asked = trial("Named", hidden_layers=1, activation="sine", deep=True)
-    module = own_module.constructed(asked, Batches(WAVES))
+    module = user_module.construct(asked, Batches(WAVES))
     assert isinstance(module, own.Named) and module.given == (1, None, "sine", True) and module.out_features == 12
-    assert Constructor.of("tests.support.user_modules:Named").own == ("deep",)
-    assert Constructor.of("tests.support.user_modules:Needs").lacks(["width"]) == ["depth"]
+    assert Constructor.of("tests.support.user_modules:Named").extra_parameters == ("deep",)
+    assert Constructor.of("tests.support.user_modules:Needs").missing(["width"]) == ["depth"]
 
 
 @pytest.mark.parametrize(
     ("name", "arguments", "said", "epochs"),
     [
-        ("Raises", {"where": "constructor"}, r": KeyError: 'no such thing' \(own\.py, line \d+\)", 0),
-        ("Raises", {"where": "forward"}, r": RuntimeError: it will not \(own\.py, line \d+\)", 1),
+        ("Raises", {"where": "constructor"}, r": KeyError: 'no such thing' \(user_modules\.py, line \d+\)", 0),
+        ("Raises", {"where": "forward"}, r": RuntimeError: it will not \(user_modules\.py, line \d+\)", 1),
         ("Raises", {"where": "backward"}, ": RuntimeError: element 0 of tensors does not require grad", 0),
         ("Raises", {"here": 1}, r": TypeError: .*unexpected keyword argument 'here'", 0),
         ("TooMany", {}, r" puts out float32 of shape \(12, 13\), not \(12, 12\)", 0),
@@ -128,8 +128,8 @@ def test_a_mistake_is_a_miss_that_says_what_it_was(name: str, arguments: Any, sa
     outcome, module = trained(trial(name, **arguments))
     assert outcome.end is End.EXCEPTION and outcome.epochs == epochs and outcome.gap > 0.999 and module is None
     assert outcome.reason is not None and "\n" not in outcome.reason
-    with pytest.raises(OwnCodeError, match=f"^tests.support.user_modules:{name}{said}"):
-        raise OwnCodeError(outcome.reason)
+    with pytest.raises(UserCodeError, match=f"^tests.support.user_modules:{name}{said}"):
+        raise UserCodeError(outcome.reason)
 
 
 def test_running_out_of_memory_is_no_exception_of_the_module() -> None:
@@ -144,5 +144,5 @@ def test_code_is_found_in_the_working_directory_last(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own_of_this_test.py").write_text("class Thing: pass")
     (tmp_path / "wave.py").write_text("Wave_read = 'mine'")
-    assert imported("own_of_this_test:Thing").__name__ == "Thing"
-    assert imported("wave:Wave_read") != "mine" and sys.path[-1] == str(tmp_path)
+    assert load("own_of_this_test:Thing").__name__ == "Thing"
+    assert load("wave:Wave_read") != "mine" and sys.path[-1] == str(tmp_path)

@@ -176,7 +176,7 @@ def test_a_fraction_of_a_range_is_where_its_value_is() -> None:
 
 
 def test_choices_of_mixed_types_are_named_as_they_are() -> None:
-    """As a person's own module may have them: numbers, words, true and false."""
+    """As a user module may have them: numbers, words, true and false."""
     rows = [
         {"params": {"pool": pool, "norm": pool == 3}, "converged": pool == 3, "epochs": 1} for pool in [3, "a", 5] * 9
     ]
