@@ -17,8 +17,7 @@ input, button { padding: .6rem; margin-top: .5rem; border: 1px solid GrayText; b
 button { margin-top: 1rem; font-weight: 600; cursor: pointer }
 [role=alert] { margin: 0 0 1rem; padding: .6rem; border-left: .3rem solid #c22 }
 """
-#: Swagger UI would else show a badge that a public host draws of the document.
-_SWAGGER = 'SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true, validatorUrl: null})'
+_SWAGGER = 'SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true})'
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
