@@ -4,7 +4,6 @@ A process says once what all of its lines are about, so that what is logged belo
 device that fails, has it too.
 """
 
-import json
 import logging
 import sys
 import threading
@@ -12,12 +11,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
-from search.cli.output import Notices
+from pythonjsonlogger.json import JsonFormatter
+from rich.console import Console
+from rich.text import Text
 
 FIELDS = "study", "trial", "attempt", "worker", "caller", "request"
 _about: dict[str, str] = {}  # of the whole process: a thread that it starts speaks of the same
 
+#: The one console on stderr: lines that it prints stand above its live display.
+console = Console(stderr=True)
 log = logging.getLogger("fewest")
 
 
@@ -53,21 +57,30 @@ def about(**fields: str) -> Iterator[None]:
         del _about[name]
 
 
+class Notices(logging.Handler):
+    """Log records as lines on stderr, above a live display if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        console.print(Text(self.format(record)), soft_wrap=True)
+
+
 class _Text(logging.Formatter):
     """The message, after its level if it tells of something wrong."""
 
     def format(self, record: logging.LogRecord) -> str:
-        said = super().format(record)
-        return f"{record.levelname.lower()}: {said}" if record.levelno >= logging.WARNING else said
+        message = super().format(record)
+        return f"{record.levelname.lower()}: {message}" if record.levelno >= logging.WARNING else message
 
 
-class _Json(logging.Formatter):
-    """`time` (UTC), `level`, `message`, and of FIELDS what there is to say."""
+class _Json(JsonFormatter):
+    """`time` (UTC), `level`, `message`, of FIELDS what there is to say, and the `exception`."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        told = {"time": time, "level": record.levelname.lower(), "message": record.getMessage()}
-        if record.exc_info:
-            told["exception"] = self.formatException(record.exc_info)
-        found = _about | vars(record)
-        return json.dumps(told | {name: found[name] for name in FIELDS if name in found})
+    def __init__(self) -> None:
+        renamed = {"asctime": "time", "levelname": "level", "exc_info": "exception"}
+        super().__init__(["asctime", "levelname", "message"], rename_fields=renamed)
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        return log_data | {"level": log_data["level"].lower()} | {k: v for k, v in _about.items() if k not in log_data}

@@ -18,6 +18,7 @@ from search.answer import wording
 from search.answer.ladder.verdicts import Claim, RungRecord
 from search.answer.wording import epochs, numbers, short
 from search.ask.scoring import front
+from search.logs import console as err
 from search.query.records import (
     BestAnswer,
     BestRecord,
@@ -37,7 +38,6 @@ class _Answers(Console):
 
 # A narrow terminal breaks long lines better than a table squeezed into it, and a pipe has no width at all.
 out = _Answers(width=max(200, shutil.get_terminal_size().columns))
-err = Console(stderr=True)
 
 
 class Format(StrEnum):

@@ -1,4 +1,4 @@
-"""Deploy: ready files that run the service and its workers elsewhere, from the templates beside this module.
+"""Files that run the service and its workers elsewhere, from the templates beside this module.
 
 Every target runs the same worker, which finishes what it trains within the grace that its scheduler leaves it. The
 store's URL, which holds a password, comes from FEWEST_STORAGE alone: a command line is seen by everybody on a machine.
@@ -78,9 +78,9 @@ def rendered(deployment: Deployment, out: Path | None = None) -> dict[str, str]:
 
 def write(rendered: dict[str, str], out: Path) -> None:
     """Write the files into a directory, which is made; UsageError if one is there already, perhaps filled in."""
-    there = [name for name in rendered if (out / name).exists()]
-    if there:
-        raise UsageError(f"{out / there[0]} is there already; name another directory with `--out`, or delete it")
+    existing = [name for name in rendered if (out / name).exists()]
+    if existing:
+        raise UsageError(f"{out / existing[0]} is there already; name another directory with `--out`, or delete it")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

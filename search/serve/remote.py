@@ -3,9 +3,7 @@
 While the service is away a question is asked again, as one of a store is: each is safe to ask twice.
 """
 
-import logging
 import os
-import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -17,8 +15,9 @@ from search.query.ranking import Wanted
 from search.query.studies import Order, Record
 from search.spec.parsing import served_name, typed
 from search.spec.study_spec import StudySpec
+from storage.backoff import Backoff
 from storage.database import NotFound, StorageError, StorageMisuse
-from storage.store import BRIEF_SECONDS, FIRST_NOTE_SECONDS, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
+from storage.store import BRIEF_SECONDS
 
 ANSWER_SECONDS = 60.0  # for the service to answer
 PAGE = 1000  # most records of one answer
@@ -31,8 +30,6 @@ _MEANING: dict[int, type[Exception]] = {
     403: StorageMisuse,
 }
 _LATER = 429, 502, 503, 504
-
-log = logging.getLogger("fewest")
 
 
 class RemoteStudies:
@@ -107,7 +104,7 @@ class RemoteStudies:
 
     def _ask(self, method: str, path: str, **what: Any) -> Record:
         """The answer, waited for while the service is away or busy."""
-        began, note_at, pause = time.monotonic(), FIRST_NOTE_SECONDS, FIRST_PAUSE_SECONDS
+        backoff = Backoff(lambda: self.patience)
         while True:
             try:
                 answer = self._http.request(method, f"/v1{path}", **what)
@@ -116,14 +113,8 @@ class RemoteStudies:
                 answer, fault = None, f"{self._http.base_url} does not answer ({str(error) or type(error).__name__})"
             if answer is not None and answer.status_code not in _LATER:
                 return _read(answer, fault)
-            waited = time.monotonic() - began
-            if waited >= self.patience:
+            if not backoff.pause(fault):
                 raise StorageError(f"{fault}; is `fewest serve` running there?")
-            if waited >= note_at:
-                log.warning("%s; trying again for %.0f s", fault, self.patience - waited)
-                note_at = 2 * waited
-            time.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
 def _read(answer: httpx.Response, fault: str) -> Record:

@@ -8,14 +8,15 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 from search.train.engine import WorkerProcess, start
 from search.train.processes import worker_name
+from storage.backoff import doubling
 
 LOOK_SECONDS = 0.25  # between two looks at the processes
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before another is started, doubled while they die young
+RESTART_SECONDS = 1.0, 60.0  # before another is started: the first pause and, if they go on to die young, the longest
 GROWN_SECONDS = 30.0  # after which one that dies is not to blame
 log = logging.getLogger("fewest")
 
@@ -28,7 +29,7 @@ class _Post:
     worker: WorkerProcess | None = None
     since: float = 0.0
     due: float = 0.0
-    pause: float = FIRST_PAUSE
+    pauses: Iterator[float] = field(default_factory=lambda: doubling(*RESTART_SECONDS))
 
 
 class Staff:
@@ -71,8 +72,9 @@ class Staff:
                 post.worker, post.since = start(self._url, post.device, *self._options, captured=False), now
                 _log(logging.INFO, post.worker, "has started")
         elif not post.worker.alive:
-            post.pause = FIRST_PAUSE if now - post.since > GROWN_SECONDS else min(2 * post.pause, LONGEST_PAUSE)
-            post.due = now + post.pause
+            if now - post.since > GROWN_SECONDS:
+                post.pauses = doubling(*RESTART_SECONDS)
+            post.due = now + next(post.pauses)
             _log(logging.WARNING, post.worker, f"has ended: exit status {post.worker.status}")
             post.worker = None
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from objectives.convergence import Outcome, Progress, Trial
@@ -190,7 +190,7 @@ class Worker:
             pause = FIRST_SECONDS
             while not over.wait(pause):
                 try:
-                    store.write(leases.renew, self._worker_id, self._meter.load())
+                    store.write(leases.renew, self._worker_id, self._meter.take().load())
                     bury_the_dead(store)
                     pause = LEASE_SECONDS / 3
                 except StorageError:  # the next ask or tell meets the same fault and reports it
@@ -219,27 +219,47 @@ class Worker:
         log.log(level, "%s of study %r: %s", run.name, self._of, said, extra=about)
 
 
+@dataclass
+class Usage:
+    """The use of a worker's slots since a moment."""
+
+    #: By this process's monotonic clock.
+    since: float = field(default_factory=time.monotonic)
+    #: The most there were.
+    slots: int = 0
+    #: Summed over the slots.
+    seconds: float = 0.0
+    #: Trained by all slots.
+    epochs: int = 0
+
+    def load(self) -> Load:
+        """Its rates up to now."""
+        seconds = time.monotonic() - self.since
+        return Load(self.slots, self.seconds / seconds, self.epochs / seconds)
+
+
 class Meter:
-    """How busy a worker's slots are."""
+    """How busy a worker's slots are: one thread trains, and another takes what has been counted."""
 
     def __init__(self) -> None:
-        self._since, self._slots, self._slot_seconds, self._epochs = time.monotonic(), 0, 0.0, 0
+        self._usage, self._lock = Usage(), threading.Lock()
 
     @contextmanager
     def training(self, running: Sequence[Progress], room: int) -> Iterator[None]:
         """While those train, and room for others is left."""
         began, before = time.monotonic(), _epochs(running)
         yield
-        self._slots = max(self._slots, len(running) + room)
-        self._slot_seconds += (time.monotonic() - began) * len(running)
-        self._epochs += _epochs(running) - before
+        seconds, epochs = (time.monotonic() - began) * len(running), _epochs(running) - before
+        with self._lock:
+            self._usage.slots = max(self._usage.slots, len(running) + room)
+            self._usage.seconds += seconds
+            self._usage.epochs += epochs
 
-    def load(self) -> Load:
-        """Since it was asked last."""
-        seconds = time.monotonic() - self._since
-        load = Load(self._slots, self._slot_seconds / seconds, self._epochs / seconds)
-        self.__init__()  # type: ignore[misc]
-        return load
+    def take(self) -> Usage:
+        """The use since it was taken last."""
+        with self._lock:
+            taken, self._usage = self._usage, Usage()
+        return taken
 
 
 def _epochs(running: Sequence[Progress]) -> int:

@@ -51,10 +51,10 @@ def shown(reported: Path) -> Iterator[tuple[Served, str]]:
 
 
 @contextmanager
-def browser() -> Iterator[Any]:
+def browser(*options: str) -> Iterator[Any]:
     """A real browser without a network beyond this machine."""
     playwright = pytest.importorskip("playwright.sync_api", reason="there is no playwright to open it with")
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", *options]
     with playwright.sync_playwright() as play:
         found = play.chromium.launch(executable_path=str(CHROMIUM), args=flags)
         yield found

@@ -3,19 +3,23 @@
 import os
 import shutil
 import signal
+import sys
+import threading
 import time
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from objectives.convergence import Outcome, Trial
+from objectives.configuration import Configuration
+from objectives.convergence import Outcome, Progress, Trial
 from search.query import runs as query
 from search.spec import parsing as options
 from search.spec.study_spec import StudySpec
-from search.train.worker import Worker
+from search.train.worker import Meter, Usage, Worker
 from storage import leases, ledger, schema, studies
 from storage.leases import Load
 from storage.ledger import Run
@@ -160,3 +164,31 @@ def test_a_working_worker_reports_its_load(sqlite: Store) -> None:
     worker._trainer.advance = until_heard  # type: ignore[method-assign]
     worker.work()
     assert reports[0].slots == 16 and 8 < reports[0].occupied <= 16 and reports[0].rate > 100
+
+
+def test_what_two_threads_meter_is_counted_once() -> None:
+    """Nothing is lost or counted twice while one thread trains and another takes what is counted."""
+    meter, over, taken, interval = Meter(), threading.Event(), list[Usage](), sys.getswitchinterval()
+    configuration = Configuration(classes=8, width=4, activation="tanh", optimizer="sgd", lr=0.1)
+    progress = Progress(Trial(0, configuration, seed=0, data_seed=0, cap=100_000), target=1.0, hold=1)
+    progress.observe(0.0, 1.0)
+
+    def take() -> None:
+        while not over.is_set():
+            taken.append(replace(meter.take()))  # as it is now
+
+    taker = threading.Thread(target=take)
+    sys.setswitchinterval(1e-6)
+    try:
+        taker.start()
+        for _ in range(20_000):
+            with meter.training([progress], room=3):
+                progress.observe(0.0, 1.0)
+    finally:
+        sys.setswitchinterval(interval)
+        over.set()
+        taker.join()
+    taken.append(meter.take())
+    assert sum(usage.epochs for usage in taken) == progress.epoch == 20_000 and len(taken) > 10
+    counted = {(usage.slots, usage.seconds > 0, usage.epochs > 0) for usage in taken}
+    assert counted <= {(0, False, False), (4, True, True)}
