@@ -9,7 +9,6 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
-from enum import StrEnum
 from typing import Any
 
 from optuna.distributions import distribution_to_json
@@ -17,6 +16,7 @@ from optuna.distributions import distribution_to_json
 from objectives.configuration import Configuration
 from objectives.convergence import Outcome, Progress, Trial
 from search.ask import scoring
+from search.ask.purpose import Purpose
 from search.ask.proposals import Proposal, Proposals
 from search.ask.scoring import Evidence, score
 from search.ask.stopping import Stopping, at_rungs, room
@@ -29,20 +29,6 @@ from storage.leases import LEASE_SECONDS
 from storage.ledger import NewRun, News, NewTrial, Run
 from storage.schema import RunKind, RunState
 from storage.store import Store
-
-
-class Purpose(StrEnum):
-    """What a worker is there for."""
-
-    SEARCH = "search"  # begins trials, and runs whatever the answer needs
-    CONFIRM = "confirm"  # runs what waits of a search, and begins nothing
-    LADDER = "ladder"  # runs what waits of the ladder, which no search waits for
-
-    @property
-    def kinds(self) -> frozenset[RunKind]:
-        """The kinds of runs that it takes."""
-        ladder = frozenset({RunKind.LADDER})
-        return ladder if self is Purpose.LADDER else frozenset(RunKind) - ladder
 
 
 class Study:

@@ -7,8 +7,8 @@ import typer
 from search.cli import output
 from search.cli.options import MOST, STORAGE, STUDY, AnyStorage, Output, StudyName
 from search.cli.output import Format
-from search.query.ranking import By, Wanted
-from search.query.studies import opened
+from search.client import open_studies
+from search.query.ranking import BestQuery, By
 from search.spec import parsing as options
 
 app = typer.Typer()
@@ -17,7 +17,7 @@ app = typer.Typer()
 @app.command()
 def status(storage: AnyStorage = STORAGE, study: StudyName = STUDY, format: Output = Format.TABLE) -> None:
     """How far a study is: trials by state, workers, and the incumbent."""
-    output.record(opened(storage).status(study), format)
+    output.status(open_studies(storage).status(study), format)
 
 
 @app.command(
@@ -54,10 +54,10 @@ def best(
     Another --target or --hold is answered from the recorded curves, without training.
     """
     narrowed = options.where([*(where or ()), *([f"classes={classes}"] if classes else ())])
-    found = opened(storage).best(study, Wanted(narrowed, by, target, hold), per, top)
+    answer = open_studies(storage).best(study, BestQuery(narrowed, by, target, hold), per, top)
     if format is not Format.TABLE:
-        return output.records(found["best"], format)
-    output.best_table(found["best"], found["ended"], by, per)
+        return output.records(answer.best, format)
+    output.best_table(answer, by, per)
 
 
 @app.command(epilog="Example: `fewest trials --after 99 --limit 50` · `fewest trials --limit 100000 --format csv`")
@@ -69,9 +69,9 @@ def trials(
     format: Output = Format.TABLE,
 ) -> None:
     """The study's trials in order, finished or not."""
-    found = opened(storage).trials(study, limit, after)
+    page = open_studies(storage).trials(study, limit, after)
     if format is not Format.TABLE:
-        return output.records(found, format)
-    output.trials_table(found)
-    if len(found) == limit:
-        output.notice(f"more with --after {found[-1]['trial']}")
+        return output.records(page, format)
+    output.trials_table(page)
+    if len(page) == limit:
+        output.notice(f"more with --after {page[-1].trial}")

@@ -34,8 +34,9 @@ from search.cli.options import (
 )
 from search.cli.output import Format
 from search.cli.progress import View
+from search.client import is_service
 from search.errors import UsageError
-from search.query.studies import DEFAULT_TRIALS, LocalStudies, Order, Studies, is_service
+from search.query.studies import DEFAULT_TRIALS, LocalStudies, Order, Studies
 from search.spec import parsing as options
 from search.spec.study_spec import StudySpec
 from search.train.engine import Engine, LocalEngine
@@ -157,10 +158,10 @@ def launch(
             )
         from search.serve.remote import RemoteStudies  # which loads httpx
 
-        there = RemoteStudies(storage)
-        there.launch(study, spec, order)
-        there.patience = OUTAGE_SECONDS  # it was there
-        return _conclude(there, study, order, _followed(there, study, storage), storage, format)
+        remote = RemoteStudies(storage)
+        remote.launch(study, spec, order)
+        remote.patience = OUTAGE_SECONDS  # it was there
+        return _conclude(remote, study, order, _followed(remote, study, storage), storage, format)
     places = available(device if engine is Engines.LOCAL else "auto")
     if own:
         from search.train.dry_run import rehearse
@@ -169,20 +170,20 @@ def launch(
     cluster = _joined(address, gpus_per_worker, spec, storage) if engine is Engines.RAY else None
     store = Store.open(storage, create=not from_, patience=OUTAGE_SECONDS)  # the other study is in a store already
     only_here(store)
-    here = LocalStudies(store)
-    if not here.launch(study, spec, order, samples) and from_:
+    local = LocalStudies(store)
+    if not local.launch(study, spec, order, samples) and from_:
         output.notice(f"study {study!r} has begun already; --from {from_} is for its beginning")
     remark(spec, samples)
-    record = store.read(studies.find, study)
+    opened = local.study(study)
     serving: Engine[Any]
     if cluster:
-        serving = cluster.engine(store, record, storage, device, workers, "--trainer", trainer)
+        serving = cluster.engine(store, opened, storage, device, workers, "--trainer", trainer)
     else:
         places = [places[i % len(places)] for i in range(workers or len(places))]
-        serving = LocalEngine(store, record, storage, places, "--trainer", trainer)
+        serving = LocalEngine(store, opened, storage, places, "--trainer", trainer)
     with View(output.err) as view:
         finished = serving.run(view.show)
-    _conclude(here, study, order, finished, storage, format)
+    _conclude(local, study, order, finished, storage, format)
 
 
 def _check_engine(engine: Engines, address: str | None, gpus: float | None) -> None:
@@ -199,18 +200,18 @@ def _joined(address: str | None, gpus: float | None, spec: StudySpec, storage: s
     return join(address, gpus, spec, storage)
 
 
-def _followed(there: Studies, study: str, storage: str) -> bool:
+def _followed(remote: Studies, study: str, storage: str) -> bool:
     """Show how a service's workers get on, until the study is over; False if it is stopping. Ctrl-C only looks away."""
     with View(output.err) as view:
         try:
             before = None
             while True:
-                state = there.status(study)
-                idle = not state["workers"] and before == state["epochs_trained"]
+                state = remote.status(study)
+                idle = not state.workers and before == state.epochs_trained
                 view.show(state, "waiting for workers: `fewest worker` or `fewest serve --workers`" if idle else "")
-                before = state["epochs_trained"]
-                if state["over"] or (state["stopping"] and not state["running"]):
-                    return bool(state["over"])
+                before = state.epochs_trained
+                if state.over or (state.stopping and not state.running):
+                    return state.over
                 time.sleep(LOOK_SECONDS)
         except KeyboardInterrupt:
             goes_on = f"fewest stop --study {shlex.quote(study)} --storage {shlex.quote(storage)}"
@@ -220,19 +221,17 @@ def _followed(there: Studies, study: str, storage: str) -> bool:
 
 def _conclude(studies: Studies, study: str, order: Order, finished: bool, storage: str, format: Format) -> None:
     """Say how a launch has ended."""
-    found = studies.conclusion(study)
-    state = found["status"]
-    if state["budget"] > order.trials:
-        output.notice(f"study {study!r} has {state['budget']} trials already, more than --trials {order.trials}")
-    tried = state["done"] + state["failed"]
-    if not finished or (state["stopping"] and (tried < state["budget"] or state["confirming"])):
-        said = f"stopped with {tried} of {state['budget']} trials; nothing is lost"
-        output.notice(f"{said}, and the same command goes on")
+    conclusion = studies.conclusion(study)
+    state = conclusion.status
+    if state.budget > order.trials:
+        output.notice(f"study {study!r} has {state.budget} trials already, more than --trials {order.trials}")
+    if not finished or (state.stopping and (state.finished < state.budget or state.confirming)):
+        counts = f"stopped with {state.finished} of {state.budget} trials"
+        output.notice(f"{counts}; nothing is lost, and the same command goes on")
         raise typer.Exit(0 if finished or is_service(storage) else 130)
-    answers = found["confirmed"], found["question"], found["by_classes"], state
     if format is not Format.TABLE:
-        return output.answer(*answers, format)
-    output.conclusion(*answers, order.until_epochs)
+        return output.answer(conclusion, format)
+    output.conclusion(conclusion, order.until_epochs)
     where = "" if storage == STORAGE or redacted(storage) != storage else f" --storage {shlex.quote(storage)}"
     where += "" if study == STUDY else f" --study {shlex.quote(study)}"
     more = [] if is_service(storage) else ["train --save winner.pt", "dashboard"]

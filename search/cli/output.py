@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from statistics import median_low
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -18,7 +18,7 @@ from search.answer import wording
 from search.answer.ladder.verdicts import Claim, RungRecord
 from search.answer.wording import epochs, numbers, short
 from search.ask.scoring import front
-from search.logs import console as err
+from search.logs import console
 from search.query.records import (
     BestAnswer,
     BestRecord,
@@ -28,7 +28,9 @@ from search.query.records import (
     ValueRecord,
     plain,
 )
-from search.train.replay import ReplayRecord
+
+if TYPE_CHECKING:
+    from search.train.replay import ReplayRecord  # which loads torch
 
 
 class _Answers(Console):
@@ -38,6 +40,9 @@ class _Answers(Console):
 
 # A narrow terminal breaks long lines better than a table squeezed into it, and a pipe has no width at all.
 out = _Answers(width=max(200, shutil.get_terminal_size().columns))
+
+
+err = console
 
 
 class Format(StrEnum):
@@ -137,7 +142,7 @@ def ladder_table(rungs: Sequence[RungRecord], claims: Sequence[Claim]) -> None:
                 line(f"  {claim.text} – {claim.verdict}")
 
 
-def replayed(rows: Sequence[ReplayRecord], format: Format) -> None:
+def replayed(rows: "Sequence[ReplayRecord]", format: Format) -> None:
     """The answer of `fewest replay`, and how many came out as recorded: for people with it, for programs on stderr."""
     epochs_too, curves_too = sum(row.same_epochs for row in rows), sum(row.same_curve for row in rows)
     summary = f"{epochs_too} of {len(rows)} reproduce their epochs, {curves_too} their curves to the bit"
@@ -216,7 +221,7 @@ def notice(text: str) -> None:
     err.print(Text(text), soft_wrap=True)
 
 
-def _table(*columns: str | None) -> Table:
+def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, no_wrap=column != "configuration", overflow="fold")

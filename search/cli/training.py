@@ -1,6 +1,5 @@
 """Commands that train one configuration."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,11 +32,11 @@ from search.cli.options import (
 from search.cli.output import Format
 from search.errors import Failure, UsageError
 from search.query import ranking
-from search.query.ranking import among
+from search.query.ranking import for_classes
 from search.spec import parsing as options
+from search.spec import stored_study
 from search.spec.space import preset as preset_of
 from search.spec.study_spec import DEFAULT_CLASSES, derive, refuse_of_waves, validated
-from storage import studies
 from storage.store import Store
 
 app = typer.Typer()
@@ -107,18 +106,19 @@ def train(
         )
     else:
         store = Store.open(storage)
-        record = store.read(studies.find, study)
-        found = store.read(ranking.best, record, among(options.value("classes", classes) if classes else None), 1)
-        if not found:
+        opened = store.read(stored_study.find, study)
+        query = for_classes(options.value("classes", classes) if classes else None)
+        best = store.read(ranking.best, opened, query, 1)
+        if not best:
             raise Failure(f"nothing has converged in study {study!r} yet; give `--preset`, `--config` or `--set`")
         given = {name: value for name, value in wanted.items() if value is not None}
-        spec = validated(json.loads(record.spec) | given)
+        spec = validated(opened.spec.model_dump() | given)
         if spec.data:
             refuse_of_waves(given)
         from search.spec.dataset import stored
 
         samples = stored(spec, store)
-        configuration = Configuration.of(found[0]["params"])
+        configuration = Configuration.of(best[0].params)
     if save:
         files.check(save, "--save")
 

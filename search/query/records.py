@@ -59,9 +59,10 @@ class RunRecord(TrialRecord):
     #: Which model, of a reference or on the ladder.
     label: str | None
     replicate: int
-    #: None without an outcome, like the curve.
+    #: Epoch of the data stream that it started at; None without an outcome.
     stream_offset: int | None
-    curve: Curve | None
+    #: Without any evaluation where there is no outcome.
+    curve: Curve
     #: Of the worker that trained it last; None before there was one.
     device: str | None
     software: Mapping[str, Any] | None

@@ -105,7 +105,7 @@ def recorded(connection: Connection, study: StudyRecord, *which: ColumnElement[b
             label=row.label,
             replicate=row.replicate,
             stream_offset=row.stream_offset,
-            curve=None if row.points is None else Curve(*unpack(row.points)),
+            curve=Curve(*unpack(row.points)) if row.points else Curve((), (), ()),
             device=row.device,
             software=row.software and json.loads(row.software),
         )
@@ -207,7 +207,7 @@ def _at_work(connection: Connection, study: StudyRecord, unfinished: int) -> Map
     running, busy = connection.execute(select(trials, func.count(runs.c.worker_id.distinct())).where(held)).one()
     loads = (func.sum(column) for column in (workers.c.slots, workers.c.occupied, workers.c.rate))
     serving = workers.c.worker_id.in_(select(runs.c.worker_id).where(held))
-    slots, occupied, rate = connection.execute(select(*loads).where(serving)).one()
+    slots, occupied, rate = tuple(connection.execute(select(*loads).where(serving)).one())
     return {
         "running": running,
         "waiting": unfinished - running,

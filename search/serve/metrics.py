@@ -90,14 +90,14 @@ class _StudyCollector:
         least = GaugeMetricFamily("fewest_incumbent_epochs", "Fewest epochs to convergence so far", labels=["study"])
         for status in statuses:
             for state in STATES:
-                trials.add_metric([status["study"], state], status[state])
-            if status["incumbent"]:
-                least.add_metric([status["study"]], status["incumbent"]["epochs"])
+                trials.add_metric([status.study, state], getattr(status, state))
+            if status.incumbent:
+                least.add_metric([status.study], status.incumbent.epochs)
         yield from (trials, least)
         for field, (name, about) in GAUGES.items():
             gauge = GaugeMetricFamily(name, about, labels=["study"])
             for status in statuses:
-                gauge.add_metric([status["study"]], status[field] or 0)
+                gauge.add_metric([status.study], getattr(status, field) or 0)
             yield gauge
 
 

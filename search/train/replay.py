@@ -22,7 +22,6 @@ from search.spec.study_spec import StudySpec
 from search.train.trainers import alone, as_recorded, software, trainer
 from storage.schema import RunState
 
-NOTHING = Curve((), (), ())
 #: Of the software, what may change how numbers are rounded, or which are computed.
 DECIDES = ("hardware", "torch", "numpy", "numba", "fewest", "commit")
 
@@ -63,7 +62,7 @@ class Replay:
         kind = TrainerKind(was.get("trainer", TrainerKind.AUTO))
         now = software(kind, device)
         outcome = alone(self._trainer(kind, device), as_recorded(recorded), show)
-        same, difference = compared(recorded.curve or NOTHING, outcome.curve)
+        same, difference = compared(recorded.curve, outcome.curve)
         return ReplayRecord(
             trial=recorded.trial or 0,
             recorded_epochs=recorded.spent,
@@ -88,7 +87,7 @@ class Replay:
 def check(recorded: RunRecord) -> None:
     """UsageError unless the trial has an outcome that another training can be compared with."""
     reason = None
-    if recorded.curve is None:
+    if recorded.end is None:
         reason = f"failed ({recorded.reason})" if recorded.state == RunState.FAILED else f"is {recorded.state}"
     elif recorded.end == End.OUT_OF_MEMORY:
         reason = "ran out of memory, which is the machine's doing"

@@ -85,7 +85,7 @@ class Why:
         trial = Trial(0, Configuration.of(row.params), row.seed, row.data_seed, row.spent)
         trial = replace(trial, cap=min(max(trial.cap, 1), MOST_EPOCHS, self._affordable(trial)))
         case, now = self.examined(trial)
-        case = replace(case, epochs=row.spent, reached=row.reached, curve=row.curve or case.curve)
+        case = replace(case, epochs=row.spent, reached=row.reached, curve=row.curve)
         steps: list[Step] = []
         while len(steps) < MOST_STEPS and not now.converged:
             step = self._step(case, trial, now)
