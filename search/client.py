@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from search.errors import UsageError
 from search.query.ranking import By, Wanted
 from search.query.studies import Studies, opened
-from search.spec.space import Choices, Dimension, Range
+from search.spec.space import DIMENSION, Choices, Range
 from storage.store import BRIEF_SECONDS
 
 if TYPE_CHECKING:
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 STORAGE, STUDY = "sqlite:///fewest.db", "default"
 
-#: A value, several of them in a list, or the lowest and the highest in a tuple.
-Within = str | float | list[str | float] | tuple[float, float]
+#: A value, several of them in a list, the lowest and the highest in a tuple, or what JSON has for these: a mapping of
+#: `values`, or of `low` and `high`.
+Within = str | float | list[str | float] | tuple[float, float] | Mapping[str, Any]
 
 
 class Client:
@@ -53,7 +54,8 @@ class Client:
     ) -> list[dict[str, Any]]:
         """The best configurations, or with `per` the best of each value of a parameter; see `fewest best --help`.
 
-        `where` narrows: {"activation": "tanh"}, {"optimizer": ["adam", "sgd"]}, {"lr": (0.01, 0.1)}. `by` is epochs,
+        `where` narrows: {"activation": "tanh"}, {"optimizer": ["adam", "sgd"]}, {"lr": (0.01, 0.1)}, which the service
+        reads as {"lr": {"low": 0.01, "high": 0.1}} and {"optimizer": {"values": ["adam", "sgd"]}}. `by` is epochs,
         seconds or weights. Another `target` (accuracy in (0, 1]) or `hold` (evaluations in a row) judges the recorded
         curves anew.
 
@@ -121,11 +123,11 @@ def status(*, storage: str | None = None, **asked: Any) -> dict[str, Any]:
 frame = Client.frame
 
 
-def _dimension(name: str, within: Within) -> Dimension:
+def _dimension(name: str, within: Within) -> Range | Choices:
+    if isinstance(within, tuple) and len(within) != 2:
+        raise UsageError(f"`where`: {name!r} takes a value, a list of values or a tuple (low, high), got {within!r}")
     if isinstance(within, tuple):
-        if len(within) != 2:
-            raise UsageError(
-                f"`where`: {name!r} takes a value, a list of values or a tuple (low, high), got {within!r}"
-            )
-        return Range(low=within[0], high=within[1], log=False, whole=False)
-    return Choices(values=tuple(within) if isinstance(within, list) else (within,))
+        within = {"low": within[0], "high": within[1]}
+    elif not isinstance(within, Mapping):
+        within = {"values": within if isinstance(within, list) else [within]}
+    return DIMENSION.validate_python(within)

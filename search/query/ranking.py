@@ -15,7 +15,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, and_, case, func, select
 
-from objectives.configuration import Configuration, unknown
+from objectives.configuration import Configuration
+from objectives.parameters import unknown
 from search.ask.scoring import Evidence, score
 from search.errors import UsageError
 from search.query.rescore import OPEN, judged

@@ -3,6 +3,7 @@
 While the service is away a question is asked again, as one of a store is: each is safe to ask twice.
 """
 
+import json
 import logging
 import os
 import time
@@ -15,7 +16,7 @@ import httpx
 from search.errors import Conflict, UsageError
 from search.query.ranking import Wanted
 from search.query.studies import Order, Record
-from search.spec.parsing import served_name, typed
+from search.spec.parsing import served_name
 from search.spec.study_spec import StudySpec
 from storage.database import NotThere, StorageError, StorageMisuse
 from storage.store import BRIEF_SECONDS, FIRST_PAUSE, LONGEST_PAUSE, NOTE_SECONDS
@@ -53,9 +54,7 @@ class RemoteStudies:
         self._http.close()
 
     def launch(self, name: str, spec: StudySpec, order: Order) -> bool:
-        dimension = {"low", "high", "values"}
-        space = {name: of.model_dump(mode="json", include=dimension) for name, of in spec.space.items()}
-        fields = spec.model_dump(mode="json", exclude={"data", "start", "space"}) | {"space": space}
+        fields = spec.model_dump(mode="json", exclude={"data", "start"})  # which no service takes
         wanted = {"trials": order.trials, "timeout": order.timeout, "retries": order.retries}
         more = {"until_epochs": order.until_epochs, "from": order.source}
         return bool(self._ask("POST", "/studies", json={"name": name, "spec": fields, **wanted, **more})["created"])
@@ -72,9 +71,9 @@ class RemoteStudies:
         return found
 
     def best(self, name: str, wanted: Wanted, per: str | None, top: int) -> Record:
-        where = [f"{parameter}={typed(dimension)}" for parameter, dimension in wanted.where.items()]
-        asked = {"per": per, "where": where, "by": wanted.by, "target": wanted.target, "hold": wanted.hold, "top": top}
-        return self._get(name, "/best", **asked)
+        where = {parameter: of.model_dump(exclude_unset=True) for parameter, of in wanted.where.items()}
+        judged = {"by": wanted.by, "target": wanted.target, "hold": wanted.hold}
+        return self._get(name, "/best", per=per, where=json.dumps(where), top=top, **judged)
 
     def trials(self, name: str, limit: int | None, after: int) -> list[Record]:
         return list(self._pages(f"{_path(name)}/trials", "trials", after, limit))

@@ -6,15 +6,16 @@ import path, and data only by way of a store.
 """
 
 import logging
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Json
 
 from search.query.ranking import By, Wanted
 from search.query.studies import DEFAULT_TRIALS, LocalStudies, Order, Record
-from search.spec import parsing as options
-from search.spec.study_spec import StudySpec
+from search.spec.parsing import served_name
+from search.spec.space import Dimension
+from search.spec.study_spec import Sampler, StudySettings, StudySpec
 
 PAGE = 100  # records of an answer
 MOST = 1000  # records of an answer, at most
@@ -37,55 +38,21 @@ def _caller(request: Request) -> str:
 Caller = Annotated[str, Depends(_caller)]
 
 
-class Numbers(BaseModel):
-    """All numbers from `low` to `high`; on a log scale and whole as that parameter is by default."""
+class Spec(StudySettings):
+    """What of a study's spec differs from the defaults: the JSON that a study's spec is answered in, or less of it."""
 
-    model_config = STRICT
+    model_config = ConfigDict(json_schema_extra={"examples": [{"target": 0.95, "max_epochs": 100}]})
 
-    low: float = Field(allow_inf_nan=False)
-    high: float = Field(allow_inf_nan=False)
-
-    def __str__(self) -> str:
-        return f"{self.low:.17g}:{self.high:.17g}"
-
-
-class Values(BaseModel):
-    """One of `values`; one alone fixes the parameter."""
-
-    model_config = STRICT
-
-    values: list[str | int | float] = Field(min_length=1, max_length=100)
-
-    def __str__(self) -> str:
-        return ",".join(map(str, self.values))
-
-
-class Spec(BaseModel):
-    """The fields of a study's spec that differ from the defaults: those of `fewest launch`."""
-
-    model_config = ConfigDict(**STRICT, json_schema_extra={"examples": [{"target": 0.95, "max_epochs": 100}]})
-
-    inputs: int | None = None
-    sigma: float | None = None
-    target: float | None = None
-    hold: int | None = None
-    max_epochs: int | None = None
-    sampler: Literal["tpe", "random", "gp", "qmc", "cmaes"] | None = None
-    seed: int | None = None
-    space: dict[str, Numbers | Values] = Field(
+    sampler: Sampler = Field(default="tpe", description="What proposes configurations.")
+    space: dict[str, Dimension] = Field(
         default_factory=dict,
         description="By parameter what differs from the default space.",
         examples=[{"classes": {"values": [32]}, "lr": {"low": 1e-4, "high": 1}, "activation": {"values": ["tanh"]}}],
     )
 
-    def read(self) -> StudySpec:
-        """The whole spec, as the options of `fewest launch` make it; UsageError names what is wrong."""
-        texts = {name: str(dimension) for name, dimension in self.space.items()}
-        counts = texts.pop("classes", None)
-        ranges = [f"{name}={text}" for name, text in texts.items() if isinstance(self.space[name], Numbers)]
-        choices = [f"{name}={text}" for name, text in texts.items() if isinstance(self.space[name], Values)]
-        fields = self.model_dump(exclude={"space"})
-        return options.study_spec(counts, None, options.dimensions((), ranges, choices), **fields)[0]
+    def complete(self) -> StudySpec:
+        """The whole spec; UsageError names what is wrong."""
+        return StudySpec.of(**self.model_dump(exclude_unset=True))
 
 
 class NewStudy(BaseModel):
@@ -93,7 +60,7 @@ class NewStudy(BaseModel):
 
     model_config = ConfigDict(**STRICT, json_schema_extra={"examples": [{"name": "mine", "trials": 100}]})
 
-    name: Annotated[str, AfterValidator(options.served_name)] = Field(
+    name: Annotated[str, AfterValidator(served_name)] = Field(
         min_length=1, max_length=200, pattern=r"^[^/]+$", description="Printable characters without a slash."
     )
     spec: Spec = Field(default_factory=Spec)
@@ -112,7 +79,12 @@ class Asked(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     per: str | None = Field(None, description="The best of each value of that parameter.")
-    where: list[str] = Field(default_factory=list, description="NAME=VALUE, NAME=A,B or NAME=LOW:HIGH; all must hold.")
+    where: Json[dict[str, Dimension]] = Field(
+        "{}",
+        description="By parameter where it must lie, as JSON; all must hold.",
+        examples=['{"lr": {"low": 0.01, "high": 0.1}, "activation": {"values": ["tanh"]}}'],
+        validate_default=True,
+    )
     by: By = Field(By.EPOCHS, description="What the least of is best.")
     target: float | None = Field(None, gt=0, le=1, description="Judge the recorded curves by another accuracy.")
     hold: Whole | None = Field(None, ge=1, description="Judge them by so many evaluations in a row.")
@@ -120,7 +92,7 @@ class Asked(BaseModel):
 
     def wanted(self) -> Wanted:
         """The question as the store is asked it."""
-        return Wanted(options.where(self.where), self.by, self.target, self.hold)
+        return Wanted(self.where, self.by, self.target, self.hold)
 
 
 def _page(what: str, found: list[Record], cursor: str, limit: int) -> Record:
@@ -156,7 +128,7 @@ def router(studies: LocalStudies) -> APIRouter:
     def create(new: NewStudy, response: Response, caller: Caller) -> Record:
         """Create a study, or let the one of that name and spec go on to so many trials."""
         order = Order(new.trials, new.timeout, new.retries, new.until_epochs, new.from_)
-        created = studies.launch(new.name, new.spec.read(), order)
+        created = studies.launch(new.name, new.spec.complete(), order)
         _note(caller, "created" if created else f"asked for {new.trials} trials of", new.name)
         response.status_code = status.HTTP_201_CREATED if created else status.HTTP_200_OK
         return {"created": created, "study": new.name}

@@ -35,7 +35,7 @@ def test_the_first_points_cover_the_space(seed: int) -> None:
 def test_a_study_begins_with_what_it_is_given_and_the_pages_models() -> None:
     """What is given comes first, moved into the space; what it leaves open is drawn; all can be trained."""
     space = options.dimensions(["activation=tanh"], ["lr=0.01:1"], [])
-    spec = StudySpec.of(classes=options.class_counts("32"), dimensions=space, start=({"lr": 5.0, "gain": 7.0},))
+    spec = StudySpec.of(classes=options.class_counts("32"), space=space, start=({"lr": 5.0, "gain": 7.0},))
     design = Design(spec)
     first, question = design.point(0), design.point(1)
     assert (first["lr"], first["gain"], first["activation"], first["classes"]) == (1.0, 7.0, "tanh", 32)

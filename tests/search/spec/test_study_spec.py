@@ -34,11 +34,11 @@ def test_json_round_trip() -> None:
         ({"seed": -1}, "`seed` must be"),
         ({"sampler": "magic"}, "unknown `sampler` 'magic'"),
         ({"sampler": "a b:C"}, "or a sampler's import path MODULE:CLASS"),
-        ({"dimensions": {"classes": Range(low=8, high=16, log=True, whole=True)}}, "`classes` must be choices"),
+        ({"space": {"classes": Range(low=8, high=16, log=True, whole=True)}}, "`classes` must be choices"),
         ({"nonsense": 1}, "`nonsense`: "),
-        ({"dimensions": {"depth": Choices(values=(1,))}}, "unknown parameter 'depth'"),
-        ({"dimensions": {"lr": Choices(values=())}}, "`lr` needs one or more"),
-        ({"dimensions": {"lr": Range(low=0.0, high=1, log=True, whole=False)}}, "`lr` must be a number from"),
+        ({"space": {"depth": Choices(values=(1,))}}, "unknown parameter 'depth'"),
+        ({"space": {"lr": Choices(values=())}}, "`lr` needs one or more"),
+        ({"space": {"lr": Range(low=0.0, high=1, log=True, whole=False)}}, "`lr` must be a number from"),
     ],
 )
 def test_impossible_specs_are_refused_in_one_line(fields: dict[str, Any], said: str) -> None:
@@ -53,8 +53,8 @@ def test_impossible_specs_are_refused_in_one_line(fields: dict[str, Any], said: 
     [
         ({"target": 0.9}, "`target` 0.99, not 0.9"),
         ({"classes": options.class_counts("8")}, "`classes` 256, not 8"),
-        ({"dimensions": options.dimensions(["activation=sine"], [], [])}, "`activation` sigmoid,tanh"),
-        ({"dimensions": options.dimensions([], ["lr=0.1:0.5"], [])}, "`lr` 0.0001:1, not 0.1:0.5"),
+        ({"space": options.dimensions(["activation=sine"], [], [])}, "`activation` sigmoid,tanh"),
+        ({"space": options.dimensions([], ["lr=0.1:0.5"], [])}, "`lr` 0.0001:1, not 0.1:0.5"),
     ],
 )
 def test_the_difference_of_two_specs_names_the_field(change: dict[str, Any], said: str) -> None:

@@ -141,7 +141,7 @@ def test_a_wrong_module_is_refused_before_anything_is_stored(name: str, said: st
 def test_another_module_or_another_space_of_it_is_another_study() -> None:
     """The difference is named, also where only one of the two has the parameter."""
     own = options.constructor(OWN + "Noisy")
-    searched = StudySpec.of(dimensions=options.dimensions(["dropout=0.1"], [], [], own), own=own)
+    searched = StudySpec.of(space=options.dimensions(["dropout=0.1"], [], [], own), own=own)
     for other, said in (
         (StudySpec.of(), f"`objective` {OWN}Noisy, not none"),
         (StudySpec.of(own=options.constructor(OWN + "Plain")), f"`objective` {OWN}Noisy, not {OWN}Plain"),
@@ -172,7 +172,7 @@ def test_a_rehearsal_finds_what_is_wrong(name: str, said: str) -> None:
 def test_a_rehearsal_takes_one_configuration_that_can_be_trained() -> None:
     """Some may be impossible, and those are the study's to find."""
     dimensions = options.dimensions([], [], ["where=constructor,nowhere"], own=options.constructor(OWN + "Raises"))
-    spec = StudySpec.of(dimensions=dimensions, own=options.constructor(OWN + "Raises"))
+    spec = StudySpec.of(space=dimensions, own=options.constructor(OWN + "Raises"))
     assert {Design(spec).point(number)["where"] for number in range(4)} == {"constructor", "nowhere"}
     rehearse(spec, None, "cpu")
 
@@ -181,7 +181,7 @@ def test_the_space_is_what_the_constructor_names() -> None:
     """And training's parameters; its own have the type that is written."""
     own = options.constructor(OWN + "Noisy")
     ranges = ["dropout=0:0.5", "width=8:64"]
-    spec = StudySpec.of(dimensions=options.dimensions([], ranges, [], own), own=own)
+    spec = StudySpec.of(space=options.dimensions([], ranges, [], own), own=own)
     assert spec.objective == OWN + "Noisy" and StudySpec.model_validate_json(spec.model_dump_json()) == spec
     training = {"classes", "lr", "first_lr_ratio", "gain", "optimizer", "scaling", "batch_sampling"}
     assert spec.space.keys() == {"objective", "width", "dropout", *training}
@@ -207,7 +207,7 @@ def test_wrong_names_and_missing_ones_are_named() -> None:
     with pytest.raises(UsageError, match="takes `lr`, which is a parameter of its training"):
         options.constructor(OWN + "Trained")
     with pytest.raises(UsageError, match="unknown parameter 'dropout'"):
-        StudySpec.of(dimensions={"dropout": Choices(values=(0.1,))})
+        StudySpec.of(space={"dropout": Choices(values=(0.1,))})
 
 
 def test_what_another_network_has_does_not_go_along() -> None:
