@@ -85,9 +85,9 @@ def test_an_exception_in_a_worker_is_a_miss_with_its_reason(mine: Path) -> None:
     rows = listed(mine)
     assert all((row["end"] == "exception") == (row["params"]["kernel"] == 99) for row in rows)
     raised = [row for row in rows if row["end"] == "exception"]
-    said = "own_net:Net: ValueError: kernel 99 is wider than 8 inputs (own_net.py, line 10)"
-    assert raised and {(row["reason"], row["state"], row["attempts"]) for row in raised} == {(said, "done", 1)}
-    assert f"miss at 0 ({said})" in " ".join(command(mine, "trials").stdout.split())
+    message = "own_net:Net: ValueError: kernel 99 is wider than 8 inputs (own_net.py, line 10)"
+    assert raised and {(row["reason"], row["state"], row["attempts"]) for row in raised} == {(message, "done", 1)}
+    assert f"miss at 0 ({message})" in " ".join(command(mine, "trials").stdout.split())
 
 
 def test_a_trial_of_any_worker_is_the_same_alone(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,14 +119,14 @@ def test_a_worker_that_lacks_the_module_says_so(mine: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("gone", "`objective` gone:Net: ModuleNotFoundError"),
         ("broken", "`objective` broken:Net: NameError: name 'nn' is not defined (broken.py, line 1)"),
         ("narrow", "`objective` narrow:Net: RuntimeError: mat1 and mat2"),
     ],
 )
-def test_a_wrong_module_is_refused_before_anything_is_stored(name: str, said: str, tmp_path: Path) -> None:
+def test_a_wrong_module_is_refused_before_anything_is_stored(name: str, message: str, tmp_path: Path) -> None:
     """Exit status 2, one line that names it, no store."""
     (tmp_path / "broken.py").write_text("class Net(nn.Module): pass")
     narrow = (
@@ -134,7 +134,7 @@ def test_a_wrong_module_is_refused_before_anything_is_stored(name: str, said: st
     )
     (tmp_path / "narrow.py").write_text(narrow)
     done = command(tmp_path, "launch", "--objective", f"{name}:Net")
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1) and said in done.stderr
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1) and message in done.stderr
     assert not (tmp_path / "fewest.db").exists()
 
 
@@ -142,18 +142,18 @@ def test_another_module_or_another_space_of_it_is_another_study() -> None:
     """The difference is named, also where only one of the two has the parameter."""
     own = options.constructor(OWN + "Noisy")
     searched = StudySpec.of(space=options.dimensions(["dropout=0.1"], [], [], own), own=own)
-    for other, said in (
+    for other, message in (
         (StudySpec.of(), f"`objective` {OWN}Noisy, not none"),
         (StudySpec.of(own=options.constructor(OWN + "Plain")), f"`objective` {OWN}Noisy, not {OWN}Plain"),
         (StudySpec.of(own=own), "`dropout` 0.1, not none"),
     ):
-        assert searched.difference(other) == said
+        assert searched.difference(other) == message
     assert StudySpec.of().difference(searched) == f"`objective` none, not {OWN}Noisy"
     assert StudySpec.of(own=own).difference(searched) == "`dropout` none, not 0.1"
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("Nothing", "has no parameters to learn"),
         ("TooMany", "puts out float32 of shape (2, 5), not (2, 4) of (batch, classes)"),
@@ -161,12 +161,12 @@ def test_another_module_or_another_space_of_it_is_another_study() -> None:
         ("number", "makes no torch.nn.Module, but int"),
     ],
 )
-def test_a_rehearsal_finds_what_is_wrong(name: str, said: str) -> None:
+def test_a_rehearsal_finds_what_is_wrong(name: str, message: str) -> None:
     """On a few samples of the study's own problem."""
     spec = StudySpec.of(options.class_counts("4"), own=options.constructor(OWN + name), inputs=4)
     with pytest.raises(UsageError) as refused:
         rehearse(spec, None, "cpu")
-    assert str(refused.value) == f"`objective` {OWN}{name} {said}"
+    assert str(refused.value) == f"`objective` {OWN}{name} {message}"
 
 
 def test_a_rehearsal_takes_one_configuration_that_can_be_trained() -> None:
@@ -197,8 +197,11 @@ def test_the_space_is_what_the_constructor_names() -> None:
 def test_wrong_names_and_missing_ones_are_named() -> None:
     """The nearest may be the module's own; what our network alone has is none of its."""
     own = options.constructor(OWN + "Noisy")
-    for fix, said in (("drpout=0.1", "did you mean 'dropout'"), ("bias_init=zeros", "unknown parameter 'bias_init'")):
-        with pytest.raises(UsageError, match=said):
+    for fix, message in (
+        ("drpout=0.1", "did you mean 'dropout'"),
+        ("bias_init=zeros", "unknown parameter 'bias_init'"),
+    ):
+        with pytest.raises(UsageError, match=message):
             options.dimensions([fix], [], [], own)
     with pytest.raises(UsageError, match="from a number to a number"):
         options.dimensions([], ["dropout=true:2"], [], own)
