@@ -37,7 +37,7 @@ from search.serve.metrics import Metrics
 from search.serve.refusals import Refused
 from search.serve.routes import router
 from search.serve.tokens import Role, Tokens
-from storage.database import NameTaken, NotThere, StorageError
+from storage.database import NameTaken, NotFound, StorageError
 from storage.store import Store
 
 DRAIN_SECONDS = 10  # for requests that run when the service is told to stop
@@ -173,8 +173,8 @@ def _told(error: Exception) -> tuple[int, str, dict[str, str]]:
     """Status, line and headers that tell of an error."""
     if isinstance(error, Refused):
         return error.status, str(error), error.headers
-    if isinstance(error, NotThere):
-        return 404, error.said, {}
+    if isinstance(error, NotFound):
+        return 404, error.message, {}
     if isinstance(error, Conflict | NameTaken):
         return 409, str(error), {}
     if isinstance(error, UsageError):

@@ -8,8 +8,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from objectives.parameters import PARAMETERS
 from objectives.convergence import Curve, End, Outcome
+from objectives.parameters import PARAMETERS
 from search.spec.study_spec import StudySpec
 
 CAP = 300
