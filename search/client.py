@@ -9,7 +9,7 @@ with connect("sqlite:///fewest.db") as studies:
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import ValidationError
 
@@ -17,7 +17,7 @@ from search.errors import UsageError
 from search.query.ranking import BestQuery, By
 from search.query.records import BestRecord, Status, TrialRecord, ValueRecord, plain
 from search.query.studies import LocalStudies, Studies
-from search.spec.space import Choices, Dimension, Range
+from search.spec.space import DIMENSION, Choices, Range
 from storage.store import BRIEF_SECONDS, Store
 
 if TYPE_CHECKING:
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 STORAGE, STUDY = "sqlite:///fewest.db", "default"
 
-#: A value, several of them in a list, or the lowest and the highest in a tuple.
-Within = str | float | list[str | float] | tuple[float, float]
+#: A value, several of them in a list, the lowest and the highest in a tuple, or what JSON has for these: a mapping of
+#: `values`, or of `low` and `high`.
+Within = str | float | list[str | float] | tuple[float, float] | Mapping[str, Any]
 
 
 class Client:
@@ -53,7 +54,8 @@ class Client:
     ) -> Sequence[BestRecord]:
         """The best configurations; see `fewest best --help`.
 
-        `where` narrows: {"activation": "tanh"}, {"optimizer": ["adam", "sgd"]}, {"lr": (0.01, 0.1)}. `by` is epochs,
+        `where` narrows: {"activation": "tanh"}, {"optimizer": ["adam", "sgd"]}, {"lr": (0.01, 0.1)}, which the service
+        reads as {"lr": {"low": 0.01, "high": 0.1}} and {"optimizer": {"values": ["adam", "sgd"]}}. `by` is epochs,
         seconds or weights. Another `target` (accuracy in (0, 1]) or `hold` (evaluations in a row) judges the recorded
         curves anew. UsageError for bad arguments, StorageMisuse for a store or study that is not there.
         """
@@ -103,7 +105,7 @@ def connect(storage: str | None = None, token: str | None = None, patience: floa
 
 
 def open_studies(url: str, token: str | None = None, patience: float = BRIEF_SECONDS) -> Studies:
-    """The studies at a storage URL; StorageMisuse if there is no store. Each question waits `patience` seconds for it."""
+    """The studies at a storage URL; StorageMisuse if there is no store. Questions wait `patience` seconds for it."""
     if is_service(url):
         from search.serve.remote import RemoteStudies  # which loads httpx
 
@@ -126,11 +128,11 @@ def _query(where: Mapping[str, Within] | None, by: str, target: float | None, ho
     return BestQuery(narrowed, By(by), target, hold)
 
 
-def _dimension(name: str, within: Within) -> Dimension:
+def _dimension(name: str, within: Within) -> Range | Choices:
+    if isinstance(within, tuple) and len(within) != 2:
+        raise UsageError(f"`where`: {name!r} takes a value, a list of values or a tuple (low, high), got {within!r}")
     if isinstance(within, tuple):
-        if len(within) != 2:
-            raise UsageError(
-                f"`where`: {name!r} takes a value, a list of values or a tuple (low, high), got {within!r}"
-            )
-        return Range(low=within[0], high=within[1], log=False, whole=False)
-    return Choices(values=tuple(within) if isinstance(within, list) else (within,))
+        within = {"low": within[0], "high": within[1]}
+    elif not isinstance(within, Mapping):
+        within = {"values": within if isinstance(within, list) else [within]}
+    return DIMENSION.validate_python(within)

@@ -27,7 +27,10 @@ ASKS = and_(
 )
 
 _TOLD_SINCE = exists().where(
-    runs.c.study_id == studies.c.study_id, runs.c.told > studies.c.concluded, runs.c.told < PENDING, runs.c.kind != RunKind.LADDER
+    runs.c.study_id == studies.c.study_id,
+    runs.c.told > studies.c.concluded,
+    runs.c.told < PENDING,
+    runs.c.kind != RunKind.LADDER,
 )
 #: A worker found nothing left to do, and nothing was told since then but runs of the ladder, which change no answer.
 CONCLUDED = and_(studies.c.concluded.is_not(None), not_(_TOLD_SINCE))

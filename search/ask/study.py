@@ -16,8 +16,8 @@ from optuna.distributions import distribution_to_json
 from objectives.configuration import Configuration
 from objectives.convergence import Outcome, Progress, Trial
 from search.ask import scoring
-from search.ask.purpose import Purpose
 from search.ask.proposals import Proposal, Proposals
+from search.ask.purpose import Purpose
 from search.ask.scoring import Evidence, score
 from search.ask.stopping import Stopping, at_rungs, room
 from search.spec import space
@@ -68,9 +68,7 @@ class Study:
     def over(self) -> bool:
         """When last looked at, nothing was left to do in this study, by this worker or any other."""
         if self._purpose is not Purpose.SEARCH:
-            return not any(
-                row.kind != RunKind.TRIAL or row.state == RunState.WAITING for row in self._news.unfinished
-            )
+            return not any(row.kind != RunKind.TRIAL or row.state == RunState.WAITING for row in self._news.unfinished)
         return not self._news.unfinished and not self._asks
 
     def conclude(self) -> bool:
@@ -251,9 +249,7 @@ def replicate(spec: StudySpec, trial: int, k: int, params: Mapping[str, Any], ep
     return new_run(spec, RunKind.REPLICATE, f"{trial}#{k}", params, cap, trial=trial, replicate=k)
 
 
-def new_run(
-    spec: StudySpec, kind: RunKind, name: str, params: Mapping[str, Any], cap: int, **which: Any
-) -> NewRun:
+def new_run(spec: StudySpec, kind: RunKind, name: str, params: Mapping[str, Any], cap: int, **which: Any) -> NewRun:
     """A run that is no trial, on the seeds of its name; `which` are its label, trial and replicate."""
     seed, data_seed = (derive(spec.seed, what, name) for what in ("trial", "data"))
     return NewRun(kind=kind, name=name, params=params, seed=seed, data_seed=data_seed, cap=cap, **which)

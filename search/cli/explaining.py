@@ -75,9 +75,7 @@ def why(
 def _steps(store: Store, study: StoredStudy, trial: RunRecord, device: str) -> "list[Step]":
     spec = study.spec
     if spec.objective:
-        raise UsageError(
-            f"trial {trial.trial} is of {spec.objective}, and units of our own network are measured here"
-        )
+        raise UsageError(f"trial {trial.trial} is of {spec.objective}, and units of our own network are measured here")
     from search.answer.why.why import Why
     from search.spec.dataset import stored
 

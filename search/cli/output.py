@@ -55,7 +55,7 @@ class Format(StrEnum):
 
 def records(answer: Sequence[Any], format: Format) -> None:
     """Records for programs: a JSON list, or CSV with nested values as JSON."""
-    rows = [plain(each) for each in answer]
+    rows = [each.flat() if isinstance(each, ValueRecord) else plain(each) for each in answer]
     if format is Format.JSON:
         return _json(rows)
     writer = csv.writer(sys.stdout)

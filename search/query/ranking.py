@@ -15,7 +15,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, and_, case, func, select
 
-from objectives.configuration import Configuration, unknown
+from objectives.configuration import Configuration
+from objectives.parameters import unknown
 from search.ask.scoring import Evidence, score
 from search.errors import UsageError
 from search.query.records import BestRecord, Conclusion, RunRecord, Tally, TrialRecord, ValueRecord
@@ -93,9 +94,7 @@ def for_classes(classes: int | None) -> BestQuery:
     return BestQuery({"classes": Choices(values=(classes,))}) if classes else EVERYTHING
 
 
-def best(
-    connection: Connection, study: StoredStudy, query: BestQuery = EVERYTHING, top: int = 10
-) -> list[BestRecord]:
+def best(connection: Connection, study: StoredStudy, query: BestQuery = EVERYTHING, top: int = 10) -> list[BestRecord]:
     """The `top` best of the converged trials; those that are equally good share a `rank`.
 
     First those confirmed by replicates, by their mean score; then those not re-run, by epochs; last those refuted.
@@ -121,9 +120,7 @@ def conclusion(connection: Connection, study: StoredStudy) -> Conclusion:
     )
 
 
-def best_per(
-    connection: Connection, study: StoredStudy, name: str, query: BestQuery = EVERYTHING
-) -> list[ValueRecord]:
+def best_per(connection: Connection, study: StoredStudy, name: str, query: BestQuery = EVERYTHING) -> list[ValueRecord]:
     """For each value of a parameter how its trials ended, and the best of them; the values with the best ones first."""
     query.check(study, name)
     leading: dict[Any, Candidate] = {}
@@ -258,9 +255,7 @@ def _rerun(connection: Connection, study: StoredStudy) -> tuple[Sequence[TrialRe
     return [trial_record(row) for row in firsts], again
 
 
-def _judged(
-    connection: Connection, study: StoredStudy, query: BestQuery
-) -> tuple[Sequence[TrialRecord], Replicates]:
+def _judged(connection: Connection, study: StoredStudy, query: BestQuery) -> tuple[Sequence[TrialRecord], Replicates]:
     """The trials asked for as another target and hold would have them, and their replicates that are not open."""
     target = study.spec.target if query.target is None else query.target
     hold = study.spec.hold if query.hold is None else query.hold
@@ -305,9 +300,7 @@ def _ranked(candidates: Iterable[Candidate], by: By, spec: StudySpec) -> list[Be
     return ranked
 
 
-def _tallies(
-    connection: Connection, study: StoredStudy, query: BestQuery, per: str | None
-) -> dict[Any, Tally]:
+def _tallies(connection: Connection, study: StoredStudy, query: BestQuery, per: str | None) -> dict[Any, Tally]:
     """How the trials asked for ended, by the values of a parameter if one is named; else of None."""
     spec = study.spec
     if query.rescores:

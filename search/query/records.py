@@ -239,8 +239,6 @@ def winners(confirmed: Sequence[BestRecord]) -> list[BestRecord]:
 
 def plain(value: Any) -> Any:
     """What JSON can hold in place of records: objects, lists and scalars."""
-    if isinstance(value, ValueRecord):
-        return plain(value.flat())
     if is_dataclass(value):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):

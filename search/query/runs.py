@@ -61,9 +61,7 @@ def reference(connection: Connection, study: StudyRecord) -> TrialRecord | None:
     return None if row is None else trial_record(row)
 
 
-def trials(
-    connection: Connection, study: StudyRecord, limit: int | None = None, after: int = -1
-) -> list[TrialRecord]:
+def trials(connection: Connection, study: StudyRecord, limit: int | None = None, after: int = -1) -> list[TrialRecord]:
     """The study's trials in order of their numbers, finished or not, from the one after number `after`."""
     page = select(runs).where(of_kind(study, RunKind.TRIAL), runs.c.trial > after).order_by(runs.c.trial).limit(limit)
     return [trial_record(row) for row in connection.execute(page)]

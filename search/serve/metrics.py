@@ -92,7 +92,7 @@ class _StudyCollector:
             for state in STATES:
                 trials.add_metric([status.study, state], getattr(status, state))
             if status.incumbent:
-                least.add_metric([status.study], status.incumbent.epochs)
+                least.add_metric([status.study], status.incumbent.spent)
         yield from (trials, least)
         for field, (name, about) in GAUGES.items():
             gauge = GaugeMetricFamily(name, about, labels=["study"])

@@ -2,22 +2,21 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from itertools import count, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from objectives.configuration import ARCHITECTURE, CHOICES, REAL, WHOLE, Configuration, check, known, unknown
+from objectives.configuration import Configuration
+from objectives.parameters import ARCHITECTURE, PARAMETERS, Kind, check, unknown
 from objectives.user_code.loader import Constructor, UserCodeError
 from search.errors import UsageError
-from search.spec.space import Choices, Range, defaults
-from search.spec.study_spec import DEFAULT_CLASSES, StudySpec
+from search.spec.space import Choices, Range
+from search.spec.study_spec import DEFAULT_CLASSES, StudySpec, complete
 
 if TYPE_CHECKING:
     from objectives.data.samples import Samples
-
-PARAMETERS = ("classes", *defaults(2), "batch_size")
 
 
 def study_name(name: str) -> str:
@@ -35,7 +34,7 @@ def served_name(name: str) -> str:
 
 
 def constructor(path: str | None) -> Constructor | None:
-    """That of a module of a person's own; UsageError if there is none of that import path."""
+    """The constructor of a user module; UsageError if there is none of that import path."""
     if path is None:
         return None
     value("objective", path)
@@ -66,7 +65,7 @@ def study_spec(
         reference, samples = read(data, label)
     given = {name: value for name, value in fields.items() if value is not None}
     counts = class_counts(classes) if classes else None
-    return StudySpec.of(counts, dict(searched or {}), reference, own, **given), samples
+    return StudySpec.of(counts, searched, reference, own, **given), samples
 
 
 def class_counts(text: str) -> Choices:
@@ -97,11 +96,7 @@ def dimensions(
             elif option == "--choices":
                 found[name] = Choices(values=tuple(value(name, part) for part in given.split(",")))
             else:
-                low, colon, high = given.partition(":")
-                if not colon or name in CHOICES:
-                    what = "is a number's, not of choices" if name in CHOICES else f"reads {name}=LOW:HIGH"
-                    raise UsageError(f"`--range {text}`: a range {what}")
-                found[name] = _range(name, low, high)
+                found[name] = _range(text, name, given)
     return found
 
 
@@ -110,23 +105,16 @@ def where(texts: Iterable[str]) -> dict[str, Range | Choices]:
     found: dict[str, Range | Choices] = {}
     for text in texts:
         name, equals, given = text.partition("=")
-        low, colon, high = map(_own_value, given.partition(":"))
+        low, colon, high = map(_untyped, given.partition(":"))
         if name in found:
             raise UsageError(f"`--where {text}`: `{name}` is given twice; several values read {name}=A,B")
         if not equals or not given:
             raise UsageError(f"`--where {text}` must read --where NAME=VALUE, NAME=A,B or NAME=LOW:HIGH")
-        if colon and not isinstance(low, str) and not isinstance(high, str):
-            found[name] = Range(low=low, high=high, log=False, whole=False)
+        if colon and all(type(end) in (int, float) for end in (low, high)):
+            found[name] = Range(low=float(low), high=float(high))
         else:
-            found[name] = Choices(values=tuple(map(_own_value, map(str.strip, given.split(",")))))
+            found[name] = Choices(values=tuple(map(_untyped, map(str.strip, given.split(",")))))
     return found
-
-
-def typed(dimension: Range | Choices) -> str:
-    """What `where`, or `dimensions`, reads as this dimension, to the bit."""
-    if isinstance(dimension, Range):
-        return f"{dimension.low:.17g}:{dimension.high:.17g}"
-    return ",".join(f"{each:.17g}" if isinstance(each, float) else str(each) for each in dimension.values)
 
 
 def configuration(
@@ -156,12 +144,9 @@ def configuration(
 
 def value(name: str, text: str) -> Any:
     """The value of a parameter from its text."""
-    if name != "objective" and not known(name):
-        return _own_value(text.strip())
-    try:
-        found = int(text) if name in WHOLE else float(text) if name in REAL else text.strip()
-    except ValueError:
-        found = text
+    if name not in PARAMETERS and name != "objective":
+        return _untyped(text.strip())
+    found = PARAMETERS[name].read(text) if name in PARAMETERS else text.strip()
     try:
         check(name, found)
     except ValueError as error:
@@ -169,22 +154,26 @@ def value(name: str, text: str) -> Any:
     return found
 
 
-def _range(name: str, low: str, high: str) -> Range:
-    """A range of ours; one of a person's own is whole if both ends are, and logarithmic if it begins above 0."""
+def _range(text: str, name: str, given: str) -> Range:
+    low, colon, high = given.partition(":")
+    choice = name in PARAMETERS and PARAMETERS[name].kind is Kind.CHOICE
+    if not colon or choice:
+        what = "is a number's, not of choices" if choice else f"reads {name}=LOW:HIGH"
+        raise UsageError(f"`--range {text}`: a range {what}")
     ends = value(name, low), value(name, high)
-    if known(name):
-        return Range(low=ends[0], high=ends[1], log=name != "hidden_layers", whole=name in WHOLE)
     if not all(type(end) in (int, float) for end in ends):
-        raise UsageError(f"`--range {name}={low}:{high}`: a range is from a number to a number")
-    return Range(low=ends[0], high=ends[1], log=ends[0] > 0, whole=all(type(end) is int for end in ends))
+        raise UsageError(f"`--range {text}`: a range is from a number to a number")
+    found = complete(name, {"low": ends[0], "high": ends[1]})
+    assert isinstance(found, Range)
+    return found
 
 
-def _own_value(text: str) -> bool | int | float | str:
-    """A parameter's of a person's own, whose type only the text shows."""
+def _untyped(text: str) -> bool | int | float | str:
+    """The value of a parameter of a user module, whose type only the text shows."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     for number in (int, float):
-        with suppress(ValueError):
+        with suppress(ValueError, OverflowError):
             found = number(text)
             return found if math.isfinite(found) else text
     return text
@@ -194,11 +183,11 @@ def _pair(option: str, text: str, own: Constructor | None) -> tuple[str, str]:
     name, equals, given = text.partition("=")
     if not equals or not given:
         raise UsageError(f"`{option} {text}` must read {option} NAME=VALUE")
-    there: Sequence[str] = PARAMETERS
+    names = list(PARAMETERS)
     if own:
-        there = [*(name for name in there if name not in ARCHITECTURE or name in own.parameters), *own.extra_parameters]
-    if name not in there:
-        raise UsageError(f"`{option} {text}`: {unknown('parameter', name, there)}")
+        names = [*(name for name in names if name not in ARCHITECTURE or name in own.parameters), *own.extra_parameters]
+    if name not in names:
+        raise UsageError(f"`{option} {text}`: {unknown('parameter', name, names)}")
     return name, given
 
 

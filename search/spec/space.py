@@ -9,9 +9,10 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, FiniteFloat, Tag, TypeAdapter
 
-from objectives.configuration import ARCHITECTURE, CHOICES, Configuration, unknown
+from objectives.configuration import Configuration
+from objectives.parameters import ARCHITECTURE, PARAMETERS, Kind, Scope, check, unknown
 from objectives.user_code.loader import Constructor
 
 if TYPE_CHECKING:
@@ -22,16 +23,25 @@ if TYPE_CHECKING:
 PRESETS = ("question", "answer")
 
 
+def _of_parameter(schema: dict[str, Any]) -> None:
+    """The default is the parameter's, which no document of a range can say."""
+    del schema["default"]
+
+
 class Range(BaseModel):
     """All numbers from `low` to `high`, both included."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     kind: Literal["range"] = "range"
-    low: float
-    high: float
-    log: bool
-    whole: bool
+    low: FiniteFloat
+    high: FiniteFloat
+    log: bool = Field(
+        default=False, description="Searched on a log scale [as the parameter is].", json_schema_extra=_of_parameter
+    )
+    whole: bool = Field(
+        default=False, description="Of whole numbers [as the parameter is].", json_schema_extra=_of_parameter
+    )
 
     def at(self, u: float) -> int | float:
         """The value at a fraction of the range, `u` in [0, 1); every whole number has an equal part of it."""
@@ -51,41 +61,74 @@ class Range(BaseModel):
         return math.floor(kept + 0.5) if self.whole else kept
 
 
+def _scalar(value: Any) -> Any:
+    """The value, if it is one that JSON has, too."""
+    check("values", value)
+    return value
+
+
 class Choices(BaseModel):
-    """One of `values`."""
+    """One of `values`; one alone fixes the parameter."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["choices"] = "choices"
-    values: tuple[bool | str | int | float, ...]
+    values: tuple[Annotated[bool | str | int | float, BeforeValidator(_scalar)], ...]
 
     def at(self, u: float) -> bool | str | int | float:
         """The value at a fraction of the choices, `u` in [0, 1)."""
         return self.values[int(u * len(self.values))]
 
 
-Dimension = Annotated[Range | Choices, Field(discriminator="kind")]
+def _kind(given: Any) -> str | None:
+    """Which of the two a dimension is, of which JSON need not say it."""
+    if not isinstance(given, Mapping):
+        return getattr(given, "kind", None)
+    return "choices" if "values" in given else "range" if {"low", "high"} & given.keys() else None
+
+
+Dimension = Annotated[
+    Annotated[Range, Tag("range")] | Annotated[Choices, Tag("choices")],
+    Discriminator(
+        _kind,
+        custom_error_type="dimension",
+        custom_error_message='A dimension reads {"low": LOW, "high": HIGH} or {"values": [A, B, …]}',
+    ),
+]
+DIMENSION: TypeAdapter[Range | Choices] = TypeAdapter(Dimension)
+
+
+def completed(name: str, given: Range | Choices | Mapping[str, Any]) -> Range | Choices:
+    """A parameter's dimension, with what is not said of it; ValidationError if it is none.
+
+    A range of ours is whole and on a log scale as PARAMETERS has it. One of a user module's parameters is whole if both
+    ends are, and on a log scale if it begins above 0.
+    """
+    dimension, known = DIMENSION.validate_python(given), PARAMETERS.get(name)
+    if isinstance(dimension, Choices):
+        return Choices(values=tuple(map(known.typed, dimension.values))) if known else dimension
+    fields = given if isinstance(given, Mapping) else dimension.model_dump(exclude_unset=True)
+    whole = known.whole if known else all(type(fields[end]) is int for end in ("low", "high"))
+    log = known.log if known else dimension.low > 0
+    return Range.model_validate({"log": log, "whole": whole, **fields})
 
 
 def defaults(most_classes: int, training: int | None = None) -> dict[str, Range | Choices]:
     """The default space but for `classes`, of waves or of so many training samples; the page's models lie in it."""
-    space: dict[str, Range | Choices] = {
-        "hidden_layers": Range(low=1, high=2, log=False, whole=True),
-        "width": Range(low=16, high=max(1024, 8 * most_classes), log=True, whole=True),
-        "width_2": Range(low=16, high=max(1024, 2 * most_classes), log=True, whole=True),
-        "lr": Range(low=1e-4, high=1, log=True, whole=False),
-        "first_lr_ratio": Range(low=1e-5, high=1, log=True, whole=False),
-        "gain": Range(low=1, high=1000, log=True, whole=False),
-        **{name: Choices(values=values) for name, values in CHOICES.items()},
-    }
-    if training is not None:
-        del space["batch_sampling"]
-        space["batch_size"] = Range(low=min(8, training), high=min(512, training), log=True, whole=True)
+    space: dict[str, Range | Choices] = {}
+    for name, parameter in PARAMETERS.items():
+        if name == "classes" or parameter.scope is (Scope.DATA if training is None else Scope.WAVES):
+            continue
+        if parameter.kind is Kind.CHOICE:
+            space[name] = Choices(values=parameter.choices)
+        else:
+            low, high = parameter.default_range(most_classes, training or 0)
+            space[name] = Range(low=low, high=high, log=parameter.log, whole=parameter.whole)
     return space
 
 
 def of_own(constructor: Constructor, space: Mapping[str, Range | Choices]) -> dict[str, Range | Choices]:
-    """What of a space is left with that module in place of our network, and its import path."""
+    """What of a space is left with that user module in place of our network, and its import path."""
     kept = {name: of for name, of in space.items() if name not in ARCHITECTURE or name in constructor.parameters}
     return {"objective": Choices(values=(constructor.path,)), **kept}
 

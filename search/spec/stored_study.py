@@ -24,9 +24,7 @@ class StoredStudy(StudyRecord):
         try:
             return cls(**vars(record), spec=validated(json.loads(record.spec_json)))
         except UsageError as error:
-            raise UsageError(
-                f"the study was made by another version of fewest and cannot go on: {error}"
-            ) from None
+            raise UsageError(f"the study was made by another version of fewest and cannot go on: {error}") from None
 
 
 def find(connection: Connection, name: str) -> StoredStudy:

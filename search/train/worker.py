@@ -19,8 +19,8 @@ from typing import Any
 
 from objectives.convergence import Outcome, Progress, Trial
 from objectives.trainers.trainer import TrainerKind
-from search.ask.stopping import burst
 from search.ask.purpose import Purpose
+from search.ask.stopping import burst
 from search.ask.study import Study
 from search.spec.dataset import stored
 from search.spec.stored_study import StoredStudy

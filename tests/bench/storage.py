@@ -37,7 +37,7 @@ FIXED = ["hidden_layers=1", "batch_sampling=random"]  # leaves 8 parameters of t
 
 
 def spec(**fields: Any) -> StudySpec:
-    return StudySpec.of(classes=options.class_counts("8"), dimensions=options.dimensions(FIXED, (), ()), **fields)
+    return StudySpec.of(classes=options.class_counts("8"), space=options.dimensions(FIXED, (), ()), **fields)
 
 
 class Timed(optuna.samplers.RandomSampler):

@@ -30,6 +30,10 @@ def test_answers_are_those_of_the_shell(storage: str, tmp_path: Path, monkeypatc
             client.best(study="s", top=3, where={"lr": (0.1, 0.5), "optimizer": ["adam", "sgd", "nadam"]}),
             "best --top 3 --where lr=0.1:0.5 --where optimizer=adam,sgd,nadam",
         ),
+        (
+            client.best(study="s", where={"lr": {"low": 0.1, "high": 0.5}, "optimizer": {"values": ["adam", "sgd"]}}),
+            "best --where lr=0.1:0.5 --where optimizer=adam,sgd",
+        ),
         (client.best(study="s", per="activation", by="weights"), "best --per activation --by weights"),
         (client.best(study="s", target=0.2, hold=1, storage=storage), "best --target 0.2 --hold 1"),
         (client.trials(study="s", limit=5, after=3), "trials --limit 5 --after 3"),
@@ -58,5 +62,7 @@ def test_what_is_not_there_is_an_error_in_one_line(storage: str) -> None:
         client.best(study="s", storage=storage, by="time")
     with pytest.raises(UsageError, match="values, lists of values or tuples"):
         client.best(study="s", storage=storage, where={"lr": ("a", "b")})  # type: ignore[dict-item]
+    with pytest.raises(UsageError, match="values, lists of values or tuples"):
+        client.best(study="s", storage=storage, where={"lr": {"low": 0.1, "high": float("inf")}})
     with pytest.raises(UsageError, match=r"a tuple \(low, high\)"):
         client.best(study="s", storage=storage, where={"lr": (1.0, 2.0, 3.0)})  # type: ignore[dict-item]

@@ -1,8 +1,8 @@
 """The page's story as measurements: the question's model, each advice of the answer alone and then all together.
 
-A *rung* is one configuration, run on n seeds as runs of the study of the kind `ladder`: `label` says which rung,
-`replicate` which seed, and no answer mixes two caps. Together, the advice begins with the optimizer that alone came farthest, so those rungs exist only when all
-optimizers have their outcomes; every other rung is known from the start.
+A *rung* is one configuration, run on n seeds as runs of the kind `ladder`: `label` says which rung, `replicate` which
+seed, and no answer mixes two caps. Together, the advice begins with the optimizer that alone came farthest, so those
+rungs exist only when all optimizers have their outcomes; every other rung is known from the start.
 """
 
 from collections import defaultdict

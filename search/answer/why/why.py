@@ -14,12 +14,13 @@ from typing import Any
 
 import torch
 
-from objectives.configuration import REAL, Configuration
+from objectives.configuration import Configuration
 from objectives.convergence import Outcome, Trial
 from objectives.data.batches import Batches
 from objectives.data.samples import Samples
 from objectives.data.waves import Waves
 from objectives.model.network import Network
+from objectives.parameters import PARAMETERS
 from objectives.probe import Snapshot, accuracy_learned, initial_network, snapshot, update_effect
 from objectives.trainers.solo import Solo, out_of_memory
 from search.answer.why.causes import CAUSES
@@ -189,8 +190,7 @@ def _network(solo: Solo) -> Network:
 
 
 def _gains(own: float) -> list[float]:
-    low, high = REAL["gain"]
-    return [float(f"{min(max(own * factor, low), high):.3g}") for factor in GAINS]
+    return [float(f"{PARAMETERS['gain'].nearest(own * factor):.3g}") for factor in GAINS]
 
 
 def _ladder(configuration: Configuration) -> Iterator[dict[str, Any]]:

@@ -14,13 +14,14 @@ import pytest
 import torch
 from torch import nn
 
-from objectives.configuration import ACTIVATIONS, BIAS_INITS, OPTIMIZERS, SCALINGS, Configuration
+from objectives.configuration import Configuration
 from objectives.convergence import Outcome, Trial
 from objectives.data.batches import Batches
 from objectives.data.samples import Samples
 from objectives.data.waves import Waves
 from objectives.model.network import centres, glorot_uniform
 from objectives.model.optimizers import Optimizer
+from objectives.parameters import ACTIVATIONS, BIAS_INITS, OPTIMIZERS, SCALINGS
 from objectives.trainers.solo import Solo
 from search.answer.export.export import SEEDS, export, find_seed
 from search.answer.export.script import Framework, Recipe, quoted, script

@@ -34,7 +34,7 @@ Fewest = Callable[..., subprocess.CompletedProcess[str]]
 def made(store: Store, budget: int = 0, **fields: Any) -> StudyRecord:
     """A study of 8 classes whose runs take milliseconds, in a part of the space where something converges."""
     searched = options.dimensions([], ["gain=30:300", "lr=1e-3:1"], ["activation=sine,gaussian"])
-    few = {"classes": options.class_counts("8"), "dimensions": searched, "inputs": 16, "max_epochs": 30}
+    few = {"classes": options.class_counts("8"), "space": searched, "inputs": 16, "max_epochs": 30}
     spec = StudySpec.of(**few | fields)
     return store.write(studies.create, "s", spec.model_dump_json(), budget, spec.directions)
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ import pytest
 import sqlalchemy as sa
 
 from search.client import connect
-from search.errors import UsageError
+from search.errors import Conflict, UsageError
+from search.query.studies import Order
 from search.serve.remote import RemoteStudies
+from search.spec.study_spec import StudySpec
 from storage.database import NotFound, StorageError, StorageMisuse
 from storage.schema import PENDING, attempts, runs
 from storage.store import Store
@@ -105,6 +107,85 @@ def test_nobodys_code_comes_in(service: Served, spec: dict[str, object]) -> None
         service.directory, "launch", "--sampler", "optuna.samplers:NSGAIISampler", "--storage", service.url
     )
     assert refused.returncode == 2 and "for a database's URL" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"space": {"activation": {"values": ["tanh,relu"]}}}, "unknown `activation` 'tanh,relu'"),
+        ({"space": {"classes": {"values": ["2..16"]}}}, "`classes` must be a whole number from 2 to"),
+        ({"space": {"width": {"values": ["64"]}}}, "`width` must be a whole number from 1 to 1048576, got '64'"),
+        ({"space": {"width": {"values": [True]}}}, "`width` must be a whole number"),
+        ({"space": {"lr": {"low": "0.1", "high": 1}}}, "body.spec.space.lr.range.low: Input should be a valid number"),
+        ({"space": {"lr": {"low": False, "high": 1}}}, "body.spec.space.lr.range.low: Input should be a valid number"),
+        ({"space": {"lr": [0.1, 1]}}, "body.spec.space.lr: A dimension reads"),
+        ({"space": {"lrr": {"values": [1]}}}, "did you mean 'lr'?"),
+        ({"space": {"batch_size": {"values": [8]}}}, "`batch_size` is for data of your own"),
+        ({"hold": "3"}, "body.spec.hold: Input should be a valid integer"),
+        ({"target": 1.5}, "body.spec.target: Input should be less than or equal to 1"),
+        ({"data": None}, "body.spec.data: Extra inputs are not permitted"),
+        ({"start": [{"lr": 1.0}]}, "body.spec.start: Extra inputs are not permitted"),
+    ],
+)
+def test_no_text_of_the_command_line_is_read(service: Served, spec: dict[str, object], message: str) -> None:
+    """A body holds JSON values: text in place of them, like all that a service does not take, is refused in a line."""
+    with service.client() as client:
+        answer = client.post("/v1/studies", json={"name": "typed", "spec": spec})
+        assert answer.status_code == 422 and message in answer.json()["detail"]
+        assert "\n" not in answer.json()["detail"]
+        assert client.get("/v1/studies/typed").status_code == 404
+
+
+def test_numbers_that_json_lacks_are_refused(service: Served) -> None:
+    """NaN and infinities, which Python's JSON reads: in a spec, and in a question."""
+    with service.client() as client:
+        for number in ("NaN", "Infinity", "1e999"):
+            space = '{"lr": {"low": 0.1, "high": NUMBER}}'.replace("NUMBER", number)
+            body = f'{{"name": "typed", "spec": {{"space": {space}}}}}'
+            answer = client.post("/v1/studies", content=body, headers={"content-type": "application/json"})
+            assert answer.status_code == 422 and "finite number" in answer.json()["detail"]
+            answer = client.get("/v1/studies/s/best", params={"where": space})
+            assert answer.status_code == 422 and "finite number" in answer.json()["detail"]
+
+
+def test_the_spec_that_a_service_answers_makes_the_same_study(service: Served) -> None:
+    """Whole, or what of it differs from the defaults; a study of it is there already, however it is written."""
+    partial: dict[str, Any] = {"target": 0.5, "space": {"classes": {"values": [8]}, "width": {"low": 8, "high": 64}}}
+    fixed = StudySpec.of(target=0.5, space=partial["space"])
+    with service.client() as client, closing(RemoteStudies(service.url)) as studies:
+        created = client.post("/v1/studies", json={"name": "again", "spec": partial, "trials": 1})
+        assert created.status_code == 201 and created.json()["created"]
+        whole = client.get("/v1/studies/again").json()["spec"]
+        assert StudySpec.model_validate(whole) == fixed
+        fields = {name: value for name, value in whole.items() if name not in ("data", "start")}
+        assert client.post("/v1/studies", json={"name": "again", "spec": fields, "trials": 1}).status_code == 200
+        assert not studies.launch("again", fixed, Order(1))
+        wider = {**partial["space"], "width": {"low": 8, "high": 65}}
+        with pytest.raises(Conflict, match=r"has `width` 8:64, not 8:65"):
+            studies.launch("again", StudySpec.of(target=0.5, space=wider), Order(1))
+        assert client.delete("/v1/studies/again").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("lr=0.1", "query.where: Invalid JSON"),
+        ("[]", "query.where: Input should be a valid dictionary"),
+        ('{"lr": "0.1:1"}', "query.where.lr: A dimension reads"),
+        ('{"lr": {"values": ["0.1"]}}', "`lr` is a number, got '0.1'"),
+        ('{"lr": {"low": "0.1", "high": 1}}', "query.where.lr.range.low: Input should be a valid number"),
+        ('{"lrr": {"values": [1]}}', "did you mean 'lr'?"),
+    ],
+)
+def test_where_is_json(service: Served, where: str, message: str) -> None:
+    """Dimensions by parameter; what is none is refused in one line."""
+    with service.client() as client:
+        answer = client.get("/v1/studies/s/best", params={"where": where})
+        assert answer.status_code == 422 and message in answer.json()["detail"], answer.json()
+        narrowed = client.get("/v1/studies/s/best", params={"where": '{"lr": {"low": 0.1, "high": 0.5}}'}).json()[
+            "best"
+        ]
+        assert narrowed and all(0.1 <= row["params"]["lr"] <= 0.5 for row in narrowed)
 
 
 @pytest.mark.parametrize("name", ["a/b", ".", "..", " ", "a\nb", "\0", "x\u202ey"])

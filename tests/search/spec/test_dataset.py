@@ -173,7 +173,7 @@ def test_waves_and_data_keep_their_own_parameters(tmp_path: Path) -> None:
             StudySpec.of(data=own, **fields)  # type: ignore[arg-type]
     for name, value, of in (("batch_sampling", "random", own), ("batch_size", "8", None)):
         with pytest.raises(UsageError, match=f"`{name}` is for"):
-            StudySpec.of(dimensions=options.dimensions([f"{name}={value}"], [], []), data=of)
+            StudySpec.of(space=options.dimensions([f"{name}={value}"], [], []), data=of)
     base = {"classes": 2, "width": 4, "activation": "sine", "optimizer": "sgd", "lr": 0.1}
     for params, of, said in (
         ({"batch_size": 8}, None, "`batch_size` is for data"),

@@ -46,7 +46,7 @@ def test_every_trial_comes_out_as_recorded(
     """Converged, missed, stopped early and diverged ones, from a full array, one that mixes shapes, or one by one."""
     dimensions = options.dimensions(fixed, ranges, [])
     few = {"classes": options.class_counts("8"), "inputs": 16, "max_epochs": 30, "sampler": "random"}
-    spec = StudySpec.of(dimensions=dimensions, **few)
+    spec = StudySpec.of(space=dimensions, **few)
     record = sqlite.write(studies.create, "s", spec.model_dump_json(), 40, spec.directions)
     Worker(sqlite, record, "cpu", kind=kind).work()
     rows = replayed(sqlite, "s")
@@ -59,7 +59,7 @@ def test_every_trial_comes_out_as_recorded(
 def test_another_trainer_than_recorded_shows_in_the_bits(sqlite: Store) -> None:
     """The solo trainer adds up in another order than the array, so the trainer must be the recorded one."""
     few = {"classes": options.class_counts("8"), "inputs": 16, "max_epochs": 30}
-    spec = StudySpec.of(dimensions=options.dimensions(["hidden_layers=1", "width=64"], [], []), **few)
+    spec = StudySpec.of(space=options.dimensions(["hidden_layers=1", "width=64"], [], []), **few)
     record = sqlite.write(studies.create, "s", spec.model_dump_json(), 10, spec.directions)
     Worker(sqlite, record, "cpu").work()
     software = json.dumps({"trainer": "solo", "torch": "1.0"})

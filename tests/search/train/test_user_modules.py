@@ -85,9 +85,9 @@ def test_an_exception_in_a_worker_is_a_miss_with_its_reason(mine: Path) -> None:
     rows = listed(mine)
     assert all((row["end"] == "exception") == (row["params"]["kernel"] == 99) for row in rows)
     raised = [row for row in rows if row["end"] == "exception"]
-    said = "own_net:Net: ValueError: kernel 99 is wider than 8 inputs (own_net.py, line 10)"
-    assert raised and {(row["reason"], row["state"], row["attempts"]) for row in raised} == {(said, "done", 1)}
-    assert f"miss at 0 ({said})" in " ".join(command(mine, "trials").stdout.split())
+    message = "own_net:Net: ValueError: kernel 99 is wider than 8 inputs (own_net.py, line 10)"
+    assert raised and {(row["reason"], row["state"], row["attempts"]) for row in raised} == {(message, "done", 1)}
+    assert f"miss at 0 ({message})" in " ".join(command(mine, "trials").stdout.split())
 
 
 def test_a_trial_of_any_worker_is_the_same_alone(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,14 +119,14 @@ def test_a_worker_that_lacks_the_module_says_so(mine: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("gone", "`objective` gone:Net: ModuleNotFoundError"),
         ("broken", "`objective` broken:Net: NameError: name 'nn' is not defined (broken.py, line 1)"),
         ("narrow", "`objective` narrow:Net: RuntimeError: mat1 and mat2"),
     ],
 )
-def test_a_wrong_module_is_refused_before_anything_is_stored(name: str, said: str, tmp_path: Path) -> None:
+def test_a_wrong_module_is_refused_before_anything_is_stored(name: str, message: str, tmp_path: Path) -> None:
     """Exit status 2, one line that names it, no store."""
     (tmp_path / "broken.py").write_text("class Net(nn.Module): pass")
     narrow = (
@@ -134,26 +134,26 @@ def test_a_wrong_module_is_refused_before_anything_is_stored(name: str, said: st
     )
     (tmp_path / "narrow.py").write_text(narrow)
     done = command(tmp_path, "launch", "--objective", f"{name}:Net")
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1) and said in done.stderr
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1) and message in done.stderr
     assert not (tmp_path / "fewest.db").exists()
 
 
 def test_another_module_or_another_space_of_it_is_another_study() -> None:
     """The difference is named, also where only one of the two has the parameter."""
     own = options.constructor(OWN + "Noisy")
-    searched = StudySpec.of(dimensions=options.dimensions(["dropout=0.1"], [], [], own), own=own)
-    for other, said in (
+    searched = StudySpec.of(space=options.dimensions(["dropout=0.1"], [], [], own), own=own)
+    for other, message in (
         (StudySpec.of(), f"`objective` {OWN}Noisy, not none"),
         (StudySpec.of(own=options.constructor(OWN + "Plain")), f"`objective` {OWN}Noisy, not {OWN}Plain"),
         (StudySpec.of(own=own), "`dropout` 0.1, not none"),
     ):
-        assert searched.difference(other) == said
+        assert searched.difference(other) == message
     assert StudySpec.of().difference(searched) == f"`objective` none, not {OWN}Noisy"
     assert StudySpec.of(own=own).difference(searched) == "`dropout` none, not 0.1"
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("Nothing", "has no parameters to learn"),
         ("TooMany", "puts out float32 of shape (2, 5), not (2, 4) of (batch, classes)"),
@@ -161,18 +161,18 @@ def test_another_module_or_another_space_of_it_is_another_study() -> None:
         ("number", "makes no torch.nn.Module, but int"),
     ],
 )
-def test_a_rehearsal_finds_what_is_wrong(name: str, said: str) -> None:
+def test_a_rehearsal_finds_what_is_wrong(name: str, message: str) -> None:
     """On a few samples of the study's own problem."""
     spec = StudySpec.of(options.class_counts("4"), own=options.constructor(OWN + name), inputs=4)
     with pytest.raises(UsageError) as refused:
         rehearse(spec, None, "cpu")
-    assert str(refused.value) == f"`objective` {OWN}{name} {said}"
+    assert str(refused.value) == f"`objective` {OWN}{name} {message}"
 
 
 def test_a_rehearsal_takes_one_configuration_that_can_be_trained() -> None:
     """Some may be impossible, and those are the study's to find."""
     dimensions = options.dimensions([], [], ["where=constructor,nowhere"], own=options.constructor(OWN + "Raises"))
-    spec = StudySpec.of(dimensions=dimensions, own=options.constructor(OWN + "Raises"))
+    spec = StudySpec.of(space=dimensions, own=options.constructor(OWN + "Raises"))
     assert {Design(spec).point(number)["where"] for number in range(4)} == {"constructor", "nowhere"}
     rehearse(spec, None, "cpu")
 
@@ -181,7 +181,7 @@ def test_the_space_is_what_the_constructor_names() -> None:
     """And training's parameters; its own have the type that is written."""
     own = options.constructor(OWN + "Noisy")
     ranges = ["dropout=0:0.5", "width=8:64"]
-    spec = StudySpec.of(dimensions=options.dimensions([], ranges, [], own), own=own)
+    spec = StudySpec.of(space=options.dimensions([], ranges, [], own), own=own)
     assert spec.objective == OWN + "Noisy" and StudySpec.model_validate_json(spec.model_dump_json()) == spec
     training = {"classes", "lr", "first_lr_ratio", "gain", "optimizer", "scaling", "batch_sampling"}
     assert spec.space.keys() == {"objective", "width", "dropout", *training}
@@ -197,8 +197,11 @@ def test_the_space_is_what_the_constructor_names() -> None:
 def test_wrong_names_and_missing_ones_are_named() -> None:
     """The nearest may be the module's own; what our network alone has is none of its."""
     own = options.constructor(OWN + "Noisy")
-    for fix, said in (("drpout=0.1", "did you mean 'dropout'"), ("bias_init=zeros", "unknown parameter 'bias_init'")):
-        with pytest.raises(UsageError, match=said):
+    for fix, message in (
+        ("drpout=0.1", "did you mean 'dropout'"),
+        ("bias_init=zeros", "unknown parameter 'bias_init'"),
+    ):
+        with pytest.raises(UsageError, match=message):
             options.dimensions([fix], [], [], own)
     with pytest.raises(UsageError, match="from a number to a number"):
         options.dimensions([], ["dropout=true:2"], [], own)
@@ -207,7 +210,7 @@ def test_wrong_names_and_missing_ones_are_named() -> None:
     with pytest.raises(UsageError, match="takes `lr`, which is a parameter of its training"):
         options.constructor(OWN + "Trained")
     with pytest.raises(UsageError, match="unknown parameter 'dropout'"):
-        StudySpec.of(dimensions={"dropout": Choices(values=(0.1,))})
+        StudySpec.of(space={"dropout": Choices(values=(0.1,))})
 
 
 def test_what_another_network_has_does_not_go_along() -> None:

@@ -35,7 +35,7 @@ ONE_SHAPE = options.dimensions(["hidden_layers=1", "width=64"], [], [])
 
 def made(store: Store, trials: int, **fields: Any) -> StudyRecord:
     """A study over 8 classes whose trials share a shape."""
-    few = {"classes": options.class_counts("8"), "dimensions": ONE_SHAPE, "inputs": 16, "max_epochs": 30}
+    few = {"classes": options.class_counts("8"), "space": ONE_SHAPE, "inputs": 16, "max_epochs": 30}
     spec = StudySpec.of(**few | fields)
     return store.write(studies.create, "s", spec.model_dump_json(), trials, spec.directions)
 
@@ -49,7 +49,7 @@ def outcomes(store: Store) -> list[Any]:
 def test_killing_a_full_array_loses_and_doubles_nothing(url: str) -> None:
     """SIGKILL to a worker that trains many trials at once: each is tried again, and N is exact."""
     long = {"max_epochs": 100_000, "target": 1.0, "hold": 1000, "sampler": "random"}
-    record = swarm.made(url, 12, dimensions=ONE_SHAPE, **long)
+    record = swarm.made(url, 12, space=ONE_SHAPE, **long)
     store = Store.open(url)
     worker = swarm.start(swarm.work_unstopped, url)
     until = time.monotonic() + 60
