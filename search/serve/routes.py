@@ -1,8 +1,8 @@
 """The routes of the HTTP API under `/v1`: each is a question to `LocalStudies`, or an order to it.
 
-Answers are the records of the Python API as JSON. What leaves a request's bounds is refused by FastAPI from the types below, so
-that the OpenAPI document says all of it. No code of anybody's comes in here: neither an objective nor a sampler's
-import path, and data only by way of a store.
+Answers are the records of the Python API as JSON. What leaves a request's bounds is refused by FastAPI from the types
+below, so that the OpenAPI document says all of it. No code of anybody's comes in here: neither an objective nor a
+sampler's import path, and data only by way of a store.
 """
 
 import logging

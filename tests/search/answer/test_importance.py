@@ -44,7 +44,7 @@ def test_what_decides_nothing_is_worth_nothing_on_average() -> None:
 
 
 def test_a_conditional_parameter_is_judged_where_it_is_there() -> None:
-    """`width_2` decides all among trials that have it; those without it do not count."""
+    """`width_2` decides all for_classes trials that have it; those without it do not count."""
     rows = [{"converged": i % 2 == 0, "epochs": 1, "params": {"hidden_layers": 1}} for i in range(40)]
     rows += [{"converged": i >= 20, "epochs": 1, "params": {"hidden_layers": 2, "width_2": i}} for i in range(40)]
     assert (whether(rows, "width_2") or 0) > 0.8 and whether(rows, "hidden_layers") == 0

@@ -19,27 +19,28 @@ from search.ask.study import new_run
 from search.query import ranking
 from search.query import runs as query
 from search.spec import parsing as options
+from search.spec import stored_study
 from search.spec.space import preset
+from search.spec.stored_study import StoredStudy
 from search.spec.study_spec import DataRef, StudySpec
 from search.train.worker import Worker
 from storage import ledger, studies
 from storage.schema import of_ladder
 from storage.store import Store
-from storage.studies import StudyRecord
 from tests.conftest import FEWEST
 
 Fewest = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def made(store: Store, budget: int = 0, **fields: Any) -> StudyRecord:
+def made(store: Store, budget: int = 0, **fields: Any) -> StoredStudy:
     """A study of 8 classes whose runs take milliseconds, in a part of the space where something converges."""
     searched = options.dimensions([], ["gain=30:300", "lr=1e-3:1"], ["activation=sine,gaussian"])
     few = {"classes": options.class_counts("8"), "space": searched, "inputs": 16, "max_epochs": 30}
     spec = StudySpec.of(**few | fields)
-    return store.write(studies.create, "s", spec.model_dump_json(), budget, spec.directions)
+    return store.write(stored_study.create, "s", spec, budget)
 
 
-def climb(store: Store, record: StudyRecord, counts: list[int], seeds: int, cap: int) -> list[int]:
+def climb(store: Store, record: StoredStudy, counts: list[int], seeds: int, cap: int) -> list[int]:
     """A ladder to its end, by one worker; how many runs were due at each time."""
     times = []
     while new := store.read(ladder.due, record, counts, seeds, cap):
@@ -173,7 +174,7 @@ def test_a_ladder_withdraws_what_waits_of_another(sqlite: Store) -> None:
     """Who asks for other runs after an interruption does not get the earlier ones trained as well."""
     record = made(sqlite)
     old, new = (sqlite.read(ladder.due, record, [classes], 1, 30) for classes in (16, 8))
-    spare = new_run(StudySpec.model_validate_json(record.spec), "question@8", None, 0, new[0].params, 30)
+    spare = new_run(record.spec, "question@8", None, 0, new[0].params, 30)
     sqlite.write(ledger.add, record.study_id, [spare])
     for runs in (old, new, new):
         sqlite.write(ledger.climb, record.study_id, runs)
@@ -225,10 +226,10 @@ def test_the_command_makes_a_study_that_a_search_goes_on_with(fewest: Fewest, sq
     done = fewest("ladder", "--classes", "8,9", "--seeds", "1", "--max-epochs", "3", "--storage", "sqlite:///store.db")
     assert done.returncode == 0 and "question" in done.stdout and "The page's claims, for 9 classes" in done.stdout
     assert "`fewest launch --classes 8` begins its search" in done.stderr and "no winner yet" in done.stderr
-    record = sqlite.read(studies.find, "default")
+    record = sqlite.read(stored_study.find, "default")
     assert record.budget == 0 and len(sqlite.read(ladder.climbed, record)) in range(30, 33)
     sqlite.write(studies.reopen, record.study_id, 3)
-    Worker(sqlite, sqlite.read(studies.find, "default"), "cpu").work()
+    Worker(sqlite, sqlite.read(stored_study.find, "default"), "cpu").work()
     state = sqlite.read(query.status, record)
     assert (state["budget"], state["done"], state["climbing"]) == (3, 3, 0)
 

@@ -17,8 +17,8 @@ from markupsafe import escape
 from search.answer.report import figures, pictures, plots, report
 from search.answer.report.findings import Findings, gathered
 from search.query import runs as query
+from search.spec import stored_study
 from search.spec.study_spec import DataRef, StudySpec
-from storage import studies
 from storage.optuna_storage import optuna_storage
 from storage.store import Store
 from tests.conftest import FEWEST, QUICK, command
@@ -44,7 +44,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def this(finished: Path) -> Findings:
     """What there is to say of it."""
     store = Store.open(f"sqlite:///{finished}/fewest.db")
-    found = store.read(gathered, store.read(studies.find, "default"))
+    found = store.read(gathered, store.read(stored_study.find, "default"))
     store.close()
     return found
 
@@ -76,7 +76,7 @@ def test_what_comes_from_a_study_is_escaped(this: Findings) -> None:
 def test_a_study_without_trials_has_a_page(sqlite: Store) -> None:
     """It says that there is no winner yet, what `ladder` does, and what is searched."""
     spec = StudySpec.of()
-    record = sqlite.write(studies.create, "new", spec.model_dump_json(), 10, spec.directions)
+    record = sqlite.write(stored_study.create, "new", spec, 10)
     found = sqlite.read(gathered, record)
     assert found.models == {} and [part.title for part in report.sections(found)] == ["The page's claims", "The study"]
     assert "No winner: nothing converged" in whole(found) and "fewest ladder" in whole(found)
@@ -175,7 +175,7 @@ def test_the_dashboard_shows_the_main_figures_once(finished: Path, this: Finding
     pictures.show_in_dashboard(store, "default", [each for part in fewer for each in part.exhibits])
     second = shown()
     assert second.keys() == first.keys() and second != first
-    assert store.read(query.status, store.read(studies.find, "default"))["done"] == 40
+    assert store.read(query.status, store.read(stored_study.find, "default"))["done"] == 40
     store.close()
 
 

@@ -21,8 +21,8 @@ from search.serve import limits
 from search.serve.limits import MAX_CALLERS, Buckets, address
 from search.serve.tokens import Role, add
 from search.spec import parsing as options
+from search.spec import stored_study
 from search.spec.study_spec import StudySpec
-from storage import studies
 from storage.store import Store
 from tests.search.ask.test_study import begun, work
 from tests.search.train.test_standing_worker import until
@@ -242,7 +242,7 @@ def test_its_workers_are_replaced_and_leave_with_it(tmp_path: Path) -> None:
     """
     store = Store.open(f"sqlite:///{tmp_path}/fewest.db", create=True)
     spec = StudySpec.of(classes=options.class_counts("8"), max_epochs=20)
-    study = store.write(studies.create, "default", spec.model_dump_json(), 100_000, spec.directions)
+    study = store.write(stored_study.create, "default", spec, 100_000)
     with served(tmp_path, "--workers", "1", "--log", "json") as service:
         this = psutil.Process(service.process.pid)
         first = _until(lambda: this.children())[0]

@@ -18,14 +18,15 @@ from objectives.configuration import Configuration
 from objectives.convergence import Outcome, Progress, Trial
 from search.query import runs as query
 from search.spec import parsing as options
+from search.spec import stored_study
+from search.spec.stored_study import StoredStudy
 from search.spec.study_spec import StudySpec
 from search.train.worker import Meter, Usage, Worker
-from storage import leases, ledger, schema, studies
+from storage import leases, ledger, schema
 from storage.leases import Load
 from storage.ledger import Run
 from storage.schema import RunState, runs
 from storage.store import Store
-from storage.studies import StudyRecord
 from tests.storage.test_ledger import new
 from tests.support import swarm
 
@@ -33,11 +34,11 @@ from tests.support import swarm
 ONE_SHAPE = options.dimensions(["hidden_layers=1", "width=64"], [], [])
 
 
-def made(store: Store, trials: int, **fields: Any) -> StudyRecord:
+def made(store: Store, trials: int, **fields: Any) -> StoredStudy:
     """A study over 8 classes whose trials share a shape."""
     few = {"classes": options.class_counts("8"), "space": ONE_SHAPE, "inputs": 16, "max_epochs": 30}
     spec = StudySpec.of(**few | fields)
-    return store.write(studies.create, "s", spec.model_dump_json(), trials, spec.directions)
+    return store.write(stored_study.create, "s", spec, trials)
 
 
 def outcomes(store: Store) -> list[Any]:
@@ -60,7 +61,7 @@ def test_killing_a_full_array_loses_and_doubles_nothing(url: str) -> None:
     os.kill(worker.pid, signal.SIGKILL)
     worker.join()
     lost = store.read(query.status, record)
-    shorter = StudySpec.model_validate_json(record.spec).model_copy(update={"max_epochs": 4})
+    shorter = record.spec.model_copy(update={"max_epochs": 4})
     change = sa.update(schema.studies).values(spec=shorter.model_dump_json())
     store.write(lambda connection: connection.execute(change))
     store.close()
@@ -121,7 +122,7 @@ def test_a_slow_sampler_does_not_idle_the_device(sqlite: Store) -> None:
     worker._study.ask, worker._trainer.advance = slow_ask, watched  # type: ignore[method-assign]
     worker._study.judge = lambda run, progress: None  # type: ignore[method-assign]
     worker.work()
-    assert sqlite.read(query.status, sqlite.read(studies.find, "s"))["done"] == 5 and during[0] > 20
+    assert sqlite.read(query.status, sqlite.read(stored_study.find, "s"))["done"] == 5 and during[0] > 20
 
 
 def test_status_says_how_busy_the_slots_are(store: Store) -> None:
