@@ -13,7 +13,8 @@ import typer
 
 from search import files
 from search.cli import output
-from search.cli.options import STORAGE, LogForm, Storage, available
+from search.cli.options import LogForm, Storage, available, spread
+from search.client import STORAGE
 from search.errors import Failure, UsageError
 from search.logs import Log, set_up
 from search.serve import tokens
@@ -90,7 +91,7 @@ def serve(
         said.warning("without `--tls-cert` tokens travel in the clear")
     if tokens and tokens.stat().st_mode & 0o077:
         said.warning("others on this machine may read or change %s; chmod 600 it", tokens)
-    staff = Staff(storage, [devices[i % len(devices)] for i in range(workers)], "--log", log)
+    staff = Staff(storage, spread(devices, workers) if workers else [], "--log", log)
     with handling(staff.leave, GRACE_SECONDS):
         try:
             answer(application, listening, tls_cert, tls_key)
