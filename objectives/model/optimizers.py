@@ -1,4 +1,4 @@
-"""The ten optimizers, with the constants that Keras gives them, since that is what the page ran.
+"""The ten optimizers, with the constants of Keras, which the page ran.
 
 All are elementwise, so one formula serves one trial or many. Symbols: parameter p, its gradient g, state m and v;
 learning rate lr; the coefficients a, b, c, d, α, β, δ and weight decay w of one step. Eight of the ten are
@@ -75,11 +75,11 @@ def _nadam() -> Iterator[Coefficients]:
         yield 0.9, 0.1, 0.999, 0.001, root * alpha, root * beta, EPSILON * root, 0.0
 
 
-_compiled = numba.njit(error_model="numpy")  # at the first call
+_compiled = numba.njit(error_model="numpy")  # compiles at the first call
 
 
-def _kept(function: Any) -> Any:
-    """Compiled at the first call, and kept on disk for the next process where there is a place to write."""
+def _cached(function: Any) -> Any:
+    """Compile at the first call, and cache on disk for the next process where there is a place to write."""
     try:
         return numba.njit(error_model="numpy", cache=True)(function)
     except RuntimeError:  # there is none
@@ -147,25 +147,25 @@ def update(
     formula: Tensor,  # (slots, 1), whole
     lr: Tensor,  # (slots, parameters) or (slots, 1)
     coefficients: Tensor,  # (slots, 8)
-    live: Tensor,  # (slots, 1), bool: the others stay as they are
+    live: Tensor,  # (slots, 1), bool: other slots stay as they are
 ) -> None:
-    """One step of every slot, in place and without a look at any value, so that a CUDA graph can hold it."""
+    """Make one step of every live slot, in place and without reading any value, so that a CUDA graph can hold it."""
     columns = coefficients.unsqueeze(2).unbind(1)
     old, new = (p, m, v), [p, m, v]
     for index, rule in enumerate(FORMULAS):
-        mine = live & (formula == index)
-        found = rule.py_func(torch.sqrt, torch.maximum, p, g, m, v, lr, *columns)  # type: ignore[no-untyped-call]
-        new = [torch.where(mine, *pair) for pair in zip(found, new, strict=True)]
+        chosen = live & (formula == index)
+        next_state = rule.py_func(torch.sqrt, torch.maximum, p, g, m, v, lr, *columns)  # type: ignore[no-untyped-call]
+        new = [torch.where(chosen, *pair) for pair in zip(next_state, new, strict=True)]
     for into, value in zip(old, new, strict=True):
         into.copy_(value)
 
 
-@_kept
+@_cached
 def update_cpu(p, g, m, v, formula, lr, coefficients, first):  # type: ignore[no-untyped-def]
-    """`update` as one pass over memory on a CPU: in half the time of torch's fused Adam, a fifth of plain ones'.
+    """Do `update` in one pass over memory on a CPU: in half the time of torch's fused Adam, a fifth of plain ones'.
 
-    p, g, m and v are (slots, parameters), formula (slots,), lr (slots, 2): of the first `first` parameters and of the
-    others; coefficients (slots, 8). All are NumPy arrays of one type but `formula`.
+    p, g, m and v are (slots, parameters), formula (slots,), lr (slots, 2): of the `first` parameters of the first layer
+    and of the others; coefficients (slots, 8). All are NumPy arrays of one type but `formula`.
     """
     for s in range(p.shape[0]):
         a, b, c, d, alpha, beta, delta, w = coefficients[s]
@@ -209,7 +209,7 @@ class Optimizer:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Move every parameter by its gradient; one without stays where it is."""
+        """Move every parameter by its gradient; one without a gradient stays as it is."""
         coefficients = next(self._schedule)
         for parameter, m, v, formula, lr in self._states:
             if parameter.grad is None:
