@@ -1,4 +1,4 @@
-"""The wave problem: tell apart C constant waves, each with a little noise.
+"""The wave problem: classify C constant waves, each with a little noise.
 
 Class i is `x ~ N(i/s, sigma²)` for each of D inputs, with `s = max(255, C − 1)`. All D inputs of a sample carry the
 same number, so a network sees one dimension and must cut its range into C bins.

@@ -38,10 +38,7 @@ class Network(nn.Module):
             layer.weight, layer.bias = nn.Parameter(weight), nn.Parameter(bias)
             self.layers.append(layer)
 
-    def forward(
-        self,
-        x: Tensor,  # (batch, inputs)
-    ) -> Tensor:  # (batch, classes)
+    def forward(self, x: Tensor) -> Tensor:  # (batch, inputs), (batch, classes)
         """The logits."""
         *hidden, last = self.layers
         for layer in hidden:
@@ -50,11 +47,11 @@ class Network(nn.Module):
         return logits
 
 
-def initial_parameters(
-    trial: Trial,
-    batches: Batches,
-) -> list[tuple[Tensor, Tensor]]:  # (out, in), (out,) of each layer
-    """Initial weights and biases; `spread` biases put the zero of each unit of the first layer on its own anchor."""
+def initial_parameters(trial: Trial, batches: Batches) -> list[tuple[Tensor, Tensor]]:
+    """Initial weights and biases; `spread` biases put the zero of each unit of the first layer on its own anchor.
+
+    Of each layer (out, in) and (out,).
+    """
     configuration = trial.configuration
     sizes = batches.problem.inputs, *configuration.widths, configuration.classes
     weights = [

@@ -11,6 +11,7 @@ and differ only in their coefficients, which depend on nothing but the number of
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numba
@@ -26,25 +27,7 @@ EPSILON = 1e-7
 
 def _sgd(momentum: float = 0.0, nesterov: bool = False) -> Iterator[Coefficients]:
     """Momentum and Nesterov's as in Sutskever et al. 2013."""
-    while True:
-        yield momentum, 1.0, 0.0, 0.0, momentum if nesterov else 1.0, float(nesterov), 1.0, 0.0
-
-
-def _rmsprop() -> Iterator[Coefficients]:
-    while True:
-        yield 0.0, 0.0, 0.9, 0.1, 0.0, 1.0, EPSILON, 0.0
-
-
-def _adagrad() -> Iterator[Coefficients]:
-    """Duchi et al. 2011; v begins at 0.1."""
-    while True:
-        yield 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, EPSILON, 0.0
-
-
-def _adadelta() -> Iterator[Coefficients]:
-    """Zeiler 2012."""
-    while True:
-        yield 0.95, 0.05, 0.95, 0.05, 1.0, 0.0, EPSILON, 0.0
+    return repeat((momentum, 1.0, 0.0, 0.0, momentum if nesterov else 1.0, float(nesterov), 1.0, 0.0))
 
 
 def _adam(decay: float = 0.0) -> Iterator[Coefficients]:
@@ -129,9 +112,9 @@ RULES: dict[str, Rule] = {
     "sgd": Rule(_sgd),
     "momentum": Rule(lambda: _sgd(momentum=0.9)),
     "nesterov": Rule(lambda: _sgd(momentum=0.9, nesterov=True)),
-    "rmsprop": Rule(_rmsprop),
-    "adagrad": Rule(_adagrad, v=0.1),
-    "adadelta": Rule(_adadelta, formula=2),
+    "rmsprop": Rule(lambda: repeat((0.0, 0.0, 0.9, 0.1, 0.0, 1.0, EPSILON, 0.0))),
+    "adagrad": Rule(lambda: repeat((0.0, 0.0, 1.0, 1.0, 0.0, 1.0, EPSILON, 0.0)), v=0.1),  # Duchi et al. 2011
+    "adadelta": Rule(lambda: repeat((0.95, 0.05, 0.95, 0.05, 1.0, 0.0, EPSILON, 0.0)), formula=2),  # Zeiler 2012
     "adam": Rule(_adam),
     "adamax": Rule(_adamax, formula=1),
     "nadam": Rule(_nadam),

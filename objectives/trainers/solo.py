@@ -150,10 +150,7 @@ class _Run:
         logits = self._logits(batch.x * self._trial.configuration.gain)
         return logits, nn.functional.cross_entropy(logits, batch.labels)
 
-    def _logits(
-        self,
-        x: Tensor,  # (batch, inputs), gain included
-    ) -> Tensor:  # (batch, classes)
+    def _logits(self, x: Tensor) -> Tensor:  # (batch, inputs), (batch, classes)
         logits: Tensor = self.network(x)
         return logits
 
