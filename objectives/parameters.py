@@ -17,18 +17,7 @@ from typing import Any
 IMPORT_PATH = re.compile(r"[\w.]+:\w+")
 
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "gelu", "silu", "gaussian", "sine")
-OPTIMIZERS = (
-    "sgd",
-    "momentum",
-    "nesterov",
-    "rmsprop",
-    "adagrad",
-    "adadelta",
-    "adam",
-    "adamax",
-    "nadam",
-    "adamw",
-)
+OPTIMIZERS = ("sgd", "momentum", "nesterov", "rmsprop", "adagrad", "adadelta", "adam", "adamax", "nadam", "adamw")
 SCALINGS = ("none", "fixed", "batch", "minmax")
 BIAS_INITS = ("zeros", "spread")
 BATCH_SAMPLINGS = ("every_class", "random")
@@ -119,10 +108,7 @@ PARAMETERS = {
     each.name: each
     for each in (
         Parameter(
-            name="classes",
-            about="number of classes, of waves also the batch size",
-            kind=Kind.WHOLE,
-            limits=(2, _MANY),
+            name="classes", about="number of classes, of waves also the batch size", kind=Kind.WHOLE, limits=(2, _MANY)
         ),
         Parameter(
             name="hidden_layers",
@@ -152,14 +138,7 @@ PARAMETERS = {
             scope=Scope.NETWORK,
             optional=True,
         ),
-        Parameter(
-            name="lr",
-            about="learning rate",
-            kind=Kind.REAL,
-            limits=(1e-12, 1e6),
-            searched=(1e-4, 1),
-            log=True,
-        ),
+        Parameter(name="lr", about="learning rate", kind=Kind.REAL, limits=(1e-12, 1e6), searched=(1e-4, 1), log=True),
         Parameter(
             name="first_lr_ratio",
             about="the first layer learns at lr times this; 0 freezes it",
@@ -185,19 +164,8 @@ PARAMETERS = {
             choices=ACTIVATIONS,
             scope=Scope.NETWORK,
         ),
-        Parameter(
-            name="optimizer",
-            about="rule of an update",
-            kind=Kind.CHOICE,
-            choices=OPTIMIZERS,
-        ),
-        Parameter(
-            name="scaling",
-            about="how inputs are normalised",
-            kind=Kind.CHOICE,
-            choices=SCALINGS,
-            optional=True,
-        ),
+        Parameter(name="optimizer", about="rule of an update", kind=Kind.CHOICE, choices=OPTIMIZERS),
+        Parameter(name="scaling", about="how inputs are normalised", kind=Kind.CHOICE, choices=SCALINGS, optional=True),
         Parameter(
             name="bias_init",
             about="zeros, or spread: the first layer's units centred all over the input range",
@@ -240,6 +208,11 @@ def check(name: str, value: Any) -> None:
     elif not isinstance(value, bool | str | int) and not (isinstance(value, float) and math.isfinite(value)):
         # of a user module, of which we know no more than what JSON holds
         raise ValueError(f"`{name}` must be a finite number, true or false, or text, got {value!r}")
+
+
+def described(names: Iterable[str]) -> str:
+    """What these parameters are, in a line for people."""
+    return "; ".join(f"{name} ({PARAMETERS[name].about})" for name in names)
 
 
 def unknown(what: str, got: Any, known: Iterable[str]) -> str:

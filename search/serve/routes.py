@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Json
 
+from objectives.parameters import PARAMETERS, Scope, described
 from search.query.ranking import BestQuery, By
 from search.query.records import plain
 from search.query.studies import DEFAULT_TRIALS, LocalStudies, Order
@@ -25,6 +26,7 @@ MOST_NUMBER = (1 << 31) - 1  # what every database's integer holds
 STRICT = ConfigDict(extra="forbid", strict=True)  # of bodies: neither false nor "0" is a number
 #: The JSON of an answer.
 Answer = dict[str, Any]
+_OF_WAVES = [name for name, parameter in PARAMETERS.items() if parameter.scope is not Scope.DATA]
 log = logging.getLogger("fewest")
 
 Name = Annotated[
@@ -43,16 +45,19 @@ Caller = Annotated[str, Depends(_caller)]
 
 
 class Spec(StudySettings):
-    """What of a study's spec differs from the defaults: the JSON that a study's spec is answered in, or less of it."""
+    """A study's spec in the JSON that it is answered in, or as much of that as differs from the defaults."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"target": 0.95, "max_epochs": 100}]})
 
     sampler: Sampler = Field(default="tpe", description="What proposes configurations.")
     space: dict[str, Dimension] = Field(
         default_factory=dict,
-        description="By parameter what differs from the default space.",
+        description=f"By parameter what differs from the default space. Parameters: {described(_OF_WAVES)}.",
         examples=[{"classes": {"values": [32]}, "lr": {"low": 1e-4, "high": 1}, "activation": {"values": ["tanh"]}}],
     )
+
+    data: None = Field(default=None, description="Studies that are created here are of waves.")
+    start: tuple[()] = Field(default=(), strict=False, description="They begin with the best of another by `from`.")
 
     def complete(self) -> StudySpec:
         """The whole spec; UsageError names what is wrong."""

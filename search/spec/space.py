@@ -1,7 +1,7 @@
 """The search space: parameters and their conditions, as Optuna distributions, and the page's two models in it.
 
 A dimension is a range (of whole or real numbers, on a log scale or not) or a tuple of choices; one choice fixes the
-parameter. The only condition: `width_2` exists where `hidden_layers` is 2. A module of a person's own is searched over
+parameter. The only condition: `width_2` exists where `hidden_layers` is 2. A user module is searched over
 how it is trained and what its constructor takes; `objective`, its import path, is then a parameter with one choice.
 """
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 PRESETS = ("question", "answer")
+MOST_CHOICES = 1000  # of a study's parameter; the store has them in every trial
 
 
 def _of_parameter(schema: dict[str, Any]) -> None:
@@ -46,8 +47,7 @@ class Range(BaseModel):
     def at(self, u: float) -> int | float:
         """The value at a fraction of the range, `u` in [0, 1); every whole number has an equal part of it."""
         low, high = (self.low - 0.5, self.high + 0.5) if self.whole else (self.low, self.high)
-        found = low * (high / low) ** u if self.log else low + (high - low) * u
-        return self.nearest(found)
+        return self.nearest(low * (high / low) ** u if self.log else low + (high - low) * u)
 
     def fraction(self, value: float) -> float:
         """Where in the range a value is, from 0 to 1."""
@@ -73,7 +73,9 @@ class Choices(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["choices"] = "choices"
-    values: tuple[Annotated[bool | str | int | float, BeforeValidator(_scalar)], ...]
+    values: tuple[Annotated[bool | str | int | float, BeforeValidator(_scalar)], ...] = Field(
+        json_schema_extra={"minItems": 1, "maxItems": MOST_CHOICES}
+    )
 
     def at(self, u: float) -> bool | str | int | float:
         """The value at a fraction of the choices, `u` in [0, 1)."""
@@ -96,21 +98,6 @@ Dimension = Annotated[
     ),
 ]
 DIMENSION: TypeAdapter[Range | Choices] = TypeAdapter(Dimension)
-
-
-def completed(name: str, given: Range | Choices | Mapping[str, Any]) -> Range | Choices:
-    """A parameter's dimension, with what is not said of it; ValidationError if it is none.
-
-    A range of ours is whole and on a log scale as PARAMETERS has it. One of a user module's parameters is whole if both
-    ends are, and on a log scale if it begins above 0.
-    """
-    dimension, known = DIMENSION.validate_python(given), PARAMETERS.get(name)
-    if isinstance(dimension, Choices):
-        return Choices(values=tuple(map(known.typed, dimension.values))) if known else dimension
-    fields = given if isinstance(given, Mapping) else dimension.model_dump(exclude_unset=True)
-    whole = known.whole if known else all(type(fields[end]) is int for end in ("low", "high"))
-    log = known.log if known else dimension.low > 0
-    return Range.model_validate({"log": log, "whole": whole, **fields})
 
 
 def defaults(most_classes: int, training: int | None = None) -> dict[str, Range | Choices]:
@@ -165,15 +152,15 @@ def consistent(params: dict[str, Any]) -> dict[str, Any]:
 
 def fitted(space: Mapping[str, Range | Choices], params: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters moved into the space: numbers to the nearest of their range; what is no choice of it is left out."""
-    found: dict[str, Any] = {}
+    fitting: dict[str, Any] = {}
     for name, dimension in space.items():
         value = params.get(name)
         if isinstance(dimension, Choices):
             if value in dimension.values:
-                found[name] = value
+                fitting[name] = value
         elif isinstance(value, int | float):
-            found[name] = dimension.nearest(value)
-    return consistent(found)
+            fitting[name] = dimension.nearest(value)
+    return consistent(fitting)
 
 
 def carried(space: Mapping[str, Range | Choices], params: Mapping[str, Any], classes: int) -> dict[str, Any]:
