@@ -109,7 +109,7 @@ def plain_optuna(url: str) -> Iterator[Callable[[str], optuna.Study]]:
     yield load
     for storage in opened:
         storage.remove_session()
-        storage.database.dispose()
+        storage.engine.dispose()
 
 
 def command(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -38,7 +38,7 @@ from search.serve.login import router as login
 from search.serve.metrics import Metrics
 from search.serve.routes import router
 from search.serve.tokens import Role, Tokens
-from storage.database import NameTaken, NotThere, StorageError
+from storage.database import NameTaken, NotFound, StorageError
 from storage.store import Store
 
 SHUTDOWN_SECONDS = 10  # for requests that run when the service is told to stop
@@ -179,8 +179,8 @@ def _response_to(error: Exception) -> tuple[int, str, Mapping[str, str]]:
     """Status, line and headers that tell of an error."""
     if isinstance(error, HTTPException):
         return error.status_code, error.detail, error.headers or {}
-    if isinstance(error, NotThere):
-        return 404, error.said, {}
+    if isinstance(error, NotFound):
+        return 404, error.message, {}
     if isinstance(error, Conflict | NameTaken):
         return 409, str(error), {}
     if isinstance(error, UsageError):

@@ -16,14 +16,14 @@ from search.query.studies import Order, Record
 from search.spec.parsing import served_name, typed
 from search.spec.study_spec import StudySpec
 from storage.backoff import Backoff
-from storage.database import NotThere, StorageError, StorageMisuse
+from storage.database import NotFound, StorageError, StorageMisuse
 from storage.store import BRIEF_SECONDS
 
 ANSWER_SECONDS = 60.0  # for the service to answer
 PAGE = 1000  # most records of one answer
 #: What an answer's status means here; others are the service's fault.
 _MEANING: dict[int, type[Exception]] = {
-    404: NotThere,
+    404: NotFound,
     409: Conflict,
     422: UsageError,
     401: StorageMisuse,
@@ -130,7 +130,7 @@ def _read(answer: httpx.Response, fault: str) -> Record:
         said += "; FEWEST_TOKEN has another" if "Authorization" in answer.request.headers else "; set FEWEST_TOKEN"
     if not answer.is_success:
         kind = _MEANING.get(answer.status_code, StorageError)
-        raise NotThere(*said.split("; ", 1)) if kind is NotThere else kind(said)
+        raise NotFound(*said.split("; ", 1)) if kind is NotFound else kind(said)
     record: Record = found
     return record
 

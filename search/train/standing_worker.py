@@ -18,7 +18,7 @@ from search.train.processes import handling
 from search.train.worker import Worker
 from storage import studies
 from storage.database import StorageMisuse
-from storage.leases import ForOneMachine
+from storage.leases import SingleMachineOnly
 from storage.store import Store
 from storage.studies import StudyRecord
 
@@ -60,7 +60,7 @@ class Pool:
             except UsageError as error:
                 self._refused[record.study_id] = record.spec
                 log.warning("leaving study %r alone: %s", record.name, error)
-            except ForOneMachine:  # of no study here
+            except SingleMachineOnly:  # of no study here
                 raise
             except StorageMisuse as error:  # of this study: a store that is gone says so again, to `_neediest`
                 log.warning("study %r: %s", record.name, error)

@@ -20,7 +20,7 @@ from objectives.data.batches import Batches
 from objectives.data.samples import Samples
 from objectives.data.waves import Waves
 from objectives.model.network import Network
-from objectives.probe import Look, accuracy_learned, beginning, look, update
+from objectives.probe import Snapshot, accuracy_learned, initial_network, snapshot, update_effect
 from objectives.trainers.solo import Solo, out_of_memory
 from search.answer.why.causes import CAUSES
 from search.answer.why.miss_diagnosis import Case, Cause, Change, Finding, Tried, in_words
@@ -133,18 +133,18 @@ class Why:
 
     def examined(self, trial: Trial) -> tuple[Case, Tried]:
         """The trial trained again, and measured at the start, after the first epoch and at the end."""
-        batches, before = self._batches, beginning(trial, self._batches)
-        start = look(trial, batches, before, 0)
+        batches, before = self._batches, initial_network(trial, self._batches)
+        start = snapshot(trial, batches, before, 0)
         solo = Solo(batches, self.spec.target, self.spec.hold)
         solo.admit(trial)
         ended = solo.advance(1) or solo.advance(1)
-        first = last = update(trial, batches, before, _network(solo), 0)
+        first = last = update_effect(trial, batches, before, _network(solo), 0)
         if not ended and trial.cap > 2:
             ended = solo.advance(trial.cap - 2)
         while not ended:
             epoch, before = solo.running[0].epoch, deepcopy(_network(solo))
             ended = solo.advance(1)
-            last = update(trial, batches, before, _network(solo), epoch)
+            last = update_effect(trial, batches, before, _network(solo), epoch)
         outcome = ended[0][1]
         case = Case(
             configuration=trial.configuration,
@@ -155,7 +155,7 @@ class Why:
             reached=outcome.reached,
             curve=outcome.curve,
             start=start,
-            end=look(trial, batches, _network(solo), outcome.epochs),
+            end=snapshot(trial, batches, _network(solo), outcome.epochs),
             first=first,
             last=last,
             legible=self._legible(trial, start),
@@ -163,7 +163,7 @@ class Why:
         )
         return case, Tried.of(outcome)
 
-    def _legible(self, trial: Trial, start: Look) -> Change:
+    def _legible(self, trial: Trial, start: Snapshot) -> Change:
         """The least change that makes most of the classes readable at the start, else the one that makes most so."""
         best = Change({}, start)
         for others in _ladder(trial.configuration):
@@ -178,7 +178,7 @@ class Why:
 
     def _began(self, trial: Trial, params: Mapping[str, Any]) -> Change:
         other = self.changed(trial, params)
-        return Change(params, look(other, self._batches, beginning(other, self._batches), 0))
+        return Change(params, snapshot(other, self._batches, initial_network(other, self._batches), 0))
 
 
 def _network(solo: Solo) -> Network:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from search.client import connect
 from search.errors import UsageError
 from search.serve.remote import RemoteStudies
-from storage.database import NotThere, StorageError, StorageMisuse
+from storage.database import NotFound, StorageError, StorageMisuse
 from storage.schema import PENDING, attempts, runs
 from storage.store import Store
 from tests.conftest import FEWEST, QUICK, command
@@ -60,7 +60,7 @@ def test_a_client_of_the_service_answers_as_the_store_does(service: Served) -> N
         assert client.trials(study="s", limit=5, after=3) == store.trials(study="s", limit=5, after=3)
         assert len(client.trials(study="s")) == 40
         assert client.status(study="s") == store.status(study="s")
-        with pytest.raises(NotThere, match="no study 'S'"):
+        with pytest.raises(NotFound, match="no study 'S'"):
             client.status(study="S")
         with pytest.raises(UsageError, match="did you mean 'lr'"):
             client.best(study="s", where={"lrr": 1.0})
