@@ -8,6 +8,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+#: The folders and modules of `search`, each of which imports from earlier lines alone.
+ORDER = (
+    {"errors"},
+    {"files", "logs", "templates"},
+    {"spec"},
+    {"ask"},
+    {"query"},
+    {"train", "answer"},
+    {"serve"},
+    {"client"},
+    {"cli"},
+)
 FORBIDDEN = {"objectives": {"storage", "search", "optuna", "sqlalchemy"}, "storage": {"objectives", "search", "torch"}}
 
 
@@ -25,10 +37,20 @@ def imports(file: Path) -> set[str]:
 @pytest.mark.parametrize("package", FORBIDDEN)
 def test_lower_packages_know_nothing_of_higher_ones(package: str) -> None:
     """`objectives` and `storage` import neither each other nor `search`."""
-    files = list((ROOT / package).glob("*.py"))
+    files = list((ROOT / package).rglob("*.py"))
     assert files
     for file in files:
         assert not {name.split(".")[0] for name in imports(file)} & FORBIDDEN[package], file
+
+
+def test_search_is_imported_in_the_order_of_its_folders() -> None:
+    """Data flow one way: no folder imports, even within a function, from one that comes later or stands beside it."""
+    place = {name: number for number, names in enumerate(ORDER) for name in names}
+    for file in (ROOT / "search").rglob("*.py"):
+        room = file.relative_to(ROOT / "search").parts[0].removesuffix(".py")
+        others = {name.split(".")[1] for name in imports(file) if name.startswith("search.")} - {room}
+        assert all(place[other] < place[room] for other in others & place.keys()), (file, others)
+        assert room in place or room == "__init__", f"{room} is in no line of ORDER"
 
 
 def test_nothing_imports_the_command_line() -> None:

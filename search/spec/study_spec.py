@@ -1,7 +1,6 @@
 """StudySpec: all that describes a study, kept in the store as JSON, so that a worker needs only the storage URL."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Self, get_args
 
@@ -189,14 +188,6 @@ def validated(fields: dict[str, Any]) -> StudySpec:
             message = f"`{name.replace('_', '-')}` must be {_bounds(name)}, got {first['input']}"
             raise UsageError(message) from None
         raise UsageError(in_a_line(error)) from None
-
-
-def parsed(text: str) -> StudySpec:
-    """The spec of a study in the store; UsageError if another version made it and this one cannot serve it."""
-    try:
-        return validated(json.loads(text))
-    except UsageError as error:
-        raise UsageError(f"the study was made by another version of fewest and cannot go on: {error}") from None
 
 
 def derive(seed: int, *purpose: object) -> int:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import pytest
 from objectives.configuration import Configuration
 from search.answer.ladder import ladder
 from search.answer.ladder.ladder import OPTIMIZERS, rungs
-from search.answer.ladder.verdicts import Measured, claims
+from search.answer.ladder.verdicts import Claim, Measured, claims
+from search.ask.purpose import Purpose
 from search.ask.study import new_run
 from search.query import ranking
 from search.query import runs as query
@@ -25,11 +27,14 @@ from search.spec.stored_study import StoredStudy
 from search.spec.study_spec import DataRef, StudySpec
 from search.train.worker import Worker
 from storage import ledger, studies
-from storage.schema import of_ladder
+from storage.schema import RunKind
+from storage.schema import runs as table
 from storage.store import Store
 from tests.conftest import FEWEST
+from tests.support import records
 
 Fewest = Callable[..., subprocess.CompletedProcess[str]]
+OF_LADDER = table.c.kind == RunKind.LADDER
 
 
 def made(store: Store, budget: int = 0, **fields: Any) -> StoredStudy:
@@ -45,17 +50,17 @@ def climb(store: Store, record: StoredStudy, counts: list[int], seeds: int, cap:
     times = []
     while new := store.read(ladder.due, record, counts, seeds, cap):
         times.append(len(new))
-        store.write(ledger.climb, record.study_id, new)
-        Worker(store, record, "cpu", ladder=True).work()
+        store.write(ledger.replace_waiting, record.study_id, RunKind.LADDER, new)
+        Worker(store, record, "cpu", purpose=Purpose.LADDER).work()
     return times
 
 
 def measured(*outcomes: int | float, target: float = 0.99) -> Measured:
     """Runs with a cap of 1,000: whole numbers are epochs, others best accuracies of misses."""
     done = [
-        {"converged": True, "epochs": found, "best_accuracy": 1.0, "loss": 0.1}
+        records.trial(converged=True, epochs=found, best_accuracy=1.0, loss=0.1)
         if isinstance(found, int)
-        else {"converged": False, "epochs": 1000, "best_accuracy": found, "loss": 2.5}
+        else records.trial(converged=False, epochs=1000, best_accuracy=found, loss=2.5)
         for found in outcomes
     ]
     return Measured(done, 1000, target)
@@ -130,15 +135,15 @@ def test_a_ladder_is_climbed_once_and_grows_by_what_is_asked_for(sqlite: Store) 
     record = made(sqlite)
     first, second = climb(sqlite, record, [8, 16], 1, 30)
     found = sqlite.read(ladder.climbed, record)
-    assert first == 2 * 12 and second == sum(row["kind"] == "together" for row in found)
-    assert [row["classes"] for row in found] == [8] * (len(found) // 2) + [16] * (len(found) // 2)
+    assert first == 2 * 12 and second == sum(row.kind == "together" for row in found)
+    assert [row.classes for row in found] == [8] * (len(found) // 2) + [16] * (len(found) // 2)
     assert climb(sqlite, record, [8, 16], 1, 30) == []
     assert climb(sqlite, record, [8], 2, 30)[0] >= 12
     again = sqlite.read(ladder.climbed, record)
-    assert {(row["classes"], row["seeds"]) for row in again} == {(8, 2), (16, 1)}
-    done = sqlite.read(query.recorded, record, of_ladder)
-    assert len({row["seed"] for row in done}) == len(done) and {row["attempts"] for row in done} == {1}
-    assert {row["trial"] for row in done} == {None} and min(row["replicate"] for row in done) == 1
+    assert {(row.classes, row.seeds) for row in again} == {(8, 2), (16, 1)}
+    done = sqlite.read(query.recorded, record, OF_LADDER)
+    assert len({row.seed for row in done}) == len(done) and {row.attempts for row in done} == {1}
+    assert {row.trial for row in done} == {None} and min(row.replicate for row in done) == 1
 
 
 def test_ladders_of_several_caps_are_not_mixed(sqlite: Store) -> None:
@@ -148,8 +153,8 @@ def test_ladders_of_several_caps_are_not_mixed(sqlite: Store) -> None:
     climb(sqlite, record, [8], 1, 30)
     for cap, seeds in ((None, 2), (20, 2), (30, 1)):
         found = sqlite.read(ladder.climbed, record, cap)
-        assert {(row["cap"], row["seeds"]) for row in found} == {(cap or 20, seeds)}
-        assert all(max(row["epochs"], default=0) <= row["cap"] for row in found)
+        assert {(row.cap, row.seeds) for row in found} == {(cap or 20, seeds)}
+        assert all(max(row.epochs, default=0) <= row.cap for row in found)
     assert sqlite.read(ladder.climbed, record, 10) == []
 
 
@@ -157,15 +162,15 @@ def test_a_search_and_a_ladder_leave_each_others_runs_alone(sqlite: Store) -> No
     """A search ends while a ladder waits, and the other way round; neither shows in the other's answers."""
     record = made(sqlite, 20)
     new = sqlite.read(ladder.due, record, [8], 1, 30)
-    sqlite.write(ledger.climb, record.study_id, new)
-    Worker(sqlite, record, "cpu", only_waiting=True).work()
-    assert sqlite.read(query.status, record)["climbing"] == len(new)
+    sqlite.write(ledger.replace_waiting, record.study_id, RunKind.LADDER, new)
+    Worker(sqlite, record, "cpu", purpose=Purpose.CONFIRM).work()
+    assert sqlite.read(query.status, record).climbing == len(new)
     Worker(sqlite, record, "cpu").work()
     before, best = sqlite.read(query.status, record), sqlite.read(ranking.best, record)
     reference = sqlite.read(query.reference, record)
-    assert (before["done"], before["confirming"], before["climbing"]) == (20, 0, len(new)) and best and reference
-    Worker(sqlite, record, "cpu", ladder=True).work()
-    assert sqlite.read(query.status, record) == before | {"climbing": 0}
+    assert (before.done, before.confirming, before.climbing) == (20, 0, len(new)) and best and reference
+    Worker(sqlite, record, "cpu", purpose=Purpose.LADDER).work()
+    assert sqlite.read(query.status, record) == replace(before, climbing=0, outcomes=before.outcomes + len(new))
     assert sqlite.read(ranking.best, record) == best and sqlite.read(query.reference, record) == reference
     assert len(sqlite.read(query.trials, record)) == 20
 
@@ -174,12 +179,12 @@ def test_a_ladder_withdraws_what_waits_of_another(sqlite: Store) -> None:
     """Who asks for other runs after an interruption does not get the earlier ones trained as well."""
     record = made(sqlite)
     old, new = (sqlite.read(ladder.due, record, [classes], 1, 30) for classes in (16, 8))
-    spare = new_run(record.spec, "question@8", None, 0, new[0].params, 30)
+    spare = new_run(record.spec, RunKind.REFERENCE, "question@8", new[0].params, 30, label="question")
     sqlite.write(ledger.add, record.study_id, [spare])
     for runs in (old, new, new):
-        sqlite.write(ledger.climb, record.study_id, runs)
+        sqlite.write(ledger.replace_waiting, record.study_id, RunKind.LADDER, runs)
     waiting = sqlite.read(query.recorded, record)
-    assert {row["name"] for row in waiting} == {spare.name, *(run.name for run in new)}
+    assert {row.name for row in waiting} == {spare.name, *(run.name for run in new)}
 
 
 def test_the_winner_is_the_last_rung_and_is_carried_to_other_counts(sqlite: Store) -> None:
@@ -188,26 +193,17 @@ def test_the_winner_is_the_last_rung_and_is_carried_to_other_counts(sqlite: Stor
     Worker(sqlite, record, "cpu").work()
     (best,) = sqlite.read(ranking.best, record, top=1)
     climb(sqlite, record, [8, 16], 1, 30)
-    own, carried = (row for row in sqlite.read(ladder.climbed, record) if row["kind"] == "winner")
-    assert own["rung"] == carried["rung"] == f"winner-{best['trial']}"
-    assert own["params"] == best["params"] and own["about"].startswith(f"trial {best['trial']}: ")
-    assert carried["classes"] == carried["params"]["classes"] == 16 and "carried over" in carried["about"]
-    assert claims([own])[0][:2] == (8, "The winner of the search")
+    own, carried = (row for row in sqlite.read(ladder.climbed, record) if row.kind == "winner")
+    assert own.rung == carried.rung == f"winner-{best.trial}"
+    assert own.params == best.params and own.about.startswith(f"trial {best.trial}: ")
+    assert carried.classes == carried.params["classes"] == 16 and "carried over" in carried.about
+    assert claims([own]) == [Claim(8, "The winner of the search", own.verdict)]
 
 
 def test_a_claim_is_judged_by_the_best_of_its_rungs() -> None:
     """Of six optimizers the one that came farthest speaks for all."""
-    common = {"classes": 8, "seeds": 3, "cap": 30}
-    rows = [
-        {
-            **common,
-            "rung": name,
-            "kind": "alone",
-            "converged": k,
-            "epochs": epochs,
-            "accuracy": reached,
-            "verdict": name,
-        }
+    tried = [
+        records.rung(rung=name, kind="alone", seeds=3, converged=k, epochs=epochs, accuracy=reached, verdict=name)
         for name, k, epochs, reached in (
             ("sgd", 0, [], 0.9),
             ("adam", 2, [9, 12], 1.0),
@@ -215,9 +211,9 @@ def test_a_claim_is_judged_by_the_best_of_its_rungs() -> None:
             ("units", 0, [], 0.1),
         )
     ]
-    assert claims(rows) == [
-        (8, "1. Try other optimizers", "adam, the best of 3: adam"),
-        (8, "3. More units, in one hidden layer", "units"),
+    assert claims(tried) == [
+        Claim(8, "1. Try other optimizers", "adam, the best of 3: adam"),
+        Claim(8, "3. More units, in one hidden layer", "units"),
     ]
 
 
@@ -231,7 +227,7 @@ def test_the_command_makes_a_study_that_a_search_goes_on_with(fewest: Fewest, sq
     sqlite.write(studies.reopen, record.study_id, 3)
     Worker(sqlite, sqlite.read(stored_study.find, "default"), "cpu").work()
     state = sqlite.read(query.status, record)
-    assert (state["budget"], state["done"], state["climbing"]) == (3, 3, 0)
+    assert (state.budget, state.done, state.climbing) == (3, 3, 0)
 
 
 def test_ctrl_c_loses_nothing_and_the_rest_is_done_later(sqlite: Store, tmp_path: Path) -> None:
@@ -249,9 +245,9 @@ def test_ctrl_c_loses_nothing_and_the_rest_is_done_later(sqlite: Store, tmp_path
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130 and out == "" and "nothing is lost" in err
     state, found = sqlite.read(query.status, record), sqlite.read(ladder.climbed, record)
-    assert 0 < state["climbing"] == 12 - len(found) and state["workers"] == 0
+    assert 0 < state.climbing == 12 - len(found) and state.workers == 0
     assert climb(sqlite, record, [128], 1, 40)[0] == 12 - len(found)
-    assert {row["attempts"] for row in sqlite.read(query.recorded, record, of_ladder)} == {1}
+    assert {row.attempts for row in sqlite.read(query.recorded, record, OF_LADDER)} == {1}
 
 
 def test_the_ladder_refuses_data_of_ones_own(sqlite: Store, fewest: Fewest) -> None:

@@ -84,9 +84,10 @@ def test_a_study_without_trials_has_a_page(sqlite: Store) -> None:
 
 def test_an_unfinished_study_of_misses_and_failures_has_a_page(this: Findings) -> None:
     """Misses without a hit, a trial that failed and runs without an outcome: each is said."""
-    state = this.status | {"converged": 0, "failed": 1, "running": 2, "incumbent": None}
-    ended = [row | {"converged": False} for row in this.ended]
-    text = whole(replace(this, status=state, ended=ended, confirmed=[], question=None, models={}))
+    state = replace(this.conclusion.status, converged=0, failed=1, running=2, incumbent=None)
+    conclusion = replace(this.conclusion, status=state, confirmed=[], question=None)
+    ended = [replace(row, converged=False) for row in this.ended]
+    text = whole(replace(this, conclusion=conclusion, ended=ended, models={}))
     assert "No winner: nothing converged" in text and "1 failed" in text and "2 runs have no outcome yet" in text
 
 
@@ -95,15 +96,15 @@ def test_data_of_ones_own_has_its_facts_and_batch_size(this: Findings) -> None:
     spec = StudySpec.of(data=DataRef(name="own.npz", digest="0" * 64, samples=90, features=4, classes=3, training=72))
     ended = []
     for row in this.ended:
-        params = {name: value for name, value in row["params"].items() if name != "batch_sampling"}
-        ended.append(row | {"params": params | {"batch_size": 8 + row["trial"], "classes": 3}, "classes": 3})
+        params = {name: value for name, value in row.params.items() if name != "batch_sampling"}
+        ended.append(replace(row, params=params | {"batch_size": 8 + row.trial, "classes": 3}, classes=3))
     text = whole(replace(this, spec=spec, ended=ended, classes=3))
     assert "own.npz (90 × 4 in 3 classes" in text and '"epochs-batch_size"' in text and "sigma" not in text
 
 
 def test_a_fixed_space_has_nothing_to_compare(this: Findings) -> None:
     """Where no parameter is searched only the curves and the facts are shown."""
-    fixed = {name: {"kind": "choices", "values": (value,)} for name, value in this.ended[0]["params"].items()}
+    fixed = {name: {"kind": "choices", "values": (value,)} for name, value in this.ended[0].params.items()}
     spec = StudySpec.model_validate({**this.spec.model_dump(), "space": fixed})
     titles = [part.title for part in report.sections(replace(this, spec=spec))]
     assert titles == ["Learning curves, 8 classes", "The page's claims", "The study"]
@@ -112,7 +113,7 @@ def test_a_fixed_space_has_nothing_to_compare(this: Findings) -> None:
 def test_the_answers_model_comes_from_the_longest_run_there_is(finished: Path, this: Findings) -> None:
     """The page's models are found by their parameters, among references before trials."""
     (question,) = this.models["question's model"]
-    assert question["name"] == "question@8" and question["epochs"] == 30
+    assert question.name == "question@8" and question.epochs == 30
     assert len(this.models["winner"]) == 5 and this.classes == 8
 
 
@@ -175,7 +176,7 @@ def test_the_dashboard_shows_the_main_figures_once(finished: Path, this: Finding
     pictures.show_in_dashboard(store, "default", [each for part in fewer for each in part.exhibits])
     second = shown()
     assert second.keys() == first.keys() and second != first
-    assert store.read(query.status, store.read(stored_study.find, "default"))["done"] == 40
+    assert store.read(query.status, store.read(stored_study.find, "default")).done == 40
     store.close()
 
 

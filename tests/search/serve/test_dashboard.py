@@ -151,7 +151,7 @@ def test_one_who_may_write_edits_notes_and_deletes_and_does_no_harm(reported: Pa
                 refused = will.post(path, json={"study_name": "t", "state": "fail", "directions": ["minimize"]})
                 assert refused.status_code == 403 and "edits notes and deletes studies" in refused.json()["reason"]
             store = Store.open(f"sqlite:///{tmp_path}/fewest.db")
-            assert store.read(query.status, store.read(stored_study.find, "s"))["done"] == 30
+            assert store.read(query.status, store.read(stored_study.find, "s")).done == 30
             assert will.delete("/api/studies/1").status_code == 204
             assert will.get("/api/studies").json() == {"study_summaries": []}
             assert store.read(studies.look_up, "s") is None

@@ -55,9 +55,8 @@ def test_a_client_of_the_service_answers_as_the_store_does(service: Served) -> N
         where = {"lr": (0.1, 0.123456789), "optimizer": ["adam", "sgd", "nadam"]}
         assert client.best(study="s", top=3) == store.best(study="s", top=3) != []
         assert client.best(study="s", where=where) == store.best(study="s", where=where)
-        assert client.best(study="s", per="activation", by="weights") == store.best(
-            study="s", per="activation", by="weights"
-        )
+        per = {"study": "s", "by": "weights"}
+        assert client.best_per("activation", **per) == store.best_per("activation", **per) != []
         assert client.best(study="s", target=0.2, hold=1) == store.best(study="s", target=0.2, hold=1)
         assert client.trials(study="s", limit=5, after=3) == store.trials(study="s", limit=5, after=3)
         assert len(client.trials(study="s")) == 40
@@ -230,7 +229,7 @@ def test_a_service_may_be_killed_and_started_again_in_mid_study(sqlite: Store, t
         pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         follower = stack.enter_context(subprocess.Popen(launch, cwd=tmp_path, **pipes))
         until(lambda: _outcomes(sqlite) > 5, worker)
-        assert client.status(study="s")["budget"] == 60
+        assert client.status(study="s").budget == 60
         first.process.kill()
         first.process.wait()
         first.process.returncode = 0  # it was on purpose
@@ -240,14 +239,12 @@ def test_a_service_may_be_killed_and_started_again_in_mid_study(sqlite: Store, t
         until(lambda: _outcomes(sqlite) > before + 5, worker)
         worker.send_signal(signal.SIGSTOP)  # until there is somebody to see the rest
         stack.enter_context(served(tmp_path, "--storage", url, "--port", first.url.rsplit(":", 1)[1]))
-        assert not client.status(study="s")["over"]
+        assert not client.status(study="s").over
         worker.send_signal(signal.SIGCONT)
         out, err = follower.communicate(timeout=60)
         assert follower.returncode == 0 and "60 of 60 trials done" in out, err
-        assert [trial["trial"] for trial in client.trials(study="s")] == list(range(60))
-        assert worker.poll() is None and not sqlite.read(
-            lambda connection: connection.execute(sa.select(attempts)).all()
-        )
+        assert [trial.trial for trial in client.trials(study="s")] == list(range(60))
+        assert worker.poll() is None and not sqlite.read(lambda found: found.execute(sa.select(attempts)).all())
 
 
 def _outcomes(store: Store) -> int:
