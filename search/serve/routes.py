@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Json
 
-from objectives.parameters import PARAMETERS, Scope, described
+from objectives.parameters import PARAMETERS, described
 from search.query.ranking import BestQuery, By
 from search.query.records import plain
 from search.query.studies import DEFAULT_TRIALS, LocalStudies, Order
@@ -26,7 +26,7 @@ MOST_NUMBER = (1 << 31) - 1  # what every database's integer holds
 STRICT = ConfigDict(extra="forbid", strict=True)  # of bodies: neither false nor "0" is a number
 #: The JSON of an answer.
 Answer = dict[str, Any]
-_OF_WAVES = [name for name, parameter in PARAMETERS.items() if parameter.scope is not Scope.DATA]
+_OF_WAVES = [name for name, parameter in PARAMETERS.items() if parameter.scope != "data"]
 log = logging.getLogger("fewest")
 
 Name = Annotated[

@@ -30,7 +30,7 @@ def _completed(known: Parameter | None, given: Given) -> Range | Choices:
     if isinstance(dimension, Choices):
         return Choices(values=tuple(map(known.typed, dimension.values))) if known else dimension
     fields = given if isinstance(given, Mapping) else dimension.model_dump(exclude_unset=True)
-    whole = known.whole if known else all(type(fields[end]) is int for end in ("low", "high"))
+    whole = known.kind is int if known else all(type(fields[end]) is int for end in ("low", "high"))
     log = known.log if known else dimension.low > 0
     return Range.model_validate({"log": log, "whole": whole, **fields})
 
@@ -61,7 +61,7 @@ def _check_range(name: str, of: Range) -> None:
     if not of.low <= of.high:
         raise ValueError(f"the range of `{name}` is empty: {of.low:g} to {of.high:g}")
     known = PARAMETERS.get(name)
-    if of.whole != (known.whole if known else of.whole and of.low.is_integer() and of.high.is_integer()):
+    if of.whole != (known.kind is int if known else of.whole and of.low.is_integer() and of.high.is_integer()):
         raise ValueError(f"the range of `{name}` is {'not ' if of.whole else ''}of whole numbers")
     for end in (of.low, of.high):
         check(name, int(end) if of.whole and end == int(end) else end)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from objectives.configuration import Configuration
-from objectives.parameters import ARCHITECTURE, PARAMETERS, Kind, check, unknown
+from objectives.parameters import ARCHITECTURE, PARAMETERS, check, unknown
 from objectives.user_code.loader import Constructor, UserCodeError
 from search.errors import UsageError
 from search.spec.dimensions import complete
@@ -155,18 +155,16 @@ def value(name: str, text: str) -> Any:
     return read
 
 
-def _range(text: str, name: str, given: str) -> Range:
+def _range(text: str, name: str, given: str) -> Range | Choices:
     low, colon, high = given.partition(":")
-    choice = name in PARAMETERS and PARAMETERS[name].kind is Kind.CHOICE
+    choice = name in PARAMETERS and PARAMETERS[name].kind is str
     if not colon or choice:
         what = "is a number's, not of choices" if choice else f"reads {name}=LOW:HIGH"
         raise UsageError(f"`--range {text}`: a range {what}")
     ends = value(name, low), value(name, high)
     if not all(type(end) in (int, float) for end in ends):
         raise UsageError(f"`--range {text}`: a range is from a number to a number")
-    completed = complete(name, {"low": ends[0], "high": ends[1]})
-    assert isinstance(completed, Range)
-    return completed
+    return complete(name, {"low": ends[0], "high": ends[1]})
 
 
 def _untyped(text: str) -> bool | int | float | str:

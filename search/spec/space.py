@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, FiniteFloat, Tag, TypeAdapter
 
 from objectives.configuration import Configuration
-from objectives.parameters import ARCHITECTURE, PARAMETERS, Kind, Scope, check, unknown
+from objectives.parameters import ARCHITECTURE, PARAMETERS, check, unknown
 from objectives.user_code.loader import Constructor
 
 if TYPE_CHECKING:
@@ -24,25 +24,20 @@ PRESETS = ("question", "answer")
 MOST_CHOICES = 1000  # of a study's parameter; the store has them in every trial
 
 
-def _of_parameter(schema: dict[str, Any]) -> None:
-    """The default is the parameter's, which no document of a range can say."""
-    del schema["default"]
+#: Of a field that is as the parameter has it unless it is given, which no default in a schema can say.
+_AS_THE_PARAMETER: Any = Field(default=False, json_schema_extra=lambda schema: schema.__delitem__("default"))
 
 
 class Range(BaseModel):
-    """All numbers from `low` to `high`, both included."""
+    """All numbers from `low` to `high`, both included; unless given, `log` (scale) and `whole` are the parameter's."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     kind: Literal["range"] = "range"
     low: FiniteFloat
     high: FiniteFloat
-    log: bool = Field(
-        default=False, description="Searched on a log scale [as the parameter is].", json_schema_extra=_of_parameter
-    )
-    whole: bool = Field(
-        default=False, description="Of whole numbers [as the parameter is].", json_schema_extra=_of_parameter
-    )
+    log: bool = _AS_THE_PARAMETER
+    whole: bool = _AS_THE_PARAMETER
 
     def at(self, u: float) -> int | float:
         """The value at a fraction of the range, `u` in [0, 1); every whole number has an equal part of it."""
@@ -89,13 +84,10 @@ def _kind(given: Any) -> str | None:
     return "choices" if "values" in given else "range" if {"low", "high"} & given.keys() else None
 
 
+_READS = 'A dimension reads {"low": LOW, "high": HIGH} or {"values": [A, B, …]}'
 Dimension = Annotated[
     Annotated[Range, Tag("range")] | Annotated[Choices, Tag("choices")],
-    Discriminator(
-        _kind,
-        custom_error_type="dimension",
-        custom_error_message='A dimension reads {"low": LOW, "high": HIGH} or {"values": [A, B, …]}',
-    ),
+    Discriminator(_kind, custom_error_type="dimension", custom_error_message=_READS),
 ]
 DIMENSION: TypeAdapter[Range | Choices] = TypeAdapter(Dimension)
 
@@ -104,13 +96,11 @@ def defaults(most_classes: int, training: int | None = None) -> dict[str, Range 
     """The default space but for `classes`, of waves or of so many training samples; the page's models lie in it."""
     space: dict[str, Range | Choices] = {}
     for name, parameter in PARAMETERS.items():
-        if name == "classes" or parameter.scope is (Scope.DATA if training is None else Scope.WAVES):
+        if name == "classes" or parameter.scope == ("data" if training is None else "waves"):
             continue
-        if parameter.kind is Kind.CHOICE:
-            space[name] = Choices(values=parameter.choices)
-        else:
-            low, high = parameter.default_range(most_classes, training or 0)
-            space[name] = Range(low=low, high=high, log=parameter.log, whole=parameter.whole)
+        low, high = parameter.default_range(most_classes, training or 0)
+        number = Range(low=low, high=high, log=parameter.log, whole=parameter.kind is int)
+        space[name] = Choices(values=parameter.choices) if parameter.choices else number
     return space
 
 

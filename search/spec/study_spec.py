@@ -7,7 +7,7 @@ from typing import Any, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from objectives.configuration import Configuration
-from objectives.parameters import IMPORT_PATH, PARAMETERS, Scope, unknown
+from objectives.parameters import IMPORT_PATH, PARAMETERS, unknown
 from objectives.user_code.loader import Constructor
 from search.errors import UsageError
 from search.spec.dimensions import Given, check_dimension, complete, in_a_line
@@ -79,8 +79,6 @@ class StudySpec(StudySettings):
     def _validate(self) -> Self:
         if self.sampler not in SAMPLERS and not IMPORT_PATH.fullmatch(self.sampler):
             raise UsageError(f"{unknown('`sampler`', self.sampler, SAMPLERS)}, or a sampler's import path MODULE:CLASS")
-        if "classes" not in self.space:
-            raise UsageError("the space lacks `classes`")
         for name, dimension in self.space.items():
             if not (self.objective or name in PARAMETERS):
                 raise UsageError(unknown("parameter", name, self.space))
@@ -216,9 +214,9 @@ def _defaults(classes: Range | Choices, data: DataRef | None, own: Constructor |
 
 def _foreign(name: str, allowed: Iterable[str]) -> str:
     """Why a parameter is none of a study that has the `allowed` ones."""
-    scope = PARAMETERS[name].scope if name in PARAMETERS else Scope.ALWAYS
-    if scope in (Scope.WAVES, Scope.DATA):
-        return f"`{name}` is for {'waves' if scope is Scope.WAVES else 'data of your own, given with `--data`'}"
+    scope = PARAMETERS[name].scope if name in PARAMETERS else "always"
+    if scope in ("waves", "data"):
+        return f"`{name}` is for {'waves' if scope == 'waves' else 'data of your own, given with `--data`'}"
     return unknown("parameter", name, allowed)
 
 
