@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import optuna
 import torch
-from tests.objectives.test_solo import TORCH
 from torch import Tensor, nn
 
 from objectives.configuration import Configuration
@@ -36,6 +35,7 @@ from objectives.trainers.trainer import Trainer
 from objectives.trainers.trial_array import TrialArray
 from search.spec import space
 from search.spec.study_spec import StudySpec
+from tests.objectives.trainers.test_solo import TORCH
 
 DATA_SEED = 1
 FUSES = ("sgd", "momentum", "nesterov", "adagrad", "adam", "adamw")  # those that torch fuses on a CPU

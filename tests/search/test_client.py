@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.search.test_study import begun, work
 
 import search
 from search.spec.study_spec import SpecError
 from storage.database import StorageMisuse
 from storage.store import Store
 from tests.conftest import command
+from tests.search.ask.test_study import begun, work
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tests.search.test_export import BASE, EPOCHS, HOLD, WAVES, recipe
 
 from objectives.configuration import Configuration
 from objectives.convergence import Trial
@@ -19,6 +18,7 @@ from objectives.model import optimizers
 from objectives.model.network import initial
 from objectives.trainers.solo import Solo
 from search.answer.export import keras as keras_script
+from tests.search.answer.test_export import BASE, EPOCHS, HOLD, WAVES, recipe
 
 EPSILON = 1e-30
 OPTIMIZERS = ("sgd", "momentum", "nesterov", "rmsprop", "adagrad", "adadelta", "adam", "adamax", "adamw")

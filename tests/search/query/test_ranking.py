@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from tests.search.test_study import another, begun, work
 
 from search.cli.output import Format, best_table, records
 from search.query import ranking
@@ -17,6 +16,7 @@ from storage import studies
 from storage.schema import runs
 from storage.store import Store
 from storage.studies import StudyRecord
+from tests.search.ask.test_study import another, begun, work
 
 SLOW, FEW = Range(low=0.2, high=0.6, log=False, whole=False), Choices(values=("adam", "sgd", "rmsprop", "nadam"))
 WHERE: list[dict[str, Any]] = [{}, {"lr": SLOW}, {"optimizer": FEW, "hidden_layers": Choices(values=(2,))}]

@@ -17,8 +17,6 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
-from tests.search.test_pool import until
-from tests.search.test_study import begun, work
 
 from search.query import runs as query
 from search.serve import limits
@@ -29,6 +27,8 @@ from search.spec import parsing as options
 from search.spec.study_spec import StudySpec
 from storage import studies
 from storage.store import Store
+from tests.search.ask.test_study import begun, work
+from tests.search.train.test_standing_worker import until
 from tests.support.service import Served, here, served
 
 MIB = 1 << 20

@@ -7,7 +7,6 @@ from pathlib import Path
 import httpx
 import pytest
 import sqlalchemy as sa
-from tests.search.test_study import another, begun, played, work
 
 from search.serve import coalescing as sharing
 from search.serve import tokens
@@ -15,6 +14,7 @@ from search.serve.app import Settings, create_app
 from search.serve.tokens import Role, Tokens
 from storage.optuna_storage import optuna_storage
 from storage.store import Store
+from tests.search.ask.test_study import another, begun, played, work
 
 BEST = "/v1/studies/s/best"
 

@@ -13,8 +13,6 @@ from typing import Any
 import httpx
 import optuna
 import pytest
-from tests.search.test_report import CHROMIUM, needs_a_browser
-from tests.search.test_study import begun, work
 
 from search.answer.report import report
 from search.answer.report.findings import gathered
@@ -25,6 +23,8 @@ from storage import studies
 from storage.optuna_storage import optuna_storage
 from storage.store import Store
 from tests.conftest import FEWEST
+from tests.search.answer.test_report import CHROMIUM, needs_a_browser
+from tests.search.ask.test_study import begun, work
 from tests.support.service import Served, here, served
 
 

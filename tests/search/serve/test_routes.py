@@ -11,8 +11,6 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from tests.search.test_pool import address, until, working
-from tests.search.test_study import begun, work
 
 import search
 from search.serve.remote import RemoteStudies
@@ -21,6 +19,8 @@ from storage.database import NotThere, StorageError, StorageMisuse
 from storage.schema import PENDING, attempts, runs
 from storage.store import Store
 from tests.conftest import FEWEST, QUICK, command
+from tests.search.ask.test_study import begun, work
+from tests.search.train.test_standing_worker import address, until, working
 from tests.support.service import Served, served
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"

@@ -5,7 +5,6 @@ from subprocess import CompletedProcess
 
 import pytest
 import sqlalchemy as sa
-from tests.search.test_worker import made
 
 from search.train.processes import this_process
 from storage import leases, studies
@@ -13,6 +12,7 @@ from storage.leases import ForOneMachine, Process
 from storage.schema import runs, workers
 from storage.store import Store
 from tests.conftest import QUICK
+from tests.search.train.test_worker import made
 from tests.storage.test_ledger import expire, register, rows
 
 FAR = Process("another-boot/1", 1)

@@ -18,12 +18,12 @@ from typing import Any
 import psutil
 import pytest
 import sqlalchemy as sa
-from tests.search.test_launch import SLOW
 
 from storage import studies
 from storage.schema import RunState, runs, workers
 from storage.store import Store
 from tests.conftest import FEWEST
+from tests.search.train.test_engine import SLOW
 from tests.support.nodes import LOOPBACK
 from tests.support.swarm import checked, work
 

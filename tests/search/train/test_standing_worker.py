@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects  # type: ignore[import-untyped]
-from tests.search.test_worker import made
 
 from search.ask.study import new_run
 from search.query import runs as query
@@ -30,6 +29,7 @@ from storage.schema import RunState, attempts, runs
 from storage.store import Store
 from storage.studies import StudyRecord
 from tests.conftest import FEWEST
+from tests.search.train.test_worker import made
 
 WAIT_SECONDS = 60.0
 
