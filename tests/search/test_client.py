@@ -9,8 +9,8 @@ import search
 from search.spec.study_spec import SpecError
 from storage.database import StorageMisuse
 from storage.store import Store
-from tests.conftest import command
 from tests.search.ask.test_study import begun, work
+from tests.support.command import command
 
 
 @pytest.fixture

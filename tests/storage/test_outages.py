@@ -25,8 +25,9 @@ from storage.ledger import Run
 from storage.schema import workers
 from storage.store import Store
 from storage.studies import StudyRecord
-from tests.conftest import FEWEST, QUICK, mounted
 from tests.storage.test_ledger import finish, new
+from tests.support.command import FEWEST, QUICK
+from tests.support.mounts import mounted
 
 POSTGRES_ONLY = pytest.mark.parametrize("url", ["postgres"], indirect=True)
 

@@ -29,7 +29,7 @@ from search.answer.export.script import Framework, Recipe, docstring, quoted
 from search.spec import parsing as options
 from search.spec.study_spec import DataRef, StudySpec
 from search.train.engine import EngineError
-from tests.conftest import QUICK, command
+from tests.support.command import QUICK, command
 
 BASE: dict[str, Any] = {"classes": 8, "width": 12, "activation": "tanh", "optimizer": "adam", "lr": 0.05}
 BASE |= {"scaling": "fixed", "gain": 3.0, "first_lr_ratio": 0.1}

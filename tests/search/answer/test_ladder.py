@@ -26,7 +26,7 @@ from storage import ledger, studies
 from storage.schema import of_ladder
 from storage.store import Store
 from storage.studies import StudyRecord
-from tests.conftest import FEWEST
+from tests.support.command import FEWEST
 
 Fewest = Callable[..., subprocess.CompletedProcess[str]]
 

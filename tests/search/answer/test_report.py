@@ -20,7 +20,7 @@ from search.spec.study_spec import DataRef, StudySpec
 from storage import studies
 from storage.optuna_storage import optuna_storage
 from storage.store import Store
-from tests.conftest import FEWEST, QUICK, command
+from tests.support.command import FEWEST, QUICK, command
 
 Fewest = Callable[..., subprocess.CompletedProcess[str]]
 CHROMIUM = Path("/usr/bin/chromium")

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.conftest import FEWEST, QUICK, command
+from tests.support.command import FEWEST, QUICK, command
 
 Fewest = Callable[..., subprocess.CompletedProcess[str]]
 TRAIN = ["train", "--set", "width=64", "activation=sine", "optimizer=adam", "lr=0.01", "gain=30", "scaling=fixed"]

@@ -22,9 +22,9 @@ from search.serve.tokens import Role, add
 from storage import studies
 from storage.optuna_storage import optuna_storage
 from storage.store import Store
-from tests.conftest import FEWEST
 from tests.search.answer.test_report import CHROMIUM, needs_a_browser
 from tests.search.ask.test_study import begun, work
+from tests.support.command import FEWEST
 from tests.support.service import Served, here, served
 
 

@@ -18,9 +18,9 @@ from search.spec.study_spec import SpecError
 from storage.database import NotThere, StorageError, StorageMisuse
 from storage.schema import PENDING, attempts, runs
 from storage.store import Store
-from tests.conftest import FEWEST, QUICK, command
 from tests.search.ask.test_study import begun, work
 from tests.search.train.test_standing_worker import address, until, working
+from tests.support.command import FEWEST, QUICK, command
 from tests.support.service import Served, served
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"

@@ -20,7 +20,7 @@ from storage import studies
 from storage.database import now
 from storage.schema import RunState, attempts, runs, workers
 from storage.store import Store
-from tests.conftest import FEWEST, QUICK
+from tests.support.command import FEWEST, QUICK
 
 #: Trials long enough to be caught running: a tenth of a second and more for each epoch, and nothing converges.
 SLOW = ["--classes", "512", "--inputs", "225", "--max-epochs", "12", "--fix", "activation=sigmoid", "--fix", "gain=1"]

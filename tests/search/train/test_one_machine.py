@@ -11,9 +11,9 @@ from storage import leases, studies
 from storage.leases import ForOneMachine, Process
 from storage.schema import runs, workers
 from storage.store import Store
-from tests.conftest import QUICK
 from tests.search.train.test_worker import made
 from tests.storage.test_ledger import expire, register, rows
+from tests.support.command import QUICK
 
 FAR = Process("another-boot/1", 1)
 

@@ -22,8 +22,8 @@ import sqlalchemy as sa
 from storage import studies
 from storage.schema import RunState, runs, workers
 from storage.store import Store
-from tests.conftest import FEWEST
 from tests.search.train.test_engine import SLOW
+from tests.support.command import FEWEST
 from tests.support.nodes import LOOPBACK
 from tests.support.swarm import checked, work
 

@@ -19,7 +19,7 @@ from search.train.replay import Replay, check, compared
 from search.train.worker import Worker
 from storage import schema, studies
 from storage.store import Store
-from tests.conftest import QUICK, command
+from tests.support.command import QUICK, command
 
 #: Trials of one shape or of many, and a learning rate at which some diverge.
 SPACES: Sequence[tuple[TrainerKind, list[str], list[str]]] = [

@@ -28,8 +28,8 @@ from storage.optuna_storage import optuna_storage
 from storage.schema import RunState, attempts, runs
 from storage.store import Store
 from storage.studies import StudyRecord
-from tests.conftest import FEWEST
 from tests.search.train.test_worker import made
+from tests.support.command import FEWEST
 
 WAIT_SECONDS = 60.0
 

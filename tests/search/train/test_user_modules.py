@@ -19,7 +19,7 @@ from search.spec import parsing as options
 from search.spec.space import Choices, Range, carried, preset
 from search.spec.study_spec import SpecError, StudySpec
 from search.train.dry_run import rehearse
-from tests.conftest import command
+from tests.support.command import command
 
 MINE = """
 import random
