@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from objectives.convergence import Trial
 from objectives.data.batches import Batch, Batches
 from objectives.model.activations import ACTIVATIONS
-from objectives.model.network import Network, initial, right
+from objectives.model.network import Network, initial_parameters, is_correct
 
 FLAT = 0.01  # slope of an activation below which its unit does not respond; at most it is 0.25 to 1.1
 FEW = 0.01  # a sample is silent if at most so many of a layer's units respond to it
@@ -26,7 +26,7 @@ SCALES = tuple(10 ** (k / 2) for k in range(-6, 11))  # of an update
 
 
 @dataclass(frozen=True)
-class Look:
+class Snapshot:
     """A network at one moment; all are fractions."""
 
     #: Samples to which hardly any unit of some hidden layer responds.
@@ -47,7 +47,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Update:
+class UpdateEffect:
     """What one epoch's learning did, seen on the samples that are evaluated after it."""
 
     #: Root mean square change of the first layer's pre-activations: an activation's own scale is about 1.
@@ -62,19 +62,19 @@ class Update:
     scaled: Mapping[float, float]
 
 
-def beginning(trial: Trial, batches: Batches) -> Network:
+def initial_network(trial: Trial, batches: Batches) -> Network:
     """A trial's network as it begins."""
-    return Network(trial.configuration, initial(trial, batches))
+    return Network(trial.configuration, initial_parameters(trial, batches))
 
 
 @torch.no_grad()
-def look(trial: Trial, batches: Batches, network: Network, epoch: int) -> Look:
+def snapshot(trial: Trial, batches: Batches, network: Network, epoch: int) -> Snapshot:
     """The network as it is before an epoch's learning; new samples are those evaluated after it."""
     learned, new = _learned(trial, batches, epoch), _evaluated(trial, batches, epoch + 1)
     layers = _hidden(network, learned.x)
     responds = [_slope(trial, z).abs() >= FLAT for z, _ in layers]
     h, templates = layers[-1][1], _templates(layers[-1][1], learned.labels, trial.configuration.classes)
-    return Look(
+    return Snapshot(
         silent=max(_fraction(each.float().mean(1) <= FEW) for each in responds),
         dead=max(_fraction(~each.any(0)) for each in responds),
         readable=_read(templates, _hidden(network, new.x)[-1][1], new.labels),
@@ -84,7 +84,7 @@ def look(trial: Trial, batches: Batches, network: Network, epoch: int) -> Look:
 
 
 @torch.no_grad()
-def update(trial: Trial, batches: Batches, before: Network, after: Network, epoch: int) -> Update:
+def update_effect(trial: Trial, batches: Batches, before: Network, after: Network, epoch: int) -> UpdateEffect:
     """What the learning of that epoch (0 is the first) made of one network the other."""
     new = _evaluated(trial, batches, epoch + 1)
     (z0, h0), (z1, h1) = (_hidden(network, new.x)[0] for network in (before, after))
@@ -98,7 +98,7 @@ def update(trial: Trial, batches: Batches, before: Network, after: Network, epoc
         between = Network(trial.configuration, list(zip(pairs[::2], pairs[1::2], strict=True)))
         return nn.functional.cross_entropy(between(new.x), new.labels).item()
 
-    return Update(
+    return UpdateEffect(
         moved=(z1 - z0).square().mean().sqrt().item(),
         kept=_alike(h0, h1),
         before=loss(0, 0),
@@ -172,7 +172,7 @@ def _read_logits(
     logits: Tensor,  # (n, classes)
     labels: Tensor,  # (n,)
 ) -> float:
-    return _fraction(right(logits, logits.gather(1, labels.unsqueeze(1))))
+    return _fraction(is_correct(logits, logits.gather(1, labels.unsqueeze(1))))
 
 
 def _alike(

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import ValidationError
 
+from search.errors import UsageError
 from search.query.ranking import By, Wanted
 from search.query.studies import Studies, opened
 from search.spec.space import Choices, Dimension, Range
-from search.spec.study_spec import SpecError
 from storage.store import BRIEF_SECONDS
 
 if TYPE_CHECKING:
@@ -59,15 +59,15 @@ class Client:
 
         A record has `rank` (equal for ties), `trial`, `classes`, `epochs` (to convergence), `replicates` and how many
         of them converged, `replicate_epochs`, `confirmed`, `accuracy`, `loss` (nats), `seconds` (of training),
-        `weights` and `params`; with `per` as in `ranking.best_per`. SpecError for bad arguments, StorageMisuse for a
+        `weights` and `params`; with `per` as in `ranking.best_per`. UsageError for bad arguments, StorageMisuse for a
         store or study that is not there.
         """
         if by not in list(By):
-            raise SpecError(f"`by` must be one of {', '.join(By)}, got {by!r}")
+            raise UsageError(f"`by` must be one of {', '.join(By)}, got {by!r}")
         try:
             asked = {name: _dimension(name, within) for name, within in (where or {}).items()}
         except ValidationError:
-            raise SpecError(f"`where` takes values, lists of values or tuples (low, high), got {where!r}") from None
+            raise UsageError(f"`where` takes values, lists of values or tuples (low, high), got {where!r}") from None
         found: list[dict[str, Any]] = self._studies.best(study, Wanted(asked, By(by), target, hold), per, top)["best"]
         return found
 
@@ -124,6 +124,8 @@ frame = Client.frame
 def _dimension(name: str, within: Within) -> Dimension:
     if isinstance(within, tuple):
         if len(within) != 2:
-            raise SpecError(f"`where`: {name!r} takes a value, a list of values or a tuple (low, high), got {within!r}")
+            raise UsageError(
+                f"`where`: {name!r} takes a value, a list of values or a tuple (low, high), got {within!r}"
+            )
         return Range(low=within[0], high=within[1], log=False, whole=False)
     return Choices(values=tuple(within) if isinstance(within, list) else (within,))

@@ -11,33 +11,33 @@ from typing import BinaryIO
 
 import psutil
 
-from search.spec.study_spec import SpecError
+from search.errors import UsageError
 
 MARGIN = 3  # times what the data take: the file's numbers, those in 32 bits, and what the store gets
 MOST_NAMES = 12  # that are listed
 
 
 def opened(path: Path) -> BinaryIO:
-    """The file at a path, open for reading; SpecError for what is none, such as a pipe, which may never answer."""
+    """The file at a path, open for reading; UsageError for what is none, such as a pipe, which may never answer."""
     try:
         found = path.stat()
         if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
-            raise SpecError(f"cannot read {shown(str(path))}: it is a device, a pipe or a socket; name a file")
+            raise UsageError(f"cannot read {shown(str(path))}: it is a device, a pipe or a socket; name a file")
         return path.open("rb")
     except FileNotFoundError as error:
         near = difflib.get_close_matches(path.name, _beside(path), n=1)
         meant = f"; did you mean {shown(str(path.with_name(near[0])))}?" if near else ""
-        raise SpecError(f"cannot read {shown(str(path))}: {error.strerror}{meant}") from None
+        raise UsageError(f"cannot read {shown(str(path))}: {error.strerror}{meant}") from None
     except OSError as error:
-        raise SpecError(f"cannot read {shown(str(path))}: {error.strerror or error}") from None
+        raise UsageError(f"cannot read {shown(str(path))}: {error.strerror or error}") from None
 
 
 def require_memory(size: int) -> None:
-    """SpecError unless data of so many bytes fit into the memory that is free, with what is made of them."""
+    """UsageError unless data of so many bytes fit into the memory that is free, with what is made of them."""
     available = psutil.virtual_memory().available
     if size * MARGIN > available:
         there = f"{_gib(available)} of memory are free"
-        raise SpecError(f"its data need {_gib(size * MARGIN)} and {there}; take fewer samples or features")
+        raise UsageError(f"its data need {_gib(size * MARGIN)} and {there}; take fewer samples or features")
 
 
 def shown(text: str, most: int = 120) -> str:
@@ -63,10 +63,10 @@ def _gib(size: int) -> str:
 
 
 def check(path: Path, option: str) -> None:
-    """SpecError, before any work is done for it, if no file can be written there."""
+    """UsageError, before any work is done for it, if no file can be written there."""
     taken = path.exists() and not path.is_file()  # a directory, a device
     if taken or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise SpecError(f"cannot write {path}; `{option}` names a file in a directory that you may write to")
+        raise UsageError(f"cannot write {path}; `{option}` names a file in a directory that you may write to")
 
 
 def write(path: Path, content: bytes, mode: int = 0o666) -> None:

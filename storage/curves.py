@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 
 def pack(epochs: Sequence[int], accuracy: Sequence[float], loss: Sequence[float]) -> bytes:
-    """A curve for the `points` of `fewest_curves`."""
+    """Pack a curve, three sequences of one length, for the column `points` of `fewest_curves`."""
     parts = (array.array("i", epochs), array.array("f", accuracy), array.array("f", loss))
     return zlib.compress(b"".join(part.tobytes() for part in parts))
 
 
 def unpack(points: bytes) -> tuple[list[int], list[float], list[float]]:
-    """Epochs, accuracy and loss of a packed curve."""
+    """Unpack the epochs, accuracies and losses of a curve."""
     raw = zlib.decompress(points)
     n = len(raw) // 3
     epochs, rest = array.array("i", raw[:n]), array.array("f", raw[n:])

@@ -1,4 +1,4 @@
-"""One way to a database: URL checks, SQLite made safe for many processes, Postgres by psycopg 3, faults in one line.
+"""Connections to a database: URL checks, SQLite made safe for many processes, Postgres by psycopg 3, one-line faults.
 
 SQLite runs in WAL mode (set once, when the store is created) with a busy timeout, and every write takes the write
 lock at its start (BEGIN IMMEDIATE), since a lock that is upgraded halfway fails at once instead of waiting.
@@ -21,12 +21,12 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-BUSY_SECONDS = 30  # how long a write waits for other processes' writes
-CONNECT_SECONDS = 10  # how long a server may take to answer
-IDLE_SECONDS = 1.0  # after which a connection is tried before it is used
-SILENT_SECONDS = 20  # until a connection on which nothing comes back is given up
-SPARE_CONNECTIONS = 3  # more than the kept ones, for as long as they are needed at once
-FULL_BYTES = 1 << 20  # with less space than this, a failed write of SQLite's is a full disk
+LOCK_TIMEOUT_SECONDS = 30  # a SQLite write waits so long for other processes' writes
+CONNECT_TIMEOUT_SECONDS = 10  # a server may take so long to answer
+PING_IDLE_SECONDS = 1.0  # a connection idle for longer is pinged before it is used
+SILENCE_TIMEOUT_SECONDS = 20  # a connection on which nothing comes back for so long is given up
+SPARE_CONNECTIONS = 3  # opened beside the kept ones while all of those are in use
+FULL_DISK_BYTES = 1 << 20  # with less free space than this, SQLite's failed write means a full disk
 #: File systems over a network: SQLite's shared memory and locks do not reach from host to host.
 NETWORK_FILE_SYSTEMS = {
     *("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "afpfs", "ncpfs", "ceph", "lustre", "gpfs", "beegfs"),
@@ -35,23 +35,23 @@ NETWORK_FILE_SYSTEMS = {
 
 
 class StorageError(Exception):
-    """The store cannot be used: what happened, to which store, what to do."""
+    """The store cannot be used; the message says what happened, to which store, and what to do."""
 
 
 class StorageMisuse(StorageError):
-    """The store that was named is not one to use here; nothing was changed in it."""
+    """The named store is not one to use here; nothing in it has changed."""
 
 
-class NotThere(StorageMisuse):
-    """A study, or a trial of one, that the store does not have; `said` names no store."""
+class NotFound(StorageMisuse):
+    """The store has no such study, or the study no such trial; `message` leaves the store's URL out."""
 
     def __init__(self, what: str, hint: str, where: str = "") -> None:
-        self.said = f"{what}; {hint}"
-        super().__init__(f"{what} in {where}; {hint}" if where else self.said)
+        self.message = f"{what}; {hint}"
+        super().__init__(f"{what} in {where}; {hint}" if where else self.message)
 
 
 class NameTaken(StorageMisuse):
-    """A study of that name was made by plain Optuna."""
+    """Plain Optuna has made a study of that name."""
 
 
 def parse(url: str) -> URL:
@@ -80,7 +80,7 @@ def parse(url: str) -> URL:
 
 
 def redacted(url: str | URL) -> str:
-    """The URL as people may see it: no password, and no query, which can hold one too."""
+    """The URL without its password, and without its query, which can hold one too."""
     return (
         sa.make_url(url)
         .set(query={})
@@ -91,32 +91,39 @@ def redacted(url: str | URL) -> str:
 
 
 def connect(url: str, *, create: bool = False, kept: int = 1) -> sa.Engine:
-    """An engine on the store. Unless `create`, a SQLite file must exist already. No connection is made yet.
+    """An engine on the store, which connects at its first use. Unless `create`, a SQLite file must exist already.
 
     `kept`: how many connections to Postgres stay open between transactions. A server has about a hundred for everyone.
+    StorageMisuse for a URL, or a file, that cannot be used.
     """
     parsed = parse(url)
-    if parsed.get_backend_name() == "sqlite":
-        try:
-            _check_file(Path(parsed.database or ""), create)
-        except (OSError, ValueError) as error:
-            raise StorageMisuse(f"{redacted(parsed)} does not name a file: {error}") from None
-        engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_SECONDS})
-        sa.event.listen(engine, "checkout", _SameFile(Path(parsed.database or "").absolute()))
-        sa.event.listen(engine, "connect", _prepare_sqlite)
-        sa.event.listen(engine, "begin", _begin_sqlite)
-        return engine
-    patience = {
-        "connect_timeout": CONNECT_SECONDS,
-        "keepalives_idle": SILENT_SECONDS // 4,
-        "keepalives_interval": SILENT_SECONDS // 4,
+    return _sqlite(parsed, create) if parsed.get_backend_name() == "sqlite" else _postgres(parsed, kept)
+
+
+def _sqlite(url: URL, create: bool) -> sa.Engine:
+    try:
+        _check_file(Path(url.database or ""), create)
+    except (OSError, ValueError) as error:
+        raise StorageMisuse(f"{redacted(url)} does not name a file: {error}") from None
+    engine = sa.create_engine(url, connect_args={"timeout": LOCK_TIMEOUT_SECONDS})
+    sa.event.listen(engine, "checkout", _SameFile(Path(url.database or "").absolute()))
+    sa.event.listen(engine, "connect", _prepare_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _postgres(url: URL, kept: int) -> sa.Engine:
+    timeouts = {
+        "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        "keepalives_idle": SILENCE_TIMEOUT_SECONDS // 4,
+        "keepalives_interval": SILENCE_TIMEOUT_SECONDS // 4,
         "keepalives_count": 3,
-        "tcp_user_timeout": SILENT_SECONDS * 1000,  # ms
+        "tcp_user_timeout": SILENCE_TIMEOUT_SECONDS * 1000,  # ms
     }
     try:
-        engine = sa.create_engine(parsed, connect_args=patience, pool_size=kept, max_overflow=SPARE_CONNECTIONS)
+        engine = sa.create_engine(url, connect_args=timeouts, pool_size=kept, max_overflow=SPARE_CONNECTIONS)
     except ArgumentError as error:
-        raise StorageMisuse(f"{redacted(parsed)}: {error}") from None
+        raise StorageMisuse(f"{redacted(url)}: {error}") from None
     sa.event.listen(engine, "connect", _prepare_postgres)
     sa.event.listen(engine, "checkin", _note_use)
     sa.event.listen(engine, "checkout", partial(_ping_idle, engine))
@@ -141,15 +148,15 @@ def _postgres_now(*_: Any, **__: Any) -> str:
 
 
 @contextmanager
-def in_one_go(connection: sa.Connection) -> Iterator[None]:
-    """Send statements whose results nobody needs together: on Postgres in one round trip."""
+def pipelined(connection: sa.Connection) -> Iterator[None]:
+    """Send statements without waiting for each one's result: on Postgres in one round trip."""
     driver = connection.connection.driver_connection
     with driver.pipeline() if isinstance(driver, psycopg.Connection) else nullcontext():
         yield
 
 
-def passing(error: SQLAlchemyError) -> bool:
-    """Whether the same transaction may succeed later: another one was in its way, or the server is away."""
+def transient(error: SQLAlchemyError) -> bool:
+    """Whether the same transaction may succeed later: another transaction held a lock, or the server is away."""
     if not isinstance(error, DBAPIError):
         return isinstance(error, sa.exc.TimeoutError)  # of the pool
     if isinstance(error.orig, sqlite3.Error):
@@ -158,16 +165,16 @@ def passing(error: SQLAlchemyError) -> bool:
     return lost or error.connection_invalidated
 
 
-def explained(error: SQLAlchemyError, url: URL) -> StorageError:
-    """The fault as one line for people, without any secret of the URL."""
-    said = str(error.orig if isinstance(error, DBAPIError) else error).strip()
-    cause = said.splitlines()[0] if said else type(error).__name__
+def explain(error: SQLAlchemyError, url: URL) -> StorageError:
+    """The fault in one line, without any secret of the URL."""
+    message = str(error.orig if isinstance(error, DBAPIError) else error).strip()
+    cause = message.splitlines()[0] if message else type(error).__name__
     for secret in (url.password, *(value for name, value in url.query.items() if "password" in name)):
         cause = cause.replace(str(secret), "***") if secret else cause
     if cause == "database is locked":
         cause += " by another program; wait for it, or stop it"
     where = redacted(url)
-    if _full(error, cause, url):
+    if _disk_full(error, cause, url):
         return StorageError(f"no space left for {where}; make room and run the same command again")
     if "file is not a database" in cause or "malformed" in cause:
         return StorageMisuse(f"{where} is not a SQLite database, or is damaged ({cause})")
@@ -176,13 +183,13 @@ def explained(error: SQLAlchemyError, url: URL) -> StorageError:
     return StorageError(f"{where}: {cause}")
 
 
-def _full(error: SQLAlchemyError, cause: str, url: URL) -> bool:
+def _disk_full(error: SQLAlchemyError, cause: str, url: URL) -> bool:
     if not isinstance(error, DBAPIError) or not isinstance(error.orig, sqlite3.Error):
         return "No space left" in cause
     directory = Path(url.database or "").absolute().parent
     disk = psutil.disk_usage(str(directory))
-    cramped = disk.total > 0 and disk.free < FULL_BYTES
-    return "disk is full" in cause or (cramped and ("I/O error" in cause or "unable to open" in cause))
+    nearly_full = disk.total > 0 and disk.free < FULL_DISK_BYTES
+    return "disk is full" in cause or (nearly_full and ("I/O error" in cause or "unable to open" in cause))
 
 
 def _check_file(path: Path, create: bool) -> None:
@@ -204,16 +211,16 @@ def _check_file(path: Path, create: bool) -> None:
 
 
 def _file_system(path: Path) -> str:
-    """The kind of file system that a file is on, as the operating system names it."""
+    """The type of the file system that holds a file, as the operating system names it."""
     kinds = {mount.mountpoint: mount.fstype for mount in psutil.disk_partitions(all=True)}
     return next((kinds[str(place)] for place in path.parents if str(place) in kinds), "")
 
 
 def _prepare_postgres(connection: Any, _: Any) -> None:
-    """Have the server, too, give a silent client up: by its defaults one that is cut off keeps its locks for hours."""
-    pause = SILENT_SECONDS // 4
+    """Make the server, too, give a silent client up: by default a client that is cut off keeps its locks for hours."""
+    timeout, pause = SILENCE_TIMEOUT_SECONDS, SILENCE_TIMEOUT_SECONDS // 4
     connection.execute(
-        f"SET idle_in_transaction_session_timeout = '{SILENT_SECONDS}s'; SET tcp_user_timeout = '{SILENT_SECONDS}s';"
+        f"SET idle_in_transaction_session_timeout = '{timeout}s'; SET tcp_user_timeout = '{timeout}s';"
         f"SET tcp_keepalives_idle = {pause}; SET tcp_keepalives_interval = {pause}; SET tcp_keepalives_count = 3"
     )
     connection.commit()
@@ -225,7 +232,7 @@ def _note_use(_: Any, record: Any) -> None:
 
 def _ping_idle(engine: sa.Engine, connection: Any, record: Any, _: Any) -> None:
     """SQLAlchemy's pre-ping, but not for a connection that was just used: a ping is a tenth of an ask and a tell."""
-    if time.monotonic() - record.info.get("used", time.monotonic()) < IDLE_SECONDS:
+    if time.monotonic() - record.info.get("used", time.monotonic()) < PING_IDLE_SECONDS:
         return
     try:
         engine.dialect.do_ping(connection)
@@ -234,15 +241,15 @@ def _ping_idle(engine: sa.Engine, connection: Any, record: Any, _: Any) -> None:
 
 
 class _SameFile:
-    """Sees that a SQLite file is still the one that was opened: what is written to a removed one is lost unnoticed."""
+    """A check that a SQLite file is still the one that was opened: writes to a removed file are lost unnoticed."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._opened = path, self._identity(path)
 
     def __call__(self, *_: Any) -> None:
-        found = self._identity(self._path)
-        self._opened = self._opened or found  # it is made by the first write
-        if found != self._opened:
+        current = self._identity(self._path)
+        self._opened = self._opened or current  # the first write makes the file
+        if current != self._opened:
             raise StorageMisuse(f"{self._path} has been removed or replaced while in use; what was in it is gone")
 
     @staticmethod

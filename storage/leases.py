@@ -1,4 +1,4 @@
-"""Workers and their leases: one lease per worker holds all that it runs, and expires by the database's clock."""
+"""Workers and their leases: one lease per worker covers all its runs, and expires by the database's clock."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -13,26 +13,26 @@ from storage.schema import PENDING, RunState, attempts, runs, studies, workers
 LEASE_SECONDS = 20.0  # renew about three times as often
 
 
-class ForOneMachine(StorageMisuse):
-    """A SQLite file on which another machine's worker works: locks and shared memory do not reach from host to host."""
+class SingleMachineOnly(StorageMisuse):
+    """Another machine's worker works on the SQLite file: locks and shared memory do not reach from host to host."""
 
 
 @dataclass(frozen=True)
 class Process:
     """Where a worker runs."""
 
-    #: What makes `number` unique: one boot of one machine, a slash, and a container on it.
+    #: The scope in which `number` is unique: one boot of one machine, a slash, and a container on it.
     machine: str
     number: int
 
 
 @dataclass(frozen=True)
 class Load:
-    """How busy a worker has been since it last said so."""
+    """How busy a worker has been since its last report."""
 
     #: Trials that it can train at once.
     slots: int
-    #: How many of them trained, on average.
+    #: Slots that trained, on average.
     occupied: float
     #: Trial-epochs per second.
     rate: float
@@ -41,9 +41,9 @@ class Load:
 def register(
     connection: Connection, name: str, device: str, software: Mapping[str, Any], process: Process | None = None
 ) -> int:
-    """A new worker's id; its lease begins. ForOneMachine as of `only_here`."""
+    """Add a worker, begin its lease and return its id; SingleMachineOnly as of `require_one_machine`."""
     if process:
-        only_here(connection, process.machine)
+        require_one_machine(connection, process.machine)
     row = insert(workers).values(
         name=name,
         device=device,
@@ -56,48 +56,48 @@ def register(
     return int(connection.execute(row.returning(workers.c.worker_id)).scalar_one())
 
 
-def only_here(connection: Connection, machine: str) -> None:
-    """ForOneMachine if the store is a SQLite file and a worker of another machine lives; containers share a machine."""
+def require_one_machine(connection: Connection, machine: str) -> None:
+    """Raise SingleMachineOnly if a worker of another machine works on this SQLite file; containers share a machine."""
     if connection.dialect.name != "sqlite":
         return
     boot = machine.partition("/")[0]
     elsewhere = not_(workers.c.machine.startswith(f"{boot}/", autoescape=True))
     name = connection.scalar(select(workers.c.name).where(workers.c.expires > now(), elsewhere).limit(1))
     if name:
-        raise ForOneMachine(
+        raise SingleMachineOnly(
             f"a SQLite file is for one machine, and worker {name} of another one works on it; "
             f"name a Postgres, or try again in {LEASE_SECONDS:.0f} s if that machine is gone"
         )
 
 
 def renew(connection: Connection, worker_id: int, load: Load | None = None) -> None:
-    """Extend the lease on all that the worker runs, and report how busy it is."""
-    mine = workers.c.worker_id == worker_id
-    values = asdict(load) if load else {}
-    connection.execute(update(workers).where(mine).values(expires=now() + LEASE_SECONDS, **values))
+    """Extend the worker's lease, and report how busy it is."""
+    reported = asdict(load) if load else {}
+    extended = update(workers).where(workers.c.worker_id == worker_id).values(expires=now() + LEASE_SECONDS, **reported)
+    connection.execute(extended)
 
 
 def retire(connection: Connection, worker_id: int) -> None:
-    """End the worker's lease; what it still ran waits for another, at no fault of the run."""
-    anywhere = and_(runs.c.study_id.in_(select(studies.c.study_id)), runs.c.told == PENDING)
-    held = and_(anywhere, runs.c.worker_id == worker_id, runs.c.state == RunState.RUNNING)
+    """End the worker's lease; its unfinished runs wait for another worker, and no attempt counts against them."""
+    pending = and_(runs.c.study_id.in_(select(studies.c.study_id)), runs.c.told == PENDING)
+    held = and_(pending, runs.c.worker_id == worker_id, runs.c.state == RunState.RUNNING)
     for run_id in connection.scalars(select(runs.c.run_id).where(held).with_for_update()).all():
         end_attempt(connection, run_id, "released")
         connection.execute(update(runs).where(runs.c.run_id == run_id).values(state=RunState.WAITING))
     connection.execute(update(workers).where(workers.c.worker_id == worker_id).values(expires=now()))
 
 
-def bury(connection: Connection, machine: str, alive: Callable[[int], bool]) -> None:
-    """End the leases of this machine's workers whose process is gone, so that nobody waits for them to expire."""
-    here = and_(workers.c.machine == machine, workers.c.expires > now())
-    found = connection.execute(select(workers.c.worker_id, workers.c.process).where(here)).all()
-    dead = [worker.worker_id for worker in found if not alive(worker.process)]
+def expire_dead_workers(connection: Connection, machine: str, alive: Callable[[int], bool]) -> None:
+    """End the leases of this machine's workers whose process is gone, so that their runs need not wait for expiry."""
+    leased_here = and_(workers.c.machine == machine, workers.c.expires > now())
+    rows = connection.execute(select(workers.c.worker_id, workers.c.process).where(leased_here)).all()
+    dead = [row.worker_id for row in rows if not alive(row.process)]
     if dead:
         connection.execute(update(workers).where(workers.c.worker_id.in_(dead)).values(expires=now()))
 
 
 def end_attempt(connection: Connection, run_id: int, end: str) -> None:
-    """Enter that a run's present attempt came to nothing."""
+    """Record the end of a run's current attempt, such as `released`."""
     connection.execute(_ENDED, {"this_run": run_id, "this_end": end})
 
 

@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 
 from storage import schema
-from storage.database import StorageMisuse, in_one_go, now
+from storage.database import StorageMisuse, now, pipelined
 from storage.leases import end_attempt
 from storage.schema import PENDING, RunState, attempts, curves, of_ladder, runs, studies, workers
 from storage.studies import ASKS, THERE, upsert
@@ -130,7 +130,7 @@ def create(
         return _run(connection.execute(_UNKNOWN, mine).first())
     trial_id, number = created
     trial = new(number)
-    with in_one_go(connection):
+    with pipelined(connection):
         connection.execute(_SLOT, {"this_study": study_id})
         connection.execute(
             _PARAMS,
@@ -218,7 +218,7 @@ def finish(
     if connection.execute(_DONE, this | done).rowcount == 0:  # taken, or even told, while this waited for its turn
         connection.rollback()
         return False
-    with in_one_go(connection):
+    with pipelined(connection):
         connection.execute(_CURVE, {"run_id": run.run_id, "points": curve})
         if run.trial_id is not None:
             _complete(connection, run.trial_id, "COMPLETE", attributes)

@@ -1,8 +1,8 @@
-"""The store as Optuna's samplers and optuna-dashboard see it: Optuna's own storage, on connections that are safe here.
+"""Optuna's own storage on the store's connections, as Optuna's samplers and optuna-dashboard use it.
 
 It reads and writes Optuna's tables as `optuna.load_study` does. But on SQLite its writes take the write lock at their
-start and wait for their turn, and its reads do not hold up the workers; a study of ours that is deleted takes its runs
-and curves along; and no trial can be added to one past its budget.
+start and wait for their turn, and its reads do not hold up the workers; deleting a study of ours deletes its runs and
+curves, too; and nobody can add a trial to one past its budget.
 """
 
 from collections.abc import Callable
@@ -19,22 +19,24 @@ from storage import studies
 from storage.database import StorageMisuse
 from storage.store import Store
 
-_only_reads = ContextVar("_only_reads", default=False)
+_read_only = ContextVar("_read_only", default=False)
 
 
 def optuna_storage(store: Store) -> BaseStorage:
-    """Optuna's view of a store, cached as Optuna does it. It uses the store's connections: close that one last."""
+    """Optuna's storage on a store, cached as Optuna does it. It uses the store's connections: close the store last."""
     return optuna.storages.get_storage(_Storage(store))
 
 
 def _reading(method: Callable[..., Any]) -> Callable[..., Any]:
+    """The method in a transaction that takes no write lock."""
+
     @wraps(method)
     def read(*args: Any, **kwargs: Any) -> Any:
-        token = _only_reads.set(True)
+        token = _read_only.set(True)
         try:
             return method(*args, **kwargs)
         finally:
-            _only_reads.reset(token)
+            _read_only.reset(token)
 
     return read
 
@@ -50,7 +52,7 @@ class _Storage(RDBStorage):
     def __reduce__(self) -> Any:
         return _reopened, (self.url,)
 
-    # What a dashboard asks for again and again. All else takes the write lock: a lock that is upgraded halfway fails.
+    # A dashboard calls these all the time. All others take the write lock: a lock that is upgraded halfway fails.
     get_all_studies = _reading(RDBStorage.get_all_studies)
     get_trial = _reading(RDBStorage.get_trial)
     _get_trials = _reading(RDBStorage._get_trials)
@@ -70,4 +72,4 @@ def _reopened(url: str) -> _Storage:
 
 
 def _begin(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN" if _only_reads.get() else "BEGIN IMMEDIATE")
+    connection.exec_driver_sql("BEGIN" if _read_only.get() else "BEGIN IMMEDIATE")

@@ -1,8 +1,8 @@
-"""A store: opened, checked and upgraded once; then every read or write is one transaction, retried while that helps.
+"""A store: opened, checked and upgraded once; then every read or write is one transaction, retried on transient faults.
 
 The functions of `studies`, `leases`, `ledger` and of the queries take an open connection as their first argument and
 are the body of one transaction: `store.write(ledger.finish, run, …)`. A body may run again after a lost connection,
-even if its commit had reached the database unseen, so each finds its own earlier work and leaves it as it is.
+even if its commit had reached the database unseen, so each recognises its own earlier work and leaves it as it is.
 """
 
 import logging
@@ -17,12 +17,13 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from storage import migrations, schema
-from storage.database import StorageError, StorageMisuse, connect, explained, passing, redacted
+from storage.database import StorageError, StorageMisuse, connect, explain, redacted, transient
 
-BRIEF_SECONDS = 5.0  # patience of a command that answers a question
-OUTAGE_SECONDS = 300.0  # patience of what must outlive a restart of the database
-NOTE_SECONDS = 2.0  # until the first note that it is being waited for
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0  # seconds between two tries, doubled each time
+BRIEF_SECONDS = 5.0  # patience of a command that answers a query
+OUTAGE_SECONDS = 300.0  # patience of a process that must outlive a restart of the database
+FIRST_NOTE_SECONDS = 2.0  # of waiting before the first log line about it
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 2.0  # between two attempts, doubled each time
+OPTUNA_ATTEMPTS = 20  # at creating Optuna's tables, a tenth of a second apart
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,10 +35,10 @@ class Store:
     """The studies of one database."""
 
     engine: sa.Engine
-    #: Seconds that a transaction is tried again for while the database is busy or away.
+    #: Seconds for which a transaction is retried while the database is busy or away.
     patience: float = BRIEF_SECONDS
-    #: When it last came back, by this process's monotonic clock.
-    _back: float = field(default=float("-inf"), init=False)
+    #: When the database last came back, by this process's monotonic clock.
+    _recovered: float = field(default=float("-inf"), init=False)
 
     @classmethod
     def open(
@@ -50,7 +51,7 @@ class Store:
         """
         store = cls(connect(url, create=create, kept=kept), wait)
         try:
-            store._check(create)
+            store._prepare(create)
         except BaseException:
             store.close()
             raise
@@ -58,62 +59,63 @@ class Store:
         return store
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close the store's connections."""
         self.engine.dispose()
 
     def read(self, body: Callable[Concatenate[sa.Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """The answer of one read transaction; StorageError if it cannot be had."""
+        """The result of one read transaction; StorageError if it fails for longer than the patience."""
         return self._transact(False, body, *args, **kwargs)
 
     def write(self, body: Callable[Concatenate[sa.Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """The answer of one write transaction, committed whole or not at all; StorageError if it cannot be."""
+        """The result of one write transaction, committed whole or not at all; StorageError as of `read`."""
         return self._transact(True, body, *args, **kwargs)
 
     def steady(self, seconds: float) -> bool:
-        """Whether the database has not been away within the last so many seconds."""
-        return time.monotonic() - self._back > seconds
+        """Whether the database has answered without a break for the last so many seconds."""
+        return time.monotonic() - self._recovered > seconds
 
     def _transact(
         self, writes: bool, body: Callable[Concatenate[sa.Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        # One statement sees one state of Postgres, in a transaction or not; without one it saves two round trips.
-        alone = not writes and self.engine.dialect.name == "postgresql"
-        options: dict[str, Any] = {"isolation_level": "AUTOCOMMIT"} if alone else {"writes": writes}
-        began, note_at, pause, failed = time.monotonic(), NOTE_SECONDS, FIRST_PAUSE, False
+        # One statement sees one state of Postgres, in a transaction or not; autocommit saves two round trips.
+        autocommit = not writes and self.engine.dialect.name == "postgresql"
+        options: dict[str, Any] = {"isolation_level": "AUTOCOMMIT"} if autocommit else {"writes": writes}
+        began, note_at, pause, failed = time.monotonic(), FIRST_NOTE_SECONDS, FIRST_PAUSE_SECONDS, False
         while True:
             try:
                 with self.engine.connect().execution_options(**options) as connection, connection.begin():
-                    answer = body(connection, *args, **kwargs)
+                    result = body(connection, *args, **kwargs)
             except SQLAlchemyError as error:
-                fault, failed = explained(error, self.engine.url), True
+                fault, failed = explain(error, self.engine.url), True
                 waited = time.monotonic() - began
-                if not passing(error) or waited >= self.patience:
+                if not transient(error) or waited >= self.patience:
                     raise fault from error
                 if waited >= note_at:
                     log.warning("%s; trying again for %.0f s", fault, self.patience - waited)
                     note_at = 2 * waited
                 time.sleep(pause * random.uniform(0.5, 1))
-                pause = min(2 * pause, LONGEST_PAUSE)
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
             else:
                 if failed:
-                    self._back = time.monotonic()
-                return answer
+                    self._recovered = time.monotonic()
+                return result
 
-    def _check(self, create: bool) -> None:
+    def _prepare(self, create: bool) -> None:
+        """Check that the tables are ours, make them if asked, and upgrade an older version."""
         where = redacted(self.engine.url)
-        found = self.read(lambda connection: set(sa.inspect(connection).get_table_names()))
-        if found and schema.version.name not in found:
+        existing = self.read(lambda connection: set(sa.inspect(connection).get_table_names()))
+        if existing and schema.version.name not in existing:
             raise StorageMisuse(f"{where} holds other tables and is not a fewest store; name another")
         if create:
             self._create_tables()
-        elif not found:
+        elif not existing:
             raise StorageMisuse(f"{where} is empty; `fewest launch` fills it")
         version = sa.select(sa.func.max(schema.version.c.version))
         if self.read(sa.Connection.scalar, version) != schema.VERSION:
             self.write(migrations.upgrade)
 
     def _create_tables(self) -> None:
-        """Ours, then Optuna's: a store with only ours is one whose creation was interrupted, and is completed here."""
+        """Create ours, then Optuna's: a store with only ours was interrupted at its creation, and is completed here."""
         if self.engine.dialect.name == "sqlite":
             with closing(self.engine.raw_connection()) as raw:
                 raw.cursor().execute("PRAGMA journal_mode=WAL")  # stays with the file
@@ -138,13 +140,12 @@ def _optuna_is_complete(connection: sa.Connection) -> bool:
 def _create_optunas(engine: sa.Engine) -> None:
     import optuna
 
-    for patience in range(20):  # concurrent first creations collide inside Optuna; one of them wins
+    for attempt in range(OPTUNA_ATTEMPTS):  # concurrent first creations collide inside Optuna; one of them wins
         try:
-            made = optuna.storages.RDBStorage(engine.url.render_as_string(hide_password=False))
-            made.engine.dispose()
+            optuna.storages.RDBStorage(engine.url.render_as_string(hide_password=False)).engine.dispose()
             return
         except (sa.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-            if patience == 19:
-                said = str(error).splitlines()[0]
-                raise StorageError(f"could not create Optuna's tables in {redacted(engine.url)}: {said}") from error
+            if attempt == OPTUNA_ATTEMPTS - 1:
+                cause = str(error).splitlines()[0]
+                raise StorageError(f"could not create Optuna's tables in {redacted(engine.url)}: {cause}") from error
             time.sleep(0.1)

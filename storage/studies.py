@@ -9,7 +9,7 @@ from sqlalchemy import Connection, and_, case, delete, exists, func, insert, not
 from sqlalchemy.dialects import postgresql, sqlite
 
 from storage import schema
-from storage.database import NameTaken, NotThere, StorageMisuse, now, redacted
+from storage.database import NameTaken, NotFound, StorageMisuse, now, redacted
 from storage.schema import PENDING, RunState, attempts, curves, of_ladder, runs, studies, workers
 
 _DATA_LOCK = 0x6665776564  # beside that of `storage.store`
@@ -82,7 +82,7 @@ def create(
 
 
 def find(connection: Connection, name: str) -> StudyRecord:
-    """The study of that name; NotThere names those there are."""
+    """The study of that name; NotFound names those there are."""
     found = look_up(connection, name)
     if found:
         return found
@@ -90,7 +90,7 @@ def find(connection: Connection, name: str) -> StudyRecord:
     near = difflib.get_close_matches(name, names, n=1)
     there = f"it has {', '.join(names)}" if names else "it has none yet"
     there = f"did you mean {near[0]!r}?" if near else there
-    raise NotThere(f"no study {name!r}", there, redacted(connection.engine.url))
+    raise NotFound(f"no study {name!r}", there, redacted(connection.engine.url))
 
 
 def content(connection: Connection, digest: str) -> bytes:

@@ -102,7 +102,7 @@ def plain_optuna(url: str) -> Iterator[Callable[[str], optuna.Study]]:
     yield load
     for storage in opened:
         storage.remove_session()
-        storage.database.dispose()
+        storage.engine.dispose()
 
 
 @pytest.fixture

@@ -46,7 +46,9 @@ class Network(nn.Module):
         return logits
 
 
-def initial(trial: Trial, batches: Batches) -> list[tuple[Tensor, Tensor]]:  # (out, in), (out,) of each layer
+def initial_parameters(
+    trial: Trial, batches: Batches
+) -> list[tuple[Tensor, Tensor]]:  # (out, in), (out,) of each layer
     """Weights and biases that a trial begins with; `spread` biases put each first unit's zero on its own anchor."""
     configuration = trial.configuration
     sizes = batches.problem.inputs, *configuration.widths, configuration.classes
@@ -62,7 +64,7 @@ def initial(trial: Trial, batches: Batches) -> list[tuple[Tensor, Tensor]]:  # (
     return list(zip(weights, biases, strict=True))
 
 
-def right(
+def is_correct(
     logits: Tensor,  # (…, classes)
     own: Tensor,  # (…, 1), of the label
     out: Tensor | None = None,  # like logits: as numbers this takes a quarter of the time

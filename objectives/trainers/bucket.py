@@ -24,7 +24,7 @@ from torch import Tensor
 from objectives.convergence import Outcome, Progress, Trial
 from objectives.data.batches import Batches
 from objectives.model.activations import ACTIVATIONS
-from objectives.model.network import initial, right
+from objectives.model.network import initial_parameters, is_correct
 from objectives.model.optimizers import RULES, Coefficients, update_cpu
 
 Key = TypeVar("Key")
@@ -160,7 +160,7 @@ class Bucket(ABC):
             self._p[row] = 0  # of units of padding
         self._m[row] = 0
         self._v[row] = rule.v
-        for place, (weight, bias) in enumerate(initial(trial, self._batches)):
+        for place, (weight, bias) in enumerate(initial_parameters(trial, self._batches)):
             fan_out, fan_in = weight.shape
             self._all.weights[place][row, :fan_out, :fan_in] = weight
             self._all.biases[place][row, 0, :fan_out] = bias
@@ -178,9 +178,9 @@ class Bucket(ABC):
         torch.softmax(z, -1, out=d)
         torch.log_softmax(z, -1, out=z)
         own = z.gather(-1, rows.labels)
-        told_apart = right(z, own, out=z).sum(-1)
+        n_correct = is_correct(z, own, out=z).sum(-1)
         d.mul_(1 / self.shape.classes).scatter_add_(-1, rows.labels, self._one[: len(d)])
-        return told_apart, own.squeeze(-1).mean(-1).neg_()
+        return n_correct, own.squeeze(-1).mean(-1).neg_()
 
     def _backward(self, rows: Rows) -> None:
         """Gradients of all parameters, from the evaluation made last."""

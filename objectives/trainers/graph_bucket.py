@@ -148,10 +148,10 @@ class GraphBucket(Bucket):
             torch.cuda.current_stream(self._batches.device).wait_stream(self._stream)
         seen = self._seen[: self._begun].tolist()
         slots = [(row, slot) for row, slot in enumerate(self._slots) if slot and slot.progress.end is None]
-        for told_apart, losses in seen:
+        for n_correct, losses in seen:
             for row, slot in slots:
                 if slot.progress.end is None:
-                    slot.progress.observe(told_apart[row] / self.shape.classes, losses[row])
+                    slot.progress.observe(n_correct[row] / self.shape.classes, losses[row])
         share = (perf_counter() - self._started) / max(1, len(slots))
         for _, slot in slots:
             slot.seconds += share
@@ -192,8 +192,8 @@ class GraphBucket(Bucket):
         which = self._which.index_select(0, now)[0]
         torch.mul(self._drawn_x.index_select(0, which), self._gain, out=rows.x)
         rows.labels.copy_(self._drawn_labels.index_select(0, which))
-        told_apart, loss = self._forward(rows)
-        self._seen.index_copy_(0, now, torch.stack([told_apart.to(loss.dtype), loss]).unsqueeze(0))
+        n_correct, loss = self._forward(rows)
+        self._seen.index_copy_(0, now, torch.stack([n_correct.to(loss.dtype), loss]).unsqueeze(0))
         now += 1
 
     def _activate(self, place: int, rows: Rows) -> None:

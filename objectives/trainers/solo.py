@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from objectives.configuration import Configuration
 from objectives.convergence import End, Outcome, Progress, Trial
 from objectives.data.batches import Batch, Batches, Problem
-from objectives.model.network import Network, initial, right
+from objectives.model.network import Network, initial_parameters, is_correct
 from objectives.model.optimizers import Optimizer
 from objectives.user_code import module as user_module
 from objectives.user_code.loader import UserCodeError, reporting_errors
@@ -92,9 +92,9 @@ class Solo:
         while epochs > 0 and progress.end is None:
             burst = [self._run.step() for _ in range(min(at_once, epochs))]
             epochs -= len(burst)
-            for told_apart, loss in torch.stack(burst).tolist():  # the one wait for the device
+            for n_correct, loss in torch.stack(burst).tolist():  # the one wait for the device
                 if progress.end is None:
-                    progress.observe(told_apart / self._run.samples, loss)  # in 64 bits: 190 of 200 are 0.95
+                    progress.observe(n_correct / self._run.samples, loss)  # in 64 bits: 190 of 200 are 0.95
 
 
 class _Run:
@@ -121,7 +121,7 @@ class _Run:
 
     def _made(self) -> tuple[nn.Module, Sequence[Sequence[Tensor]]]:
         """The network, and the parameters of its layers."""
-        network = Network(self._trial.configuration, initial(self._trial, self._batches))
+        network = Network(self._trial.configuration, initial_parameters(self._trial, self._batches))
         return network, [list(layer.parameters()) for layer in network.layers]
 
     def _learn(self) -> None:
@@ -138,8 +138,8 @@ class _Run:
             logits, loss = self._forward(batch)
         self._loss = loss if learned_next else None
         logits = logits.detach()
-        told_apart = right(logits, logits.gather(1, batch.labels.unsqueeze(1))).to(logits.dtype).sum()
-        return torch.stack([told_apart, loss.detach()])
+        n_correct = is_correct(logits, logits.gather(1, batch.labels.unsqueeze(1))).to(logits.dtype).sum()
+        return torch.stack([n_correct, loss.detach()])
 
     def _forward(self, batch: Batch) -> tuple[Tensor, Tensor]:  # (n, classes), ()
         logits = self.network(batch.x * self._trial.configuration.gain)

@@ -27,8 +27,9 @@ from search.ask import sampler_history as mirror
 from search.ask.initial_design import Design
 from search.ask.sampler_history import GROUP, Mirror
 from search.ask.scoring import score
+from search.errors import UsageError
 from search.spec import space
-from search.spec.study_spec import SpecError, StudySpec, derive
+from search.spec.study_spec import StudySpec, derive
 from storage.schema import RunState
 
 #: Where proposals come from, in turn, while nothing has converged and then: the sampler, a point of the design, or a
@@ -208,7 +209,7 @@ def _whatever_number(params: Mapping[str, Any]) -> Proposal:
 
 
 def sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
-    """The Optuna sampler of that name or import path, seeded; SpecError for what is none."""
+    """The Optuna sampler of that name or import path, seeded; UsageError for what is none."""
     samplers = optuna.samplers
     if name == "tpe":
         # Grouped, so that the conditional width of a second layer does not split the joint model of the others.
@@ -224,7 +225,7 @@ def sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
             made = load(name)
             found = made(seed=seed) if "seed" in inspect.signature(made).parameters else made()
     except UserCodeError as error:
-        raise SpecError(f"`sampler` {error}") from None
+        raise UsageError(f"`sampler` {error}") from None
     if not isinstance(found, samplers.BaseSampler):
-        raise SpecError(f"`sampler` {name} is no Optuna sampler")
+        raise UsageError(f"`sampler` {name} is no Optuna sampler")
     return found

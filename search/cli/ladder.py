@@ -11,10 +11,11 @@ from search.cli import output
 from search.cli.options import STORAGE, STUDY, Device, Output, Storage, StudyName, available
 from search.cli.output import Format
 from search.cli.progress import View
+from search.errors import UsageError
 from search.query import runs as query
 from search.spec import parsing as options
 from search.spec.space import Choices
-from search.spec.study_spec import DEFAULT_CLASSES, SpecError, StudySpec, parsed
+from search.spec.study_spec import DEFAULT_CLASSES, StudySpec, parsed
 from search.train.engine import LocalEngine
 from search.train.processes import only_here
 from storage import ledger, studies
@@ -80,13 +81,13 @@ def ladder(
 
 
 def _study(store: Store, name: str, asked: Choices | None) -> StudyRecord:
-    """The study of that name, made with no trials unless it exists; SpecError if it is not about waves."""
+    """The study of that name, made with no trials unless it exists; UsageError if it is not about waves."""
     spec = StudySpec.of(asked and Choices(values=asked.values[:1]))
     known = store.read(studies.look_up, name)
     record = known or store.write(studies.create, name, spec.model_dump_json(), 0, spec.directions)
     data = parsed(record.spec).data
     if data:
-        raise SpecError(f"the ladder is about the page's waves, and study {name!r} about {data.name}; name another")
+        raise UsageError(f"the ladder is about the page's waves, and study {name!r} about {data.name}; name another")
     if not known:
         counted = "" if spec.class_counts == (DEFAULT_CLASSES,) else f" --classes {spec.class_counts[0]}"
         output.notice(f"made study {name!r} without a trial; `fewest launch{counted}` begins its search")

@@ -34,9 +34,10 @@ from search.cli.options import (
 )
 from search.cli.output import Format
 from search.cli.progress import View
+from search.errors import UsageError
 from search.query.studies import DEFAULT_TRIALS, LocalStudies, Order, Studies, is_service
 from search.spec import parsing as options
-from search.spec.study_spec import SpecError, StudySpec
+from search.spec.study_spec import StudySpec
 from search.train.engine import Engine, LocalEngine
 from search.train.processes import only_here
 from storage import studies
@@ -150,7 +151,7 @@ def launch(
     if is_service(storage):
         plain = device == "auto" and trainer is TrainerKind.AUTO and engine is Engines.LOCAL
         if spec.data or own or workers or ":" in spec.sampler or not plain:
-            raise SpecError(
+            raise UsageError(
                 "a service's own workers search: --data, --objective, a sampler's import path, --workers, --engine, "
                 "--device and --trainer are for a database's URL"
             )
@@ -185,10 +186,10 @@ def launch(
 
 
 def _check_engine(engine: Engines, address: str | None, gpus: float | None) -> None:
-    """SpecError for what is said about a Ray cluster when none is to be used."""
+    """UsageError for what is said about a Ray cluster when none is to be used."""
     for option, given in (("--address", address), ("--gpus-per-worker", gpus)):
         if engine is not Engines.RAY and given is not None:
-            raise SpecError(f"`{option}` is for `--engine ray`")
+            raise UsageError(f"`{option}` is for `--engine ray`")
 
 
 def _joined(address: str | None, gpus: float | None, spec: StudySpec, storage: str) -> "Cluster":
@@ -239,9 +240,9 @@ def _conclude(studies: Studies, study: str, order: Order, finished: bool, storag
 
 
 def _check_sampler(spec: StudySpec, source: str | None) -> None:
-    """SpecError, before anything is stored, for a sampler that cannot be had or begins in its own way."""
+    """UsageError, before anything is stored, for a sampler that cannot be had or begins in its own way."""
     if source and spec.sampler in ("random", "qmc"):
-        raise SpecError(f"`--from {source}` is for samplers that learn, not for {spec.sampler}")
+        raise UsageError(f"`--from {source}` is for samplers that learn, not for {spec.sampler}")
     if ":" in spec.sampler:
         from search.ask.proposals import sampler
 

@@ -16,9 +16,8 @@ from search.cli import asking, deploying, ladder, launching, report, serving, tr
 from search.cli import replaying as taking
 from search.cli import running as searching
 from search.cli.options import fail
+from search.errors import Failure, UsageError
 from search.logs import Log, set_up
-from search.spec.study_spec import SpecError
-from search.train.engine import EngineError
 from storage.database import StorageError, StorageMisuse
 
 _UsageError: Any = typer.BadParameter.__base__  # what typer raises for options it cannot read, not exported by name
@@ -48,9 +47,9 @@ def main() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         code = app(standalone_mode=False)
-    except (SpecError, StorageMisuse) as error:
+    except (UsageError, StorageMisuse) as error:
         code = fail(str(error), 2)
-    except (StorageError, EngineError) as error:
+    except (StorageError, Failure) as error:
         code = fail(str(error), 1)
     except (KeyboardInterrupt, typer.Abort):
         code = fail("interrupted", 130)

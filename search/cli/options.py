@@ -12,9 +12,10 @@ from search.cli import output
 from search.cli.output import Format
 from search.client import STORAGE as STORAGE
 from search.client import STUDY as STUDY
+from search.errors import UsageError
 from search.logs import Log
 from search.spec import parsing as options
-from search.spec.study_spec import DEFAULT_CLASSES, SAMPLERS, SpecError, StudySpec
+from search.spec.study_spec import DEFAULT_CLASSES, SAMPLERS, StudySpec
 
 if TYPE_CHECKING:
     from objectives.data.samples import Samples
@@ -29,7 +30,7 @@ def study_name(name: str | None) -> str | None:
     """The name of a study as it is given; BadParameter if no study may have it."""
     try:
         return None if name is None else options.study_name(name)
-    except SpecError as error:
+    except UsageError as error:
         raise typer.BadParameter(str(error)) from None
 
 
@@ -102,8 +103,8 @@ def remark(spec: StudySpec, samples: "Samples | None") -> None:
 
 
 def available(asked: str) -> list[str]:
-    """The device of each worker; SpecError for what is not there."""
+    """The device of each worker; UsageError for what is not there."""
     try:
         return devices(asked)
     except ValueError as error:
-        raise SpecError(str(error)) from None
+        raise UsageError(str(error)) from None

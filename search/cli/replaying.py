@@ -15,12 +15,12 @@ from search.answer.export.script import Framework
 from search.cli import output
 from search.cli.options import MOST, STORAGE, STUDY, Output, Storage, StudyName, available
 from search.cli.output import Format
+from search.errors import Failure, UsageError
 from search.query import ranking
 from search.query import runs as query
 from search.query.ranking import among
 from search.spec import parsing as options
-from search.spec.study_spec import SpecError, StudySpec, parsed
-from search.train.engine import EngineError
+from search.spec.study_spec import StudySpec, parsed
 from storage import studies
 from storage.store import Store
 from storage.studies import StudyRecord
@@ -103,17 +103,17 @@ def export(
     and what came out. It draws other numbers than the trial did, so where none of 10 seeds does, it has the nearest.
     """
     if trial is not None and classes:
-        raise SpecError("`--classes` chooses the best, and `--trial` a trial; leave one out")
+        raise UsageError("`--classes` chooses the best, and `--trial` a trial; leave one out")
     if weights and as_ is not Framework.TORCH:
-        raise SpecError("`--weights` are for torch; leave it out, or `--as keras`")
+        raise UsageError("`--weights` are for torch; leave it out, or `--as keras`")
     store = Store.open(storage)
     record = store.read(studies.find, study)
     spec = parsed(record.spec)
     if spec.objective:
-        raise SpecError(f"{spec.objective} is your own code already; `fewest train --save` keeps its trained weights")
+        raise UsageError(f"{spec.objective} is your own code already; `fewest train --save` keeps its trained weights")
     recorded = _converged(store, record, trial, classes)
     if spec.data and not out:
-        raise SpecError("`--out` is needed, since the script's data go into a file beside it")
+        raise UsageError("`--out` is needed, since the script's data go into a file beside it")
 
     from search.answer.export.export import data_beside, export
     from search.spec.dataset import stored
@@ -135,27 +135,27 @@ def export(
 
 
 def _converged(store: Store, record: StudyRecord, number: int | None, classes: int | None) -> dict[str, Any]:
-    """A trial by number, or the best, as recorded; EngineError if it has not converged."""
+    """A trial by number, or the best, as recorded; Failure if it has not converged."""
     if number is None:
         best = store.read(ranking.best, record, among(classes), 1)
         if not best:
             said = f"nothing has converged in study {record.name!r} yet{f' for {classes} classes' if classes else ''}"
-            raise EngineError(f"{said}, so there is nothing to export")
+            raise Failure(f"{said}, so there is nothing to export")
         number = best[0]["trial"]
     recorded = store.read(query.trial, record, number)
     if not recorded["converged"]:
         said = f"trial {number} of study {record.name!r} has not converged"
-        raise EngineError(f"{said}, so there is nothing to export; `fewest best` shows what has")
+        raise Failure(f"{said}, so there is nothing to export; `fewest best` shows what has")
     return recorded
 
 
 def _check_files(named: Sequence[tuple[str, Path | None]]) -> None:
-    """SpecError unless each can be written, and no two are one."""
+    """UsageError unless each can be written, and no two are one."""
     there = [(option, path) for option, path in named if path]
     for option, path in there:
         files.check(path, option)
     if len({path.absolute() for _, path in there}) < len(there):
-        raise SpecError("`--out` and `--weights` name the same file")
+        raise UsageError("`--out` and `--weights` name the same file")
 
 
 def _train_weights(spec: StudySpec, samples: "Samples | None", recorded: dict[str, Any], save: Path) -> None:
@@ -174,7 +174,7 @@ def _sample(store: Store, record: StudyRecord, seed: int, n: int) -> list[int]:
     """Numbers of trials that have an outcome, the same for the same study and `n`."""
     numbers = store.read(query.finished, record)
     if not numbers:
-        raise EngineError(f"no trial of study {record.name!r} has an outcome yet, so there is none to train again")
+        raise Failure(f"no trial of study {record.name!r} has an outcome yet, so there is none to train again")
     return sorted(random.Random(seed).sample(numbers, min(n, len(numbers))))
 
 

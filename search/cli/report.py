@@ -10,8 +10,7 @@ import typer
 from search import files
 from search.cli import output
 from search.cli.options import STORAGE, STUDY, Storage, StudyName
-from search.spec.study_spec import SpecError
-from search.train.engine import EngineError
+from search.errors import Failure, UsageError
 from storage import studies
 from storage.database import StorageError
 from storage.store import Store
@@ -65,15 +64,15 @@ def report(
 
 
 def _check_png(png: Path) -> None:
-    """SpecError unless pictures can be made, and put there."""
+    """UsageError unless pictures can be made, and put there."""
     if importlib.util.find_spec("kaleido") is None:
-        raise SpecError("`--png` needs kaleido and a Chrome or Chromium; pip install 'fewest[png]'")
+        raise UsageError("`--png` needs kaleido and a Chrome or Chromium; pip install 'fewest[png]'")
     try:
         png.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SpecError(f"cannot make {png}: {error.strerror}; `--png` names a directory") from None
+        raise UsageError(f"cannot make {png}: {error.strerror}; `--png` names a directory") from None
     if not os.access(png, os.W_OK):
-        raise SpecError(f"cannot write to {png}; `--png` names a directory that you may write to")
+        raise UsageError(f"cannot write to {png}; `--png` names a directory that you may write to")
 
 
 def _pictures(exhibits: "list[Exhibit]", png: Path) -> None:
@@ -82,5 +81,5 @@ def _pictures(exhibits: "list[Exhibit]", png: Path) -> None:
     try:
         write(exhibits, png)
     except RuntimeError as error:
-        raise EngineError(f"`--png`: {error}; install Chromium or Chrome, or run plotly_get_chrome") from None
+        raise Failure(f"`--png`: {error}; install Chromium or Chrome, or run plotly_get_chrome") from None
     output.line(f"{png}: the same as PNG")

@@ -26,14 +26,15 @@ from search.cli.options import (
 )
 from search.cli.output import Format
 from search.cli.progress import View
+from search.errors import Failure, UsageError
 from search.logs import Log, set_up
 from search.query import ranking
 from search.query import runs as query
 from search.query.ranking import among
 from search.query.studies import opened
 from search.spec import parsing as options
-from search.spec.study_spec import SpecError, parsed
-from search.train.engine import EngineError, LocalEngine
+from search.spec.study_spec import parsed
+from search.train.engine import LocalEngine
 from search.train.processes import GRACE_SECONDS, handling, only_here, worker_name
 from storage import ledger, studies
 from storage.store import OUTAGE_SECONDS, Store
@@ -77,7 +78,7 @@ def worker(
     parent = os.environ.get("FEWEST_PARENT")
     set_up(log, logging.WARNING if parent else logging.INFO, worker=worker_name(os.getpid()), study=study)
     if not study and (only_waiting or ladder):
-        raise SpecError("`--only-waiting` and `--ladder` are for one study; name it with `--study`")
+        raise UsageError("`--only-waiting` and `--ladder` are for one study; name it with `--study`")
     who = int(parent) if parent else None
     with handling(_interrupted):  # until it serves, and has something to finish
         store = Store.open(storage, patience=OUTAGE_SECONDS, wait=OUTAGE_SECONDS if parent else 0)
@@ -142,7 +143,7 @@ def confirm(
             if missing
             else f"nothing has converged in {study!r}"
         )
-        raise EngineError(f"{said}, so there is nothing to confirm; `fewest best` shows what has")
+        raise Failure(f"{said}, so there is nothing to confirm; `fewest best` shows what has")
     from search.ask.study import replicate
 
     spec = parsed(record.spec)

@@ -14,11 +14,10 @@ import typer
 from search import files
 from search.cli import output
 from search.cli.options import STORAGE, LogForm, Storage, available
+from search.errors import Failure, UsageError
 from search.logs import Log, set_up
 from search.serve import tokens
 from search.serve.tokens import Role, Tokens
-from search.spec.study_spec import SpecError
-from search.train.engine import EngineError
 from search.train.processes import GRACE_SECONDS, handling
 from search.train.supervisor import Staff
 from storage import studies
@@ -73,7 +72,7 @@ def serve(
     from search.serve.auth import is_loopback
 
     if not known and not is_loopback(host):
-        raise SpecError(
+        raise UsageError(
             f"`--host {files.shown(host)}` lets others in, so it needs `--tokens`; `fewest token` makes one"
         )
     devices = available("auto") if workers else []
@@ -156,7 +155,7 @@ def dashboard(
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A socket that takes connections already; EngineError if the address cannot be had."""
+    """A socket that takes connections already; Failure if the address cannot be had."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listening = socket.create_server(address[:2], family=family, backlog=128)
@@ -167,7 +166,7 @@ def _listen(host: str, port: int) -> socket.socket:
     except (OSError, UnicodeError) as error:
         said = error.strerror if isinstance(error, OSError) else "it is no host name"
         where = f"{files.shown(host)}:{port}"
-        raise EngineError(f"cannot listen at {where}: {said}; name another with `--host` or `--port`") from None
+        raise Failure(f"cannot listen at {where}: {said}; name another with `--host` or `--port`") from None
 
 
 def _url(host: str, listening: socket.socket, tls: bool) -> str:
@@ -176,11 +175,11 @@ def _url(host: str, listening: socket.socket, tls: bool) -> str:
 
 
 def _check_tls(certificate: Path | None, key: Path | None) -> None:
-    """SpecError unless both are there and belong together, or neither."""
+    """UsageError unless both are there and belong together, or neither."""
     if not certificate and not key:
         return
     if not certificate or not key:
-        raise SpecError("`--tls-cert` and `--tls-key` need each other")
+        raise UsageError("`--tls-cert` and `--tls-key` need each other")
     for path in (certificate, key):
         files.opened(path).close()
     try:
@@ -191,7 +190,7 @@ def _check_tls(certificate: Path | None, key: Path | None) -> None:
             if isinstance(error, ValueError)
             else error.reason or "they are no certificate and key in PEM"
         )
-        raise SpecError(f"cannot use {certificate} with {key}: {said}") from None
+        raise UsageError(f"cannot use {certificate} with {key}: {said}") from None
 
 
 def _no_password() -> str:

@@ -31,12 +31,12 @@ from search.cli.options import (
     remark,
 )
 from search.cli.output import Format
+from search.errors import Failure, UsageError
 from search.query import ranking
 from search.query.ranking import among
 from search.spec import parsing as options
 from search.spec.space import preset as preset_of
-from search.spec.study_spec import DEFAULT_CLASSES, SpecError, derive, refuse_of_waves, validated
-from search.train.engine import EngineError
+from search.spec.study_spec import DEFAULT_CLASSES, derive, refuse_of_waves, validated
 from storage import studies
 from storage.store import Store
 
@@ -77,9 +77,9 @@ def train(
     """Train one configuration, of a preset, a file or settings, else the study's best, and say when it converged."""
     settings = [*(set_ or ()), *(more or ())]
     if sum(map(bool, (preset, config, settings))) > 1:
-        raise SpecError("`--preset`, `--config` and `--set` exclude each other; give one")
+        raise UsageError("`--preset`, `--config` and `--set` exclude each other; give one")
     if objective and not (config or settings):
-        raise SpecError("`--objective` needs `--config` or `--set`; a study has its own")
+        raise UsageError("`--objective` needs `--config` or `--set`; a study has its own")
     wanted: dict[str, Any] = {
         "inputs": inputs,
         "sigma": sigma,
@@ -96,13 +96,13 @@ def train(
             try:
                 configuration = preset_of(preset, counted, spec.training)
             except ValueError as error:
-                raise SpecError(str(error)) from None
+                raise UsageError(str(error)) from None
         else:
             own = options.constructor(objective)
             configuration = options.configuration(classes, config, settings, default, own)
         spec.check(configuration)
     elif data or label:
-        raise SpecError(
+        raise UsageError(
             f"`{'--data' if data else '--label'}` needs `--preset`, `--config` or `--set`; a study has data of its own"
         )
     else:
@@ -110,7 +110,7 @@ def train(
         record = store.read(studies.find, study)
         found = store.read(ranking.best, record, among(options.value("classes", classes) if classes else None), 1)
         if not found:
-            raise EngineError(f"nothing has converged in study {study!r} yet; give `--preset`, `--config` or `--set`")
+            raise Failure(f"nothing has converged in study {study!r} yet; give `--preset`, `--config` or `--set`")
         given = {name: value for name, value in wanted.items() if value is not None}
         spec = validated(json.loads(record.spec) | given)
         if spec.data:

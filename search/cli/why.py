@@ -8,8 +8,9 @@ from objectives.convergence import End
 from search.cli import output
 from search.cli.options import MOST, STORAGE, STUDY, Device, Output, Storage, StudyName, available
 from search.cli.output import Format
+from search.errors import UsageError
 from search.query import runs as query
-from search.spec.study_spec import SpecError, parsed
+from search.spec.study_spec import parsed
 from storage import studies
 from storage.schema import RunState
 from storage.store import Store
@@ -37,7 +38,7 @@ def why(
     record = store.read(studies.find, study)
     row, spec = store.read(query.trial, record, number), parsed(record.spec)
     if spec.objective and row["end"] in (End.CAP, End.DIVERGED):
-        raise SpecError(f"trial {number} is of {spec.objective}, and units of our own network are measured here")
+        raise UsageError(f"trial {number} is of {spec.objective}, and units of our own network are measured here")
     steps: list[Any] = []
     if row["end"] in (End.CAP, End.DIVERGED) and not spec.objective:
         from search.answer.why.why import Why

@@ -17,10 +17,11 @@ from sqlalchemy import ColumnElement, Connection, and_, case, func, select
 
 from objectives.configuration import Configuration, unknown
 from search.ask.scoring import Evidence, score
+from search.errors import UsageError
 from search.query.rescore import OPEN, judged
 from search.query.runs import OVER, hits, plain, recorded, these_trials
 from search.spec.space import Choices, Dimension, Range, carried
-from search.spec.study_spec import SpecError, StudySpec, parsed
+from search.spec.study_spec import StudySpec, parsed
 from storage.schema import RunState, runs
 from storage.studies import StudyRecord
 
@@ -47,9 +48,9 @@ class Wanted:
 
     def __post_init__(self) -> None:
         if self.target is not None and not 0 < self.target <= 1:
-            raise SpecError(f"`target` must be in (0, 1], got {self.target}")
+            raise UsageError(f"`target` must be in (0, 1], got {self.target}")
         if self.hold is not None and self.hold < 1:
-            raise SpecError(f"`hold` must be 1 or more, got {self.hold}")
+            raise UsageError(f"`hold` must be 1 or more, got {self.hold}")
 
     @property
     def anew(self) -> bool:
@@ -80,7 +81,7 @@ def best(
     """The `top` best of the converged trials; those that are equally good share a `rank`.
 
     First those confirmed by replicates, by their mean score; then those not re-run, by epochs; last those refuted.
-    Asked by another cost than epochs, that orders each of the three. SpecError for a parameter that the study lacks.
+    Asked by another cost than epochs, that orders each of the three. UsageError for a parameter that the study lacks.
     """
     return _ranked(_candidates(connection, study, wanted, top), wanted.by)[:top]
 
@@ -139,17 +140,17 @@ def nearest(counts: Iterable[int], classes: int) -> int:
 
 
 def _spec(study: StudyRecord, wanted: Wanted, *names: str) -> StudySpec:
-    """The study's spec; SpecError for a parameter or a choice that it lacks."""
+    """The study's spec; UsageError for a parameter or a choice that it lacks."""
     spec = parsed(study.spec)
     for name in (*wanted.where, *names):
         if name not in spec.space:
-            raise SpecError(f"study {study.name!r}: {unknown('parameter', name, spec.space)}")
+            raise UsageError(f"study {study.name!r}: {unknown('parameter', name, spec.space)}")
     if wanted.by is By.WEIGHTS and spec.objective:
-        raise SpecError(f"study {study.name!r} is of {spec.objective}, whose weights nobody has counted")
+        raise UsageError(f"study {study.name!r} is of {spec.objective}, whose weights nobody has counted")
     for name, asked in wanted.where.items():
         wrong = _mismatch(name, asked, spec.space[name])
         if wrong:
-            raise SpecError(f"study {study.name!r}: {wrong}")
+            raise UsageError(f"study {study.name!r}: {wrong}")
     return spec
 
 

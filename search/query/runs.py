@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, func, not_, select
 
 from objectives.convergence import Curve, End
 from storage.curves import unpack
-from storage.database import NotThere, now
+from storage.database import NotFound, now
 from storage.schema import PENDING, RunState, curves, of_ladder, runs, studies, workers
 from storage.studies import CONCLUDED, THERE, StudyRecord
 
@@ -70,13 +70,13 @@ def trials(
 
 
 def trial(connection: Connection, study: StudyRecord, number: int) -> dict[str, Any]:
-    """One trial as `recorded` gives it; NotThere names the nearest if there is none of that number."""
+    """One trial as `recorded` gives it; NotFound names the nearest if there is none of that number."""
     found = recorded(connection, study, runs.c.replicate == 0, runs.c.trial == number)
     if found:
         return found[0]
     last = connection.scalar(select(func.max(runs.c.trial)).where(these_trials(study)))
     there = "it has none yet" if last is None else f"the nearest is {max(0, min(number, last))} of 0 to {last}"
-    raise NotThere(f"study {study.name!r} has no trial {number}", there)
+    raise NotFound(f"study {study.name!r} has no trial {number}", there)
 
 
 def finished(connection: Connection, study: StudyRecord) -> list[int]:

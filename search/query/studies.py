@@ -7,10 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from search.errors import Conflict
 from search.query import ranking
 from search.query import runs as query
 from search.query.ranking import Wanted
-from search.spec.study_spec import SpecError, StudySpec, parsed
+from search.spec.study_spec import StudySpec, parsed
 from storage import studies
 from storage.store import BRIEF_SECONDS, Store
 from storage.studies import StudyRecord
@@ -37,10 +38,6 @@ class Order:
     until_epochs: int | None = None
     #: The study whose best a new one begins with.
     source: str | None = None
-
-
-class Conflict(SpecError):
-    """What is asked for contradicts what the store has."""
 
 
 class Studies(Protocol):

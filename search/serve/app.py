@@ -23,7 +23,8 @@ from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from search.query.studies import Conflict, LocalStudies
+from search.errors import Conflict, UsageError
+from search.query.studies import LocalStudies
 from search.serve import html as plain_page
 from search.serve import limits
 from search.serve.api_docs import manual
@@ -36,8 +37,7 @@ from search.serve.metrics import Metrics
 from search.serve.refusals import Refused
 from search.serve.routes import router
 from search.serve.tokens import Role, Tokens
-from search.spec.study_spec import SpecError
-from storage.database import NameTaken, NotThere, StorageError
+from storage.database import NameTaken, NotFound, StorageError
 from storage.store import Store
 
 DRAIN_SECONDS = 10  # for requests that run when the service is told to stop
@@ -173,11 +173,11 @@ def _told(error: Exception) -> tuple[int, str, dict[str, str]]:
     """Status, line and headers that tell of an error."""
     if isinstance(error, Refused):
         return error.status, str(error), error.headers
-    if isinstance(error, NotThere):
-        return 404, error.said, {}
+    if isinstance(error, NotFound):
+        return 404, error.message, {}
     if isinstance(error, Conflict | NameTaken):
         return 409, str(error), {}
-    if isinstance(error, SpecError):
+    if isinstance(error, UsageError):
         return 422, str(error), {}
     number = secrets.token_hex(4)
     about = {"request": number}

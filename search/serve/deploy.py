@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 from search import files
-from search.spec.study_spec import SpecError
+from search.errors import UsageError
 from search.train.processes import GRACE_SECONDS
 
 WORKER = f"fewest worker --grace {GRACE_SECONDS:.0f} --log json"
@@ -51,9 +51,9 @@ class Deployment:
 
     def __post_init__(self) -> None:
         if self.image is not None and "Dockerfile" not in _FILES[self.target]:
-            raise SpecError(f"`--image` is for kubernetes and compose; {self.target} runs no containers")
+            raise UsageError(f"`--image` is for kubernetes and compose; {self.target} runs no containers")
         if self.image is not None and not re.fullmatch(r"[a-z0-9][\w.:/@-]*", self.image, re.ASCII):
-            raise SpecError(
+            raise UsageError(
                 f"`--image {files.shown(self.image)}` names no image; one is like registry.example.org/fewest:1.0"
             )
 
@@ -86,14 +86,14 @@ def rendered(deployment: Deployment, out: Path | None = None) -> dict[str, str]:
 
 
 def write(rendered: dict[str, str], out: Path) -> None:
-    """Write the files into a directory, which is made; SpecError if one is there already, perhaps filled in."""
+    """Write the files into a directory, which is made; UsageError if one is there already, perhaps filled in."""
     there = [name for name in rendered if (out / name).exists()]
     if there:
-        raise SpecError(f"{out / there[0]} is there already; name another directory with `--out`, or delete it")
+        raise UsageError(f"{out / there[0]} is there already; name another directory with `--out`, or delete it")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SpecError(f"cannot make the directory {files.shown(str(out))}: {error.strerror or error}") from None
+        raise UsageError(f"cannot make the directory {files.shown(str(out))}: {error.strerror or error}") from None
     for name, text in rendered.items():
         files.write(out / name, text.encode(), 0o600 if name in _SECRET else 0o666)
 

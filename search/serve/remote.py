@@ -12,20 +12,21 @@ from urllib.parse import quote
 
 import httpx
 
+from search.errors import Conflict, UsageError
 from search.query.ranking import Wanted
-from search.query.studies import Conflict, Order, Record
+from search.query.studies import Order, Record
 from search.spec.parsing import served_name, typed
-from search.spec.study_spec import SpecError, StudySpec
-from storage.database import NotThere, StorageError, StorageMisuse
-from storage.store import BRIEF_SECONDS, FIRST_PAUSE, LONGEST_PAUSE, NOTE_SECONDS
+from search.spec.study_spec import StudySpec
+from storage.database import NotFound, StorageError, StorageMisuse
+from storage.store import BRIEF_SECONDS, FIRST_NOTE_SECONDS, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
 
 ANSWER_SECONDS = 60.0  # for the service to answer
 PAGE = 1000  # most records of one answer
 #: What an answer's status means here; others are the service's fault.
 _MEANING: dict[int, type[Exception]] = {
-    404: NotThere,
+    404: NotFound,
     409: Conflict,
-    422: SpecError,
+    422: UsageError,
     401: StorageMisuse,
     403: StorageMisuse,
 }
@@ -106,7 +107,7 @@ class RemoteStudies:
 
     def _ask(self, method: str, path: str, **what: Any) -> Record:
         """The answer, waited for while the service is away or busy."""
-        began, note_at, pause = time.monotonic(), NOTE_SECONDS, FIRST_PAUSE
+        began, note_at, pause = time.monotonic(), FIRST_NOTE_SECONDS, FIRST_PAUSE_SECONDS
         while True:
             try:
                 answer = self._http.request(method, f"/v1{path}", **what)
@@ -122,7 +123,7 @@ class RemoteStudies:
                 log.warning("%s; trying again for %.0f s", fault, self.patience - waited)
                 note_at = 2 * waited
             time.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
 def _read(answer: httpx.Response, fault: str) -> Record:
@@ -138,7 +139,7 @@ def _read(answer: httpx.Response, fault: str) -> Record:
         said += "; FEWEST_TOKEN has another" if "Authorization" in answer.request.headers else "; set FEWEST_TOKEN"
     if not answer.is_success:
         kind = _MEANING.get(answer.status_code, StorageError)
-        raise NotThere(*said.split("; ", 1)) if kind is NotThere else kind(said)
+        raise NotFound(*said.split("; ", 1)) if kind is NotFound else kind(said)
     record: Record = found
     return record
 

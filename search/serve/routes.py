@@ -79,7 +79,7 @@ class Spec(BaseModel):
     )
 
     def read(self) -> StudySpec:
-        """The whole spec, as the options of `fewest launch` make it; SpecError names what is wrong."""
+        """The whole spec, as the options of `fewest launch` make it; UsageError names what is wrong."""
         texts = {name: str(dimension) for name, dimension in self.space.items()}
         counts = texts.pop("classes", None)
         ranges = [f"{name}={text}" for name, text in texts.items() if isinstance(self.space[name], Numbers)]

@@ -20,7 +20,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from search import files
-from search.spec.study_spec import SpecError
+from search.errors import UsageError
 
 SESSION_SECONDS = 12 * 3600
 log = logging.getLogger("fewest")
@@ -47,7 +47,7 @@ class Tokens:
     """The tokens of a file, as it is now: one that is revoked is refused from the next request on."""
 
     def __init__(self, path: Path) -> None:
-        """SpecError if the file cannot be read."""
+        """UsageError if the file cannot be read."""
         self._path, self._stamp = path, _stamp(path)
         self._known = read(path)
 
@@ -72,7 +72,7 @@ class Tokens:
             self._stamp = stamp
             try:
                 self._known = read(self._path)
-            except SpecError as error:
+            except UsageError as error:
                 log.error("nobody is let in: %s", error)
                 self._known = ()
         return self._known
@@ -86,28 +86,28 @@ def seal(token: Token, expires: int) -> str:
 
 
 def read(path: Path) -> tuple[Token, ...]:
-    """The tokens of a file; SpecError names the line that is none."""
+    """The tokens of a file; UsageError names the line that is none."""
     with files.opened(path) as file:
         try:
             lines = file.read().decode().splitlines()
         except (OSError, UnicodeDecodeError):
-            raise SpecError(f"cannot read {path}: it is no file of tokens") from None
+            raise UsageError(f"cannot read {path}: it is no file of tokens") from None
     found = []
     for number, line in enumerate(lines, start=1):
         if line.strip():
             match = re.fullmatch(r"([\w-]{1,64}) (read|write) ([0-9a-f]{64})", line.strip(), re.ASCII)
             if not match:
-                raise SpecError(f"line {number} of {path} is not `name role sha256`; `fewest token` writes such lines")
+                raise UsageError(f"line {number} of {path} is not `name role sha256`; `fewest token` writes such lines")
             found.append(Token(match[1], Role(match[2]), match[3]))
     return tuple(found)
 
 
 def add(path: Path, name: str, role: Role) -> str:
-    """A new token of that name, whose hash is appended to the file; SpecError if there is one."""
+    """A new token of that name, whose hash is appended to the file; UsageError if there is one."""
     if not re.fullmatch(r"[\w-]{1,64}", name, re.ASCII):
-        raise SpecError(f"a token's name is 1 to 64 letters, digits, _ and -, got {files.shown(name)}")
+        raise UsageError(f"a token's name is 1 to 64 letters, digits, _ and -, got {files.shown(name)}")
     if path.exists() and any(token.name == name for token in read(path)):
-        raise SpecError(f"there is a token {name!r} in {path}; name another, or `--revoke` that one first")
+        raise UsageError(f"there is a token {name!r} in {path}; name another, or `--revoke` that one first")
     secret = secrets.token_urlsafe(32)
     try:
         with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "a+b") as file:
@@ -116,17 +116,17 @@ def add(path: Path, name: str, role: Role) -> str:
             file.write(b"" if ends else b"\n")
             file.write(f"{name} {role} {_digest(secret)}\n".encode())
     except OSError as error:
-        raise SpecError(f"cannot write {path}: {error.strerror or error}") from None
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
     return secret
 
 
 def revoke(path: Path, name: str) -> None:
-    """Take the token of that name out of the file; SpecError if there is none."""
+    """Take the token of that name out of the file; UsageError if there is none."""
     known = read(path)
     kept = [token for token in known if token.name != name]
     if len(kept) == len(known):
         there = f"there are {files.listed([token.name for token in known])}" if known else "it has none"
-        raise SpecError(f"there is no token {files.shown(name)} in {path}; {there}")
+        raise UsageError(f"there is no token {files.shown(name)} in {path}; {there}")
     files.check(path, "--tokens")
     files.write(path, "".join(f"{token.name} {token.role} {token.digest}\n" for token in kept).encode(), 0o600)
 

@@ -17,8 +17,8 @@ from typing import Any, BinaryIO, Never
 import numpy as np
 
 from objectives.data.waves import Floats, Labels
+from search.errors import UsageError
 from search.files import listed, shown
-from search.spec.study_spec import SpecError
 
 SEPARATORS = ",;\t"
 _QUOTED = re.compile(r'"[^"]*"')
@@ -26,7 +26,7 @@ LONGEST = 1 << 26  # characters of a line, so that no file without lines is read
 
 
 def columns(file: BinaryIO, label: str | None) -> tuple[Floats, list[str], Labels]:
-    """The features, what the labels are, and for each sample which of those it has; SpecError says what is wrong."""
+    """The features, what the labels are, and for each sample which of those it has; UsageError says what is wrong."""
     with io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
         lines = _lines(text)
         try:
@@ -36,17 +36,17 @@ def columns(file: BinaryIO, label: str | None) -> tuple[Floats, list[str], Label
             names = [name.strip() for name in next(reader)]
             return _read(reader, names, _column(names, label))
         except csv.Error as error:
-            raise SpecError(f"line {reader.line_num}: {shown(str(error))}") from None
+            raise UsageError(f"line {reader.line_num}: {shown(str(error))}") from None
         except UnicodeDecodeError as error:
-            raise SpecError(f"it is neither an npz file nor text in UTF-8: {error.reason}") from None
+            raise UsageError(f"it is neither an npz file nor text in UTF-8: {error.reason}") from None
 
 
 def _lines(text: io.TextIOWrapper) -> Iterator[str]:
     for number, line in enumerate(iter(partial(text.readline, LONGEST), ""), start=1):
         if "\0" in line:
-            raise SpecError(f"it is neither an npz file nor text: line {number} has a zero byte")
+            raise UsageError(f"it is neither an npz file nor text: line {number} has a zero byte")
         if len(line) == LONGEST:
-            raise SpecError(f"line {number} has more than {LONGEST} characters; is it a CSV file?")
+            raise UsageError(f"line {number} has more than {LONGEST} characters; is it a CSV file?")
         yield line
 
 
@@ -54,19 +54,21 @@ def _column(names: Sequence[str], label: str | None) -> int:
     """Where the label is."""
     there = f"its columns are {listed(names)}"
     if not any(names):
-        raise SpecError("its first line is blank; it must name the columns")
+        raise UsageError("its first line is blank; it must name the columns")
     if label is None:
-        raise SpecError(f"name the column of the labels with `--label`; {there}")
+        raise UsageError(f"name the column of the labels with `--label`; {there}")
     if label not in names:
         near = difflib.get_close_matches(label, names, n=1)
-        raise SpecError(f"no column {label!r} in it; {f'did you mean {near[0]!r}?' if near else there}")
+        raise UsageError(f"no column {label!r} in it; {f'did you mean {near[0]!r}?' if near else there}")
     if names.count(label) > 1:
-        raise SpecError(f"two of its columns are called {shown(label)!r}; {there}")
+        raise UsageError(f"two of its columns are called {shown(label)!r}; {there}")
     if len(names) == 1:
-        raise SpecError(f"{shown(label)!r} is its only column; it needs features, separated by comma, semicolon or tab")
+        raise UsageError(
+            f"{shown(label)!r} is its only column; it needs features, separated by comma, semicolon or tab"
+        )
     if "" in names:
         hint = "give it one, or leave it out if it only counts the lines (pandas: `to_csv(…, index=False)`)"
-        raise SpecError(f"column {names.index('') + 1} has no name; {hint}")
+        raise UsageError(f"column {names.index('') + 1} has no name; {hint}")
     return names.index(label)
 
 
@@ -78,10 +80,10 @@ def _read(reader: Any, names: list[str], at: int) -> tuple[Floats, list[str], La
         if len(row) != len(names):
             if not "".join(row).strip():
                 continue
-            raise SpecError(f"line {reader.line_num} has {len(row)} cells, the first has {len(names)}")
+            raise UsageError(f"line {reader.line_num} has {len(row)} cells, the first has {len(names)}")
         own = row.pop(at).strip()
         if not own:
-            raise SpecError(f"line {reader.line_num}, column {shown(label)!r} is empty; every sample needs a label")
+            raise UsageError(f"line {reader.line_num}, column {shown(label)!r} is empty; every sample needs a label")
         try:
             if "_" in "".join(row):  # Python reads 1_000 as a number
                 raise ValueError
@@ -91,19 +93,19 @@ def _read(reader: Any, names: list[str], at: int) -> tuple[Floats, list[str], La
         labels.append(known.setdefault(own, len(known)))
         lines.append(reader.line_num)
     if not labels:
-        raise SpecError("there is no line after the first, which names the columns")
+        raise UsageError("there is no line after the first, which names the columns")
     x = np.frombuffer(values, dtype=np.float32).reshape(len(labels), len(features))
     wrong = ~np.isfinite(x)
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
-        raise SpecError(f"line {lines[row]}, column {shown(features[column])!r} must be finite in 32 bits")
+        raise UsageError(f"line {lines[row]}, column {shown(features[column])!r} must be finite in 32 bits")
     return x, list(known), np.frombuffer(labels, dtype=np.int64)
 
 
 def _refuse(line: int, features: Sequence[str], row: Sequence[str]) -> Never:
     name, cell = next((name, cell) for name, cell in zip(features, row, strict=True) if not _is_number(cell))
     wrong = f"is {shown(cell, 40)!r}, not a number" if cell.strip() else "is empty; every feature needs a number"
-    raise SpecError(f"line {line}, column {shown(name)!r} {wrong}")
+    raise UsageError(f"line {line}, column {shown(name)!r} {wrong}")
 
 
 def _is_number(cell: str) -> bool:

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from objectives.data.samples import Samples
 from objectives.data.waves import Floats, Labels
+from search.errors import UsageError
 from search.files import listed, opened, require_memory, shown
 from search.spec import csv_data as table
 from search.spec import npz_data as npz
 from search.spec.npz_data import MUST
-from search.spec.study_spec import DataRef, SpecError, StudySpec
+from search.spec.study_spec import DataRef, StudySpec
 from storage import studies
 from storage.store import Store
 
@@ -25,18 +26,18 @@ _NUMBER = re.compile(r"[+-]?(0|[1-9]\d{0,307})(\.\d*)?(e[+-]?\d{1,3})?", re.ASCI
 def read(path: Path, label: str | None = None) -> tuple[DataRef, Samples]:
     """The `X` and `y` of an npz file, or a CSV file with that column as its label. The same data are the same of both.
 
-    SpecError says in one line what is wrong with it. Pickles are never loaded.
+    UsageError says in one line what is wrong with it. Pickles are never loaded.
     """
     name = shown(str(path))
     with opened(path) as file:
         try:
             samples = _samples(*_contents(file, path.suffix.lower() == ".npz", label))
         except OSError as error:
-            raise SpecError(f"cannot read {name}: {error.strerror or error}") from None
+            raise UsageError(f"cannot read {name}: {error.strerror or error}") from None
         except MemoryError:
-            raise SpecError(f"{name} does not fit into memory; take fewer samples or features") from None
-        except SpecError as error:
-            raise SpecError(f"{name}: {error}") from None
+            raise UsageError(f"{name} does not fit into memory; take fewer samples or features") from None
+        except UsageError as error:
+            raise UsageError(f"{name}: {error}") from None
     n, features = samples.x.shape
     sizes = {"samples": n, "features": features, "classes": len(samples.names), "training": samples.training}
     return DataRef(name=shown(path.name), digest=samples.digest, **sizes), samples
@@ -53,11 +54,11 @@ def remarks(samples: Samples) -> Iterator[str]:
 
 
 def packed(samples: Samples) -> bytes:
-    """The samples as the store keeps them; SpecError if they are too many for that."""
+    """The samples as the store keeps them; UsageError if they are too many for that."""
     content = samples.packed()
     if len(content) > MOST_BYTES:
         size = f"{len(content) >> 20} MiB compressed, more than {MOST_BYTES >> 20}"
-        raise SpecError(f"the data are too large for the store: {size}; take fewer samples")
+        raise UsageError(f"the data are too large for the store: {size}; take fewer samples")
     return content
 
 
@@ -73,14 +74,14 @@ def _contents(file: BinaryIO, npz_named: bool, label: str | None) -> tuple[Float
     begins = file.read(4)
     file.seek(0)
     if not size:
-        raise SpecError("it is empty")
+        raise UsageError("it is empty")
     require_memory(size)
     if begins not in npz.BEGINS and not npz_named:
         return table.columns(file, label)
     if begins not in npz.BEGINS:
-        raise SpecError('it is not an npz file; make one with numpy.savez("FILE.npz", X=…, y=…)')
+        raise UsageError('it is not an npz file; make one with numpy.savez("FILE.npz", X=…, y=…)')
     if label is not None:
-        raise SpecError("`--label` is for CSV; an npz file has its labels in `y`")
+        raise UsageError("`--label` is for CSV; an npz file has its labels in `y`")
     x, y = npz.arrays(file)
     return _inputs(x), *_distinct(y)
 
@@ -88,29 +89,29 @@ def _contents(file: BinaryIO, npz_named: bool, label: str | None) -> tuple[Float
 def _samples(inputs: Floats, values: Sequence[Any], codes: Labels) -> Samples:
     labels, names = _classes(values, codes)
     if len(labels) != len(inputs):
-        raise SpecError(f"`X` has {len(inputs)} samples and `y` has {len(labels)} labels")
+        raise UsageError(f"`X` has {len(inputs)} samples and `y` has {len(labels)} labels")
     counts = np.bincount(labels)
     if len(counts) < 2:
-        raise SpecError(f"it has one class only, {shown(names[0])!r}; there must be two or more")
+        raise UsageError(f"it has one class only, {shown(names[0])!r}; there must be two or more")
     if counts.min() < 2:
         one = shown(names[int(counts.argmin())])
-        raise SpecError(f"class {one!r} has one sample only; each must have two or more")
+        raise UsageError(f"class {one!r} has one sample only; each must have two or more")
     if _constant(inputs).all():
-        raise SpecError("every feature is constant, so there is nothing to tell the classes apart by")
+        raise UsageError("every feature is constant, so there is nothing to tell the classes apart by")
     return Samples(inputs, labels, names)
 
 
 def _inputs(x: NDArray[Any]) -> Floats:
     if x.dtype.kind not in "biuf" or x.ndim != 2:
-        raise SpecError(f"`X` is of shape {x.shape} and type {_type(x)}; {MUST['X']}")
+        raise UsageError(f"`X` is of shape {x.shape} and type {_type(x)}; {MUST['X']}")
     if not x.size:
-        raise SpecError(f"`X` is empty, of shape {x.shape}; {MUST['X']}")
+        raise UsageError(f"`X` is empty, of shape {x.shape}; {MUST['X']}")
     with np.errstate(all="ignore"):
         inputs = np.ascontiguousarray(x, dtype=np.float32)
     wrong = ~np.isfinite(inputs)
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
-        raise SpecError(f"`X[{row}, {column}]` is {x[row, column]}; every input must be finite in 32 bits")
+        raise UsageError(f"`X[{row}, {column}]` is {x[row, column]}; every input must be finite in 32 bits")
     return inputs
 
 
@@ -121,18 +122,18 @@ def _constant(x: Floats) -> NDArray[np.bool_]:  # (features,)
 def _distinct(y: NDArray[Any]) -> tuple[list[Any], Labels]:
     """The values of `y`, and which of them each sample has."""
     if y.dtype.kind not in "biufUS" or y.ndim != 1:
-        raise SpecError(f"`y` is of shape {y.shape} and type {_type(y)}; {MUST['y']}")
+        raise UsageError(f"`y` is of shape {y.shape} and type {_type(y)}; {MUST['y']}")
     if not y.size:
-        raise SpecError(f"`y` is empty; {MUST['y']}")
+        raise UsageError(f"`y` is empty; {MUST['y']}")
     if y.dtype.kind == "f":
         wrong = ~(np.isfinite(y) & (y == np.floor(y)))
         if wrong.any():
-            raise SpecError(f"`y[{wrong.argmax()}]` is {y[wrong.argmax()]}; {MUST['y']}")
+            raise UsageError(f"`y[{wrong.argmax()}]` is {y[wrong.argmax()]}; {MUST['y']}")
     found, codes = np.unique(y, return_inverse=True)
     try:
         return [_text(value) if y.dtype.kind in "US" else value for value in found.tolist()], codes.astype(np.int64)
     except (ValueError, SystemError):  # the latter of NumPy for what no code point is
-        raise SpecError("`y` holds text that is not Unicode; labels are text in UTF-8, or whole numbers") from None
+        raise UsageError("`y` holds text that is not Unicode; labels are text in UTF-8, or whole numbers") from None
 
 
 def _text(value: str | bytes) -> str:
@@ -142,7 +143,7 @@ def _text(value: str | bytes) -> str:
 def _classes(values: Sequence[Any], codes: Labels) -> tuple[Labels, tuple[str, ...]]:
     """Labels as 0 … C−1 and their names, both in sorted order: of numbers, also written as text, else of text."""
     if "" in values:
-        raise SpecError("a label is empty; every sample needs one")
+        raise UsageError("a label is empty; every sample needs one")
     if all(_NUMBER.fullmatch(str(value)) for value in values):
         values = [_whole(value) for value in values]
     ordered = sorted(set(values))
@@ -151,12 +152,12 @@ def _classes(values: Sequence[Any], codes: Labels) -> tuple[Labels, tuple[str, .
 
 
 def _whole(value: Any) -> int:
-    """The whole number of a label; SpecError if it is another one."""
+    """The whole number of a label; UsageError if it is another one."""
     text = str(value)
     if text.lstrip("+-").isdecimal():
         return int(text)
     if not float(text).is_integer():
-        raise SpecError(f"the label {text} is not a whole number; labels are text or whole numbers")
+        raise UsageError(f"the label {text} is not a whole number; labels are text or whole numbers")
     return int(float(text))
 
 

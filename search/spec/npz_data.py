@@ -14,8 +14,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from search.errors import UsageError
 from search.files import listed, require_memory, shown
-from search.spec.study_spec import SpecError
 
 MUST = {
     "X": "it must be samples × features of numbers",
@@ -26,7 +26,7 @@ HEADER_BYTES = 1 << 14  # a plain array's header is 128; longer ones are NumPy's
 
 
 def arrays(file: BinaryIO) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Both arrays; SpecError says in one line what is wrong with which."""
+    """Both arrays; UsageError says in one line what is wrong with which."""
     return _array(file, "X"), _array(file, "y")
 
 
@@ -35,24 +35,24 @@ def _array(file: BinaryIO, name: str) -> NDArray[Any]:
         with zipfile.ZipFile(file) as archive, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd headers; what they say is checked
             return _member(archive, name)
-    except (OSError, MemoryError, SpecError):
+    except (OSError, MemoryError, UsageError):
         raise
     except Exception as error:  # of a dozen kinds, from zipfile, zlib, lzma, tokenize and NumPy
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SpecError(f"`{name}` cannot be read: {shown(said)}") from None
+        raise UsageError(f"`{name}` cannot be read: {shown(said)}") from None
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
     members = {member.removesuffix(".npy"): member for member in archive.namelist()}
     if name not in members:
-        raise SpecError(f"there is no `{name}` in it, only {listed(members)}; {MUST[name]}")
+        raise UsageError(f"there is no `{name}` in it, only {listed(members)}; {MUST[name]}")
     with archive.open(members[name]) as member:
         header = member.read(HEADER_BYTES)
     if not header.startswith(npy.MAGIC_PREFIX):
-        raise SpecError(f"`{name}` is not an array; {MUST[name]}")
+        raise UsageError(f"`{name}` is not an array; {MUST[name]}")
     shape, dtype = _described(header)
     if dtype.hasobject:
-        raise SpecError(f"`{name}` holds objects, so it is ragged or of mixed types; {MUST[name]}")
+        raise UsageError(f"`{name}` holds objects, so it is ragged or of mixed types; {MUST[name]}")
     require_memory(math.prod(shape) * max(dtype.itemsize, np.dtype(np.float32).itemsize))
     with archive.open(members[name]) as member:
         return np.asarray(npy.read_array(member, allow_pickle=False))

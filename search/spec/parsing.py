@@ -1,4 +1,4 @@
-"""What people type for parameters, dimensions and class counts, as values; SpecError says what is wrong with it."""
+"""What people type for parameters, dimensions and class counts, as values; UsageError says what is wrong with it."""
 
 import json
 import math
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from objectives.configuration import ARCHITECTURE, CHOICES, REAL, WHOLE, Configuration, check, known, unknown
 from objectives.user_code.loader import Constructor, UserCodeError
+from search.errors import UsageError
 from search.spec.space import Choices, Range, defaults
-from search.spec.study_spec import DEFAULT_CLASSES, SpecError, StudySpec
+from search.spec.study_spec import DEFAULT_CLASSES, StudySpec
 
 if TYPE_CHECKING:
     from objectives.data.samples import Samples
@@ -20,28 +21,28 @@ PARAMETERS = ("classes", *defaults(2), "batch_size")
 
 
 def study_name(name: str) -> str:
-    """A study's name; SpecError if none may have it."""
+    """A study's name; UsageError if none may have it."""
     if not name.strip() or len(name) > 200 or not name.isprintable():
-        raise SpecError("a study's name is 1 to 200 printable characters")
+        raise UsageError("a study's name is 1 to 200 printable characters")
     return name
 
 
 def served_name(name: str) -> str:
-    """The name of a service's study, which is a part of its path; SpecError if none may have it."""
+    """The name of a service's study, which is a part of its path; UsageError if none may have it."""
     if "/" in name or name in (".", ".."):
-        raise SpecError("the name of a service's study has no slash and is neither . nor ..")
+        raise UsageError("the name of a service's study has no slash and is neither . nor ..")
     return study_name(name)
 
 
 def constructor(path: str | None) -> Constructor | None:
-    """That of a module of a person's own; SpecError if there is none of that import path."""
+    """That of a module of a person's own; UsageError if there is none of that import path."""
     if path is None:
         return None
     value("objective", path)
     try:
         return Constructor.of(path)
     except UserCodeError as error:
-        raise SpecError(f"`objective` {error}") from None
+        raise UsageError(f"`objective` {error}") from None
 
 
 def study_spec(
@@ -58,7 +59,7 @@ def study_spec(
     """
     reference = samples = None
     if label is not None and not data:
-        raise SpecError(f"`--label {label}` names a column of the CSV file given with `--data`")
+        raise UsageError(f"`--label {label}` names a column of the CSV file given with `--data`")
     if data:
         from search.spec.dataset import read  # which loads NumPy
 
@@ -73,7 +74,7 @@ def class_counts(text: str) -> Choices:
     if ".." in text:
         low, high = (value("classes", end) for end in text.split("..", 1))
         if low > high:
-            raise SpecError(f"`--classes {text}`: the range is empty")
+            raise UsageError(f"`--classes {text}`: the range is empty")
         doublings = takewhile(lambda classes: classes < high, (low << n for n in count()))
         return Choices(values=(*doublings, high))
     return Choices(values=tuple(value("classes", part) for part in text.split(",")))
@@ -88,9 +89,9 @@ def dimensions(
         for text in texts:
             name, given = _pair(option, text, own)
             if name == "classes":
-                raise SpecError(f"`{option} {text}`: class counts are set with `--classes`")
+                raise UsageError(f"`{option} {text}`: class counts are set with `--classes`")
             if name in found:
-                raise SpecError(f"`{option} {text}`: `{name}` is given twice")
+                raise UsageError(f"`{option} {text}`: `{name}` is given twice")
             if option == "--fix":
                 found[name] = Choices(values=(value(name, given),))
             elif option == "--choices":
@@ -99,7 +100,7 @@ def dimensions(
                 low, colon, high = given.partition(":")
                 if not colon or name in CHOICES:
                     what = "is a number's, not of choices" if name in CHOICES else f"reads {name}=LOW:HIGH"
-                    raise SpecError(f"`--range {text}`: a range {what}")
+                    raise UsageError(f"`--range {text}`: a range {what}")
                 found[name] = _range(name, low, high)
     return found
 
@@ -111,9 +112,9 @@ def where(texts: Iterable[str]) -> dict[str, Range | Choices]:
         name, equals, given = text.partition("=")
         low, colon, high = map(_own_value, given.partition(":"))
         if name in found:
-            raise SpecError(f"`--where {text}`: `{name}` is given twice; several values read {name}=A,B")
+            raise UsageError(f"`--where {text}`: `{name}` is given twice; several values read {name}=A,B")
         if not equals or not given:
-            raise SpecError(f"`--where {text}` must read --where NAME=VALUE, NAME=A,B or NAME=LOW:HIGH")
+            raise UsageError(f"`--where {text}` must read --where NAME=VALUE, NAME=A,B or NAME=LOW:HIGH")
         if colon and not isinstance(low, str) and not isinstance(high, str):
             found[name] = Range(low=low, high=high, log=False, whole=False)
         else:
@@ -146,11 +147,11 @@ def configuration(
         params.setdefault("hidden_layers", 2)
     asked = value("classes", classes) if classes else None
     if params.setdefault("classes", asked or default) != (asked or params["classes"]):
-        raise SpecError(f"`--classes {classes}` contradicts `classes` {params['classes']} of the configuration")
+        raise UsageError(f"`--classes {classes}` contradicts `classes` {params['classes']} of the configuration")
     try:
         return Configuration.of(params)
     except ValueError as error:
-        raise SpecError(f"{config}: {error}" if config else str(error)) from None
+        raise UsageError(f"{config}: {error}" if config else str(error)) from None
 
 
 def value(name: str, text: str) -> Any:
@@ -164,7 +165,7 @@ def value(name: str, text: str) -> Any:
     try:
         check(name, found)
     except ValueError as error:
-        raise SpecError(str(error)) from None
+        raise UsageError(str(error)) from None
     return found
 
 
@@ -174,7 +175,7 @@ def _range(name: str, low: str, high: str) -> Range:
     if known(name):
         return Range(low=ends[0], high=ends[1], log=name != "hidden_layers", whole=name in WHOLE)
     if not all(type(end) in (int, float) for end in ends):
-        raise SpecError(f"`--range {name}={low}:{high}`: a range is from a number to a number")
+        raise UsageError(f"`--range {name}={low}:{high}`: a range is from a number to a number")
     return Range(low=ends[0], high=ends[1], log=ends[0] > 0, whole=all(type(end) is int for end in ends))
 
 
@@ -192,12 +193,12 @@ def _own_value(text: str) -> bool | int | float | str:
 def _pair(option: str, text: str, own: Constructor | None) -> tuple[str, str]:
     name, equals, given = text.partition("=")
     if not equals or not given:
-        raise SpecError(f"`{option} {text}` must read {option} NAME=VALUE")
+        raise UsageError(f"`{option} {text}` must read {option} NAME=VALUE")
     there: Sequence[str] = PARAMETERS
     if own:
         there = [*(name for name in there if name not in ARCHITECTURE or name in own.parameters), *own.extra_parameters]
     if name not in there:
-        raise SpecError(f"`{option} {text}`: {unknown('parameter', name, there)}")
+        raise UsageError(f"`{option} {text}`: {unknown('parameter', name, there)}")
     return name, given
 
 
@@ -205,10 +206,10 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         params = json.loads(path.read_text())
     except OSError as error:
-        raise SpecError(f"cannot read {path}: {error.strerror}") from None
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
     except ValueError as error:
-        raise SpecError(f"{path} is not JSON: {error}") from None
+        raise UsageError(f"{path} is not JSON: {error}") from None
     if not isinstance(params, dict):
-        raise SpecError(f'{path} must hold one JSON object of parameters, such as {{"width": 64, …}}')
+        raise UsageError(f'{path} must hold one JSON object of parameters, such as {{"width": 64, …}}')
     record = params.get("params")  # an answer of `best`, `trials` or `train` is as good
     return record if isinstance(record, dict) else params

@@ -10,14 +10,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from objectives.configuration import IMPORT_PATH, WHOLE, Configuration, check, known, unknown
 from objectives.user_code.loader import Constructor
+from search.errors import UsageError
 from search.spec.space import Choices, Dimension, Range, defaults, of_own
 
 SAMPLERS = ("tpe", "random", "gp", "qmc", "cmaes")
 DEFAULT_CLASSES = 256
-
-
-class SpecError(ValueError):
-    """A spec, or an option that makes one, is wrong: which, why, and what it may be."""
 
 
 class DataRef(BaseModel):
@@ -46,7 +43,7 @@ class DataRef(BaseModel):
 
 
 class StudySpec(BaseModel):
-    """A study: its data, its space, what counts as converged, and how it searches. SpecError names a wrong field."""
+    """A study: its data, its space, what counts as converged, and how it searches. UsageError names a wrong field."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True)
 
@@ -80,13 +77,13 @@ class StudySpec(BaseModel):
         _require(1 <= self.max_epochs <= 10_000_000, "max-epochs", "from 1 to 10000000", self.max_epochs)
         _require(0 <= self.seed < 1 << 63, "seed", "from 0 to 2^63 − 1", self.seed)
         if self.sampler not in SAMPLERS and not IMPORT_PATH.fullmatch(self.sampler):
-            raise SpecError(f"{unknown('`sampler`', self.sampler, SAMPLERS)}, or a sampler's import path MODULE:CLASS")
+            raise UsageError(f"{unknown('`sampler`', self.sampler, SAMPLERS)}, or a sampler's import path MODULE:CLASS")
         for name, dimension in self.space.items():
             if not (self.objective or known(name)):
-                raise SpecError(unknown("parameter", name, self.space))
+                raise UsageError(unknown("parameter", name, self.space))
             _check_dimension(name, dimension)
         if not isinstance(self.space["classes"], Choices):
-            raise SpecError("`classes` must be choices")
+            raise UsageError("`classes` must be choices")
         return self
 
     @classmethod
@@ -98,7 +95,7 @@ class StudySpec(BaseModel):
         own: Constructor | None = None,  # of a module in place of our network
         **fields: Any,
     ) -> "StudySpec":
-        """A spec over the default space with some dimensions replaced; SpecError names what is wrong."""
+        """A spec over the default space with some dimensions replaced; UsageError names what is wrong."""
         if data:
             refuse_of_waves([*fields, *(["classes"] if classes else ())])
             classes, fields = Choices(values=(data.classes,)), {**fields, "data": data, "inputs": data.features}
@@ -109,13 +106,13 @@ class StudySpec(BaseModel):
         space, theirs = (of_own(own, space), own.extra_parameters) if own else (space, ())
         for name, dimension in (dimensions or {}).items():
             if name in ("batch_size", "batch_sampling") and name not in space:
-                raise SpecError(f"`{name}` is for {'waves' if data else 'data of your own, given with `--data`'}")
+                raise UsageError(f"`{name}` is for {'waves' if data else 'data of your own, given with `--data`'}")
             if name not in (*space, *theirs):
-                raise SpecError(unknown("parameter", name, [*space, *theirs]))
+                raise UsageError(unknown("parameter", name, [*space, *theirs]))
             space[name] = dimension
         lacking = own.missing(space) if own else []
         if own and lacking:
-            raise SpecError(
+            raise UsageError(
                 f"`objective` {own.path} needs `{lacking[0]}`; give it with `--fix`, `--range` or `--choices`"
             )
         return validated({"space": space, **fields})
@@ -159,41 +156,41 @@ class StudySpec(BaseModel):
         return None
 
     def check(self, configuration: Configuration) -> None:
-        """SpecError unless the configuration can be trained on this study's data."""
+        """UsageError unless the configuration can be trained on this study's data."""
         if self.data is None:
             if configuration.batch_size:
-                raise SpecError("`batch_size` is for data of your own, given with `--data`")
+                raise UsageError("`batch_size` is for data of your own, given with `--data`")
             return
         if configuration.classes != self.data.classes:
-            raise SpecError(f"`classes` is {configuration.classes}, but {self.data.name} has {self.data.classes}")
+            raise UsageError(f"`classes` is {configuration.classes}, but {self.data.name} has {self.data.classes}")
         if not configuration.batch_size:
-            raise SpecError("the configuration lacks `batch_size`, which data of your own need")
+            raise UsageError("the configuration lacks `batch_size`, which data of your own need")
 
 
 def refuse_of_waves(given: Iterable[str]) -> None:
-    """SpecError if one of these fields is of waves alone."""
+    """UsageError if one of these fields is of waves alone."""
     for name in ("classes", "inputs", "sigma"):
         if name in given:
-            raise SpecError(f"`--{name}` is for waves; data of your own have theirs")
+            raise UsageError(f"`--{name}` is for waves; data of your own have theirs")
 
 
 def validated(fields: dict[str, Any]) -> StudySpec:
-    """The spec with these fields; SpecError in one line if one is wrong."""
+    """The spec with these fields; UsageError in one line if one is wrong."""
     try:
         return StudySpec.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         message = first["msg"].removeprefix("Value error, ")
-        raise SpecError(f"`{where}`: {message}" if where else message) from None
+        raise UsageError(f"`{where}`: {message}" if where else message) from None
 
 
 def parsed(text: str) -> StudySpec:
-    """The spec of a study in the store; SpecError if another version made it and this one cannot serve it."""
+    """The spec of a study in the store; UsageError if another version made it and this one cannot serve it."""
     try:
         return validated(json.loads(text))
-    except SpecError as error:
-        raise SpecError(f"the study was made by another version of fewest and cannot go on: {error}") from None
+    except UsageError as error:
+        raise UsageError(f"the study was made by another version of fewest and cannot go on: {error}") from None
 
 
 def derive(seed: int, *purpose: object) -> int:
@@ -204,7 +201,7 @@ def derive(seed: int, *purpose: object) -> int:
 
 def _require(holds: bool, name: str, must: str, got: Any) -> None:
     if not holds:
-        raise SpecError(f"`{name}` must be {must}, got {got}")
+        raise UsageError(f"`{name}` must be {must}, got {got}")
 
 
 def _check_dimension(name: str, dimension: Range | Choices) -> None:
@@ -223,7 +220,7 @@ def _check_dimension(name: str, dimension: Range | Choices) -> None:
         if dimension.log and dimension.low <= 0:
             raise ValueError(f"the range of `{name}` is on a log scale and must begin above 0, got {dimension.low:g}")
     except ValueError as error:
-        raise SpecError(str(error)) from None
+        raise UsageError(str(error)) from None
 
 
 def in_words(value: Any) -> str:

@@ -7,13 +7,14 @@ from objectives.data.waves import Waves
 from objectives.trainers import solo
 from objectives.user_code.loader import UserCodeError, one_line
 from search.ask.initial_design import Design
-from search.spec.study_spec import SpecError, StudySpec
+from search.errors import UsageError
+from search.spec.study_spec import StudySpec
 
 POINTS = 8  # of the study's design, of which one must do: some configurations may be impossible
 
 
 def rehearse(spec: StudySpec, samples: Samples | None, device: str) -> None:
-    """SpecError says what is wrong with the first configuration if no other does either."""
+    """UsageError says what is wrong with the first configuration if no other does either."""
     problem: Problem = samples or Waves(spec.inputs, spec.sigma)
     design, first = Design(spec), ""
     for number in range(POINTS):
@@ -23,4 +24,4 @@ def rehearse(spec: StudySpec, samples: Samples | None, device: str) -> None:
             first = first or str(error)
         except (MemoryError, RuntimeError) as error:  # of the device
             first = first or f"{spec.objective}: {one_line(error)}"
-    raise SpecError(f"`objective` {first}")
+    raise UsageError(f"`objective` {first}")

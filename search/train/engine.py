@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from subprocess import DEVNULL, Popen
 from typing import IO, Any, Generic, Protocol, TypeVar
 
+from search.errors import Failure
 from search.query import runs as query
 from search.train.processes import GRACE_SECONDS, bury_the_dead, handling, held_back
 from storage.database import StorageError
@@ -28,10 +29,6 @@ LEFT = 0, 130, 143  # exit statuses of workers that were told to leave, or had n
 RESTARTS = 5  # of workers that died without a single outcome in between, before the study is given up
 _STDERR = 2
 _ASKED = signal.SIGINT, signal.SIGTERM, signal.SIGKILL  # two pending signals of one number would arrive as one
-
-
-class EngineError(Exception):
-    """The workers cannot do their work: the last thing that one of them said."""
 
 
 class Worker(Protocol):
@@ -118,7 +115,7 @@ class Engine(ABC, Generic[W]):
         return ""
 
     def run(self, show: Callable[[dict[str, Any], str], None]) -> bool:
-        """Watch until every worker has left; False if they were told to leave. EngineError if they keep dying."""
+        """Watch until every worker has left; False if they were told to leave. Failure if they keep dying."""
         with handling(self._leave, GRACE_SECONDS):
             try:
                 while self._workers:
@@ -148,9 +145,9 @@ class Engine(ABC, Generic[W]):
             return
         self._restarts += 1
         if left in (1, 2):
-            raise EngineError(worker.last_words)
+            raise Failure(worker.last_words)
         if self._restarts > RESTARTS:
-            raise EngineError(f"workers keep dying: {worker.last_words}")
+            raise Failure(f"workers keep dying: {worker.last_words}")
         self._workers.append(self._another(worker))
 
     def _dismiss(self) -> None:

@@ -65,13 +65,13 @@ def this_process() -> Process:
 
 
 def only_here(store: Store) -> None:
-    """ForOneMachine if the store is a SQLite file and another machine's worker works on it."""
-    store.read(leases.only_here, _machine())
+    """SingleMachineOnly if the store is a SQLite file and another machine's worker works on it."""
+    store.read(leases.require_one_machine, _machine())
 
 
 def bury_the_dead(store: Store) -> None:
     """End the leases of this machine's workers whose process is gone."""
-    store.write(leases.bury, _machine(), _alive)
+    store.write(leases.expire_dead_workers, _machine(), _alive)
 
 
 def _alive(number: int) -> bool:

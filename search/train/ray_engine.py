@@ -19,8 +19,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from search.spec.study_spec import SpecError, StudySpec
-from search.train.engine import RESTARTS, Engine, EngineError, start
+from search.errors import Failure, UsageError
+from search.spec.study_spec import StudySpec
+from search.train.engine import RESTARTS, Engine, start
 from storage.database import StorageMisuse, parse
 from storage.store import Store
 from storage.studies import StudyRecord
@@ -50,7 +51,7 @@ class Cluster:
         n = workers or self.room
         if not n:
             needs = f" and {self.gpus:g} GPU" if self.gpus else ""
-            raise EngineError(f"no node of this Ray cluster has 1 CPU{needs} for a worker; see `--gpus-per-worker`")
+            raise Failure(f"no node of this Ray cluster has 1 CPU{needs} for a worker; see `--gpus-per-worker`")
         if not self.gpus and device == "auto":
             device = "cpu"  # a GPU that Ray did not give is another's
         place = self._placing(_anywhere(url), device, "--study", study.name, *options)
@@ -76,7 +77,7 @@ def join(address: str | None, gpus: float | None, spec: StudySpec, url: str) -> 
     try:
         import ray
     except ImportError:
-        raise EngineError("`--engine ray` needs Ray; pip install 'fewest[ray]'") from None
+        raise Failure("`--engine ray` needs Ray; pip install 'fewest[ray]'") from None
     alone = {"address": "local", "_node_ip_address": "127.0.0.1", "include_dashboard": False}
     where: dict[str, Any] = alone | {"object_store_memory": OBJECT_STORE_BYTES}
     if address is not None:
@@ -90,7 +91,7 @@ def join(address: str | None, gpus: float | None, spec: StudySpec, url: str) -> 
     except Exception as error:  # of sockets, of gRPC, of Ray's own
         said = (str(error).strip() or type(error).__name__).splitlines()[0].partition(". ")[0]
         more = "; `ray start --head` starts a cluster" if address == "auto" else ""
-        raise EngineError(f"cannot join Ray at {address or 'this machine'}: {said}{more}") from None
+        raise Failure(f"cannot join Ray at {address or 'this machine'}: {said}{more}") from None
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     if len(nodes) > 1 and parse(url).get_backend_name() == "sqlite":
         raise StorageMisuse("a SQLite file is of one machine, and this Ray cluster is of several; name a Postgres")
@@ -99,15 +100,15 @@ def join(address: str | None, gpus: float | None, spec: StudySpec, url: str) -> 
 
 
 def _knock(address: str) -> None:
-    """EngineError if nobody listens at HOST:PORT: Ray itself tries on for many minutes, and writes about it."""
+    """Failure if nobody listens at HOST:PORT: Ray itself tries on for many minutes, and writes about it."""
     host, _, port = address.rpartition(":")
     if not host or "/" in host or not port.isdecimal() or int(port) > MOST_PORT:
-        raise SpecError(f"`--address` is auto or HOST:PORT, on a machine of the cluster itself, got {address!r}")
+        raise UsageError(f"`--address` is auto or HOST:PORT, on a machine of the cluster itself, got {address!r}")
     try:
         socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
     except (OSError, UnicodeError) as error:
         said = getattr(error, "strerror", None) or error
-        raise EngineError(f"no Ray cluster listens at {address}: {said}") from None
+        raise Failure(f"no Ray cluster listens at {address}: {said}") from None
 
 
 def _room(node: Mapping[str, float], gpus: float) -> int:

@@ -15,7 +15,8 @@ from objectives.convergence import Curve, End, Progress
 from objectives.data.samples import Samples
 from objectives.devices import devices
 from objectives.trainers.trainer import Trainer, TrainerKind
-from search.spec.study_spec import SpecError, StudySpec
+from search.errors import UsageError
+from search.spec.study_spec import StudySpec
 from search.train.trainers import alone, as_recorded, software, trainer
 
 #: Of the software, what may change how numbers are rounded, or which are computed.
@@ -63,14 +64,14 @@ class Replay:
 
 
 def check(recorded: dict[str, Any]) -> None:
-    """SpecError unless the trial has an outcome that another training can be compared with."""
+    """UsageError unless the trial has an outcome that another training can be compared with."""
     number, said = recorded["trial"], None
     if recorded["curve"] is None:
         said = f"failed ({recorded['reason']})" if recorded["state"] == "failed" else f"is {recorded['state']}"
     elif recorded["end"] == End.OUT_OF_MEMORY:
         said = "ran out of memory, which is the machine's doing"
     if said:
-        raise SpecError(f"trial {number} {said}; there is no outcome to compare with, so leave it out")
+        raise UsageError(f"trial {number} {said}; there is no outcome to compare with, so leave it out")
 
 
 def compared(recorded: Curve, replayed: Curve) -> tuple[bool, float]:

@@ -13,8 +13,8 @@ from objectives.data.samples import Samples
 from objectives.data.scaling import moments
 from objectives.trainers.solo import Solo
 from search import files
-from search.spec.study_spec import SpecError, StudySpec
-from search.train.engine import EngineError
+from search.errors import Failure, UsageError
+from search.spec.study_spec import StudySpec
 from search.train.trainers import BURST, alone, batches
 
 
@@ -35,13 +35,13 @@ def train(
 
     outcome = alone(trainer, trial, shown, 1 if save else BURST)  # at 1, a GPU too ends with what it evaluated last
     if outcome.end is End.OUT_OF_MEMORY and save:
-        raise EngineError(f"it ran out of memory, so there are no weights for {save}")
+        raise Failure(f"it ran out of memory, so there are no weights for {save}")
     if save and trainer.network:
         file = io.BytesIO()
         torch.save(_kept(spec, samples, trial, trainer.network), file)
         files.write(save, file.getvalue())
     if outcome.end is End.EXCEPTION:
-        raise SpecError(f"`objective` {outcome.reason}")
+        raise UsageError(f"`objective` {outcome.reason}")
     return outcome
 
 

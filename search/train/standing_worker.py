@@ -11,13 +11,14 @@ import time
 from collections.abc import Callable
 
 from search import logs
+from search.errors import UsageError
 from search.spec import parsing as options
-from search.spec.study_spec import SpecError, parsed
+from search.spec.study_spec import parsed
 from search.train.processes import handling
 from search.train.worker import Worker
 from storage import studies
 from storage.database import StorageMisuse
-from storage.leases import ForOneMachine
+from storage.leases import SingleMachineOnly
 from storage.store import Store
 from storage.studies import StudyRecord
 
@@ -56,10 +57,10 @@ class Pool:
             try:
                 options.constructor(parsed(record.spec).objective)  # it must be here, too
                 self._work(record)
-            except SpecError as error:
+            except UsageError as error:
                 self._refused[record.study_id] = record.spec
                 log.warning("leaving study %r alone: %s", record.name, error)
-            except ForOneMachine:  # of no study here
+            except SingleMachineOnly:  # of no study here
                 raise
             except StorageMisuse as error:  # of this study: a store that is gone says so again, to `_neediest`
                 log.warning("study %r: %s", record.name, error)

@@ -29,7 +29,7 @@ from objectives.convergence import End, Trial
 from objectives.data.batches import Batches
 from objectives.data.waves import Waves
 from objectives.model.activations import ACTIVATIONS, Activation
-from objectives.model.network import initial
+from objectives.model.network import initial_parameters
 from objectives.trainers.solo import Solo
 from objectives.trainers.trainer import Trainer
 from objectives.trainers.trial_array import TrialArray
@@ -85,8 +85,8 @@ class Task:
         batch = self.batches.of(c, DATA_SEED, epoch)
         return (batch.x if c.gain == 1 else batch.x * c.gain), batch.labels
 
-    def initial(self, trial: Trial) -> list[tuple[Tensor, Tensor]]:
-        return initial(trial, self.batches)
+    def initial_parameters(self, trial: Trial) -> list[tuple[Tensor, Tensor]]:
+        return initial_parameters(trial, self.batches)
 
 
 def array(task: Task) -> Callable[[], None]:
@@ -127,7 +127,7 @@ def eager(task: Task, fused: bool = False, compiled: bool = False) -> Callable[[
     def train() -> None:
         for trial in task.trials:
             c = trial.configuration
-            layers = [(nn.Parameter(w), nn.Parameter(b)) for w, b in task.initial(trial)]
+            layers = [(nn.Parameter(w), nn.Parameter(b)) for w, b in task.initial_parameters(trial)]
             (first, *rest), seen = layers, []
             others = [parameter for layer in rest for parameter in layer]
             groups = [{"params": first, "lr": c.lr * c.first_lr_ratio}, {"params": others, "lr": c.lr}]
@@ -221,7 +221,7 @@ def kerased(task: Task) -> Callable[[], None]:
 
     def train() -> None:
         for trial in task.trials:
-            model.set_weights([part.numpy().T for layer in task.initial(trial) for part in layer])
+            model.set_weights([part.numpy().T for layer in task.initial_parameters(trial) for part in layer])
             for variable in model.optimizer.variables[2:]:
                 variable.assign(np.zeros(variable.shape, np.float32))
             for epoch in range(task.epochs):

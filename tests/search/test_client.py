@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-import search
-from search.spec.study_spec import SpecError
+from search import client
+from search.errors import UsageError
 from storage.database import StorageMisuse
 from storage.store import Store
 from tests.search.ask.test_study import begun, work
@@ -24,15 +24,15 @@ def storage(sqlite: Store, tmp_path: Path) -> str:
 def test_answers_are_those_of_the_shell(storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Record for record, at a URL that is given or that the environment has."""
     monkeypatch.setenv("FEWEST_STORAGE", storage)
-    assert search.status(study="s")["done"] == 40
+    assert client.status(study="s")["done"] == 40
     asked = [
         (
-            search.best(study="s", top=3, where={"lr": (0.1, 0.5), "optimizer": ["adam", "sgd", "nadam"]}),
+            client.best(study="s", top=3, where={"lr": (0.1, 0.5), "optimizer": ["adam", "sgd", "nadam"]}),
             "best --top 3 --where lr=0.1:0.5 --where optimizer=adam,sgd,nadam",
         ),
-        (search.best(study="s", per="activation", by="weights"), "best --per activation --by weights"),
-        (search.best(study="s", target=0.2, hold=1, storage=storage), "best --target 0.2 --hold 1"),
-        (search.trials(study="s", limit=5, after=3), "trials --limit 5 --after 3"),
+        (client.best(study="s", per="activation", by="weights"), "best --per activation --by weights"),
+        (client.best(study="s", target=0.2, hold=1, storage=storage), "best --target 0.2 --hold 1"),
+        (client.trials(study="s", limit=5, after=3), "trials --limit 5 --after 3"),
     ]
     for answer, line in asked:
         done = command(tmp_path, *line.split(), "--study", "s", "--storage", storage, "--format", "json")
@@ -41,22 +41,22 @@ def test_answers_are_those_of_the_shell(storage: str, tmp_path: Path, monkeypatc
 
 def test_records_become_a_frame_with_a_column_for_each_parameter(storage: str) -> None:
     """Of trials, of the best, and of values of which nothing converged."""
-    frame = search.frame(search.trials(study="s", storage=storage))
+    frame = client.frame(client.trials(study="s", storage=storage))
     assert len(frame) == 40 and {"trial", "epochs", "converged", "lr", "activation"} <= set(frame)
     assert frame[frame.converged].lr.min() > 0.1
-    per = search.frame(search.best(per="activation", study="s", storage=storage))
+    per = client.frame(client.best(per="activation", study="s", storage=storage))
     assert "activation" in per and len(per) > 3
 
 
 def test_what_is_not_there_is_an_error_in_one_line(storage: str) -> None:
     """A study, a parameter, a cost, a range."""
     with pytest.raises(StorageMisuse, match="no study 'default' in"):
-        search.best(storage=storage)
-    with pytest.raises(SpecError, match="did you mean 'lr'"):
-        search.best(study="s", storage=storage, where={"lrr": 1.0})
-    with pytest.raises(SpecError, match="`by` must be one of epochs, seconds, weights, got 'time'"):
-        search.best(study="s", storage=storage, by="time")
-    with pytest.raises(SpecError, match="values, lists of values or tuples"):
-        search.best(study="s", storage=storage, where={"lr": ("a", "b")})  # type: ignore[dict-item]
-    with pytest.raises(SpecError, match=r"a tuple \(low, high\)"):
-        search.best(study="s", storage=storage, where={"lr": (1.0, 2.0, 3.0)})  # type: ignore[dict-item]
+        client.best(storage=storage)
+    with pytest.raises(UsageError, match="did you mean 'lr'"):
+        client.best(study="s", storage=storage, where={"lrr": 1.0})
+    with pytest.raises(UsageError, match="`by` must be one of epochs, seconds, weights, got 'time'"):
+        client.best(study="s", storage=storage, by="time")
+    with pytest.raises(UsageError, match="values, lists of values or tuples"):
+        client.best(study="s", storage=storage, where={"lr": ("a", "b")})  # type: ignore[dict-item]
+    with pytest.raises(UsageError, match=r"a tuple \(low, high\)"):
+        client.best(study="s", storage=storage, where={"lr": (1.0, 2.0, 3.0)})  # type: ignore[dict-item]

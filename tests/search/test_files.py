@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from search.errors import UsageError
 from search.spec import dataset as data
-from search.spec.study_spec import SpecError
 
 X = np.arange(12.0).reshape(6, 2)
 Y = np.array([0, 1, 0, 1, 0, 1])
@@ -22,7 +22,7 @@ Y = np.array([0, 1, 0, 1, 0, 1])
 
 def refused(path: Path, label: str | None = None) -> str:
     """The one line that refuses a file."""
-    with pytest.raises(SpecError) as found:
+    with pytest.raises(UsageError) as found:
         data.read(path, label)
     assert len(str(found.value).splitlines()) == 1
     return str(found.value)
@@ -205,7 +205,7 @@ def test_any_file_is_samples_or_one_line(file: File, place: Path) -> None:
     path.write_bytes(content)
     try:
         reference, samples = data.read(path, label)
-    except SpecError as error:
+    except UsageError as error:
         assert len(str(error).splitlines()) == 1 and str(error).isprintable()
         return
     n, features = samples.x.shape

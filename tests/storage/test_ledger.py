@@ -131,7 +131,7 @@ def test_data_go_with_the_last_study_that_names_them(store: Store, url: str) -> 
         store.write(studies.create, f"after {name}", "{}", 5, ["MINIMIZE"])
         assert {row.digest for row in rows(store, schema.data)} == kept
     storage.remove_session()
-    storage.database.dispose()
+    storage.engine.dispose()
 
 
 def test_a_study_deleted_through_optuna_can_be_made_anew(store: Store, study: StudyRecord, url: str) -> None:
@@ -141,7 +141,7 @@ def test_a_study_deleted_through_optuna_can_be_made_anew(store: Store, study: St
     storage = optuna.storages.RDBStorage(url)
     optuna.delete_study(study_name="s", storage=storage)
     storage.remove_session()
-    storage.database.dispose()
+    storage.engine.dispose()
     again = store.write(studies.create, "s", '{"a": 2}', 3, ["MINIMIZE"])
     assert (again.spec, again.budget) == ('{"a": 2}', 3) and not look(store, again).told
     other = register(store, "w")
@@ -213,7 +213,7 @@ def test_a_deleted_study_is_noticed_by_its_workers(store: Store, study: StudyRec
     optuna.delete_study(study_name="s", storage=storage)
     optuna.create_study(study_name="t", storage=storage)
     storage.remove_session()
-    storage.database.dispose()
+    storage.engine.dispose()
     with pytest.raises(StorageMisuse, match="has been deleted"):
         look(store, study)
     assert create(store, study, worker) is None
@@ -227,7 +227,7 @@ def test_dead_processes_of_a_machine_lose_their_leases_at_once(store: Store, stu
     """Their runs go to the next worker; those of living processes and of other containers stay."""
     ids = [register(store, "w", Process(machine, number)) for machine, number in (("m/a", 1), ("m/a", 2), ("m/b", 1))]
     held = [create(store, study, worker) for worker in ids]
-    store.write(leases.bury, "m/a", lambda process: process != 1)
+    store.write(leases.expire_dead_workers, "m/a", lambda process: process != 1)
     other = register(store, "other")
     again = take(store, study, other)
     assert held[0] and again and again.run_id == held[0].run_id and take(store, study, other) is None

@@ -120,7 +120,7 @@ def test_a_worker_that_stands_still_in_mid_transaction_holds_up_no_other_for_lon
 ) -> None:
     """Cut off or suspended, it loses the study's row, and does the transaction again when it is back."""
     study = store.write(studies.create, "s", "{}", 5, ["MINIMIZE"])
-    monkeypatch.setattr(engine, "SILENT_SECONDS", 1)
+    monkeypatch.setattr(engine, "SILENCE_TIMEOUT_SECONDS", 1)
     locked, back = threading.Event(), threading.Event()
 
     def stop(connection: sa.Connection) -> None:

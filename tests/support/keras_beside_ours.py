@@ -15,7 +15,7 @@ from objectives.configuration import Configuration
 from objectives.convergence import Trial
 from objectives.data.batches import Batches
 from objectives.model import optimizers
-from objectives.model.network import initial
+from objectives.model.network import initial_parameters
 from objectives.trainers.solo import Solo
 from search.answer.export import keras as keras_script
 from tests.search.answer.test_export import BASE, EPOCHS, HOLD, WAVES, recipe
@@ -44,7 +44,7 @@ def apart(configuration: Configuration) -> float:
 
     def begun() -> Any:
         made.append(classifier())
-        made[0].set_weights([part.numpy().T for layer in initial(trial, batches) for part in layer])
+        made[0].set_weights([part.numpy().T for layer in initial_parameters(trial, batches) for part in layer])
         return made[0]
 
     def batch() -> tuple[Any, Any]:

@@ -104,7 +104,7 @@ def simulate_impatiently(url: str, seconds: float) -> None:
     """The same with a lease, and a patience with a silent connection, of IMPATIENT_SECONDS."""
     from search.train import worker
 
-    leases.LEASE_SECONDS = worker.LEASE_SECONDS = engine.SILENT_SECONDS = IMPATIENT_SECONDS
+    leases.LEASE_SECONDS = worker.LEASE_SECONDS = engine.SILENCE_TIMEOUT_SECONDS = IMPATIENT_SECONDS
     worker.FIRST_SECONDS = IMPATIENT_SECONDS / 3
     simulate(url, seconds)
 
@@ -178,7 +178,7 @@ def checked(url: str, record: StudyRecord, trials: int) -> Counter[str]:
     storage = optuna.storages.RDBStorage(url)
     states = [trial.state.name for trial in optuna.load_study(study_name="swarm", storage=storage).trials]
     storage.remove_session()
-    storage.database.dispose()
+    storage.engine.dispose()
     assert len(states) == trials and set(states) <= {"COMPLETE", "FAIL"}
     assert states.count("FAIL") == sum(run.state == RunState.FAILED for run in own)
     ends = Counter(attempt.end for attempt in lost)

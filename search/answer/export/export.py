@@ -25,8 +25,8 @@ from search.answer.export import pytorch as torch_script
 from search.answer.export.script import Framework, Recipe, quoted
 from search.ask.stopping import room
 from search.cli.output import epochs
+from search.errors import Failure
 from search.spec.study_spec import StudySpec
-from search.train.engine import EngineError
 
 SEEDS = 10  # tried at most
 _WRITE = {Framework.TORCH: torch_script.script, Framework.KERAS: keras_script.script}
@@ -121,7 +121,7 @@ def _run(script: Path) -> int | None:
     )
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        raise EngineError(f"the script does not run here: {said[-1]}")
+        raise Failure(f"the script does not run here: {said[-1]}")
     found = re.search(r"^converged after (\d+) epochs$", done.stdout, re.M)
     return int(found[1]) if found else None
 

@@ -1,7 +1,7 @@
 """What a rung of the ladder came to, and what that says of the page's claim, in words.
 
 A run scores its epochs if it converged, else cap · (2 − best accuracy), which is at least the cap. A rung helps or
-hurts if the exact rank test of `search.ask.scoring` tells its scores from the question's model's, each rung by itself: of
+hurts if the exact rank test of `scoring` tells its scores from the question's model's, each rung by itself: of
 three seeds against three all must lie on one side.
 """
 

@@ -82,7 +82,7 @@ def _came_to(label: str, runs: Sequence[dict[str, Any]]) -> str:
 
 
 def ladder(rungs: Sequence[dict[str, Any]]) -> list[Exhibit]:
-    """Epochs of each rung's runs, one exhibit for each class count: records of `search.answer.ladder.ladder.climbed`."""
+    """Epochs of each rung's runs, one exhibit for each class count: records of `ladder.climbed`."""
     counts = sorted({rung["classes"] for rung in rungs})
     return [_climbed([rung for rung in rungs if rung["classes"] == classes], classes) for classes in counts]
 

@@ -14,7 +14,7 @@ from search.answer.why.miss_diagnosis import Case, Cause, Finding, epochs_in_wor
 from search.ask.stopping import FLOOR
 
 if TYPE_CHECKING:
-    from objectives.probe import Update
+    from objectives.probe import UpdateEffect
 
 SILENT, DEAD = 0.3, 0.7  # of the samples, of the units: from here on it is what holds the trial back
 UNREAD = 0.5  # of what could be read, below which the hidden outputs are what is wrong
@@ -226,7 +226,7 @@ def _flat(case: Case) -> Cause:
     return Cause.DEAD if case.configuration.activation in ("relu", "gelu", "silu") else Cause.SATURATED
 
 
-def _best_scale(step: "Update") -> float:
+def _best_scale(step: "UpdateEffect") -> float:
     """The smallest step that has most of the best one's gain; the smallest of all if none gains."""
     scaled = {scale: loss for scale, loss in step.scaled.items() if math.isfinite(loss)}
     best = min(scaled.values(), default=math.inf)
@@ -252,7 +252,7 @@ def _legible(case: Case) -> dict[str, Any]:
     return dict(case.legible.params)
 
 
-def _of_step(first: "Update", scale: float) -> dict[str, float]:
+def _of_step(first: "UpdateEffect", scale: float) -> dict[str, float]:
     return {"before": first.before, "loss": first.frozen, "scale": scale, "loss_then": first.scaled[scale]}
 
 

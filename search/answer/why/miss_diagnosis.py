@@ -9,7 +9,7 @@ from objectives.configuration import Configuration
 from objectives.convergence import Curve, Outcome
 
 if TYPE_CHECKING:
-    from objectives.probe import Look, Update
+    from objectives.probe import Snapshot, UpdateEffect
 
 NOTABLE = 0.01  # of a gap
 WORSE = 0.05  # of an accuracy: the gap counts the loss too
@@ -39,7 +39,7 @@ class Change:
     """Other parameters, and what can be read of a network that begins with them."""
 
     params: Mapping[str, Any]
-    look: "Look"
+    look: "Snapshot"
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,10 @@ class Case:
     reached: int | None
     curve: Curve
     #: As it began; after the epochs it was given, or as far as it was trained again.
-    start: "Look"
-    end: "Look"
-    first: "Update"
-    last: "Update"
+    start: "Snapshot"
+    end: "Snapshot"
+    first: "UpdateEffect"
+    last: "UpdateEffect"
     #: The least change of parameters that makes most classes readable from the start.
     legible: Change
     #: Accuracy at the end on what was learned, if that is not what is evaluated too.

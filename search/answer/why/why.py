@@ -20,13 +20,13 @@ from objectives.data.batches import Batches
 from objectives.data.samples import Samples
 from objectives.data.waves import Waves
 from objectives.model.network import Network
-from objectives.probe import Look, accuracy_learned, beginning, look, update
+from objectives.probe import Snapshot, accuracy_learned, initial_network, snapshot, update_effect
 from objectives.trainers.solo import Solo, out_of_memory
 from search.answer.why.causes import CAUSES
 from search.answer.why.miss_diagnosis import Case, Cause, Change, Finding, Tried, in_words
+from search.errors import Failure
 from search.spec.space import consistent
 from search.spec.study_spec import StudySpec
-from search.train.engine import EngineError
 
 MOST_STEPS = 3
 MOST_EPOCHS = 64  # of one training
@@ -78,9 +78,7 @@ class Why:
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
-            raise EngineError(
-                f"there is not enough memory on {self.device} to train trial {row['trial']} again"
-            ) from None
+            raise Failure(f"there is not enough memory on {self.device} to train trial {row['trial']} again") from None
 
     def _steps(self, row: Mapping[str, Any]) -> list[Step]:
         trial = Trial(0, Configuration.of(row["params"]), row["seed"], row["data_seed"], row["epochs"])
@@ -135,18 +133,18 @@ class Why:
 
     def examined(self, trial: Trial) -> tuple[Case, Tried]:
         """The trial trained again, and measured at the start, after the first epoch and at the end."""
-        batches, before = self._batches, beginning(trial, self._batches)
-        start = look(trial, batches, before, 0)
+        batches, before = self._batches, initial_network(trial, self._batches)
+        start = snapshot(trial, batches, before, 0)
         solo = Solo(batches, self.spec.target, self.spec.hold)
         solo.admit(trial)
         ended = solo.advance(1) or solo.advance(1)
-        first = last = update(trial, batches, before, _network(solo), 0)
+        first = last = update_effect(trial, batches, before, _network(solo), 0)
         if not ended and trial.cap > 2:
             ended = solo.advance(trial.cap - 2)
         while not ended:
             epoch, before = solo.running[0].epoch, deepcopy(_network(solo))
             ended = solo.advance(1)
-            last = update(trial, batches, before, _network(solo), epoch)
+            last = update_effect(trial, batches, before, _network(solo), epoch)
         outcome = ended[0][1]
         case = Case(
             configuration=trial.configuration,
@@ -157,7 +155,7 @@ class Why:
             reached=outcome.reached,
             curve=outcome.curve,
             start=start,
-            end=look(trial, batches, _network(solo), outcome.epochs),
+            end=snapshot(trial, batches, _network(solo), outcome.epochs),
             first=first,
             last=last,
             legible=self._legible(trial, start),
@@ -165,7 +163,7 @@ class Why:
         )
         return case, Tried.of(outcome)
 
-    def _legible(self, trial: Trial, start: Look) -> Change:
+    def _legible(self, trial: Trial, start: Snapshot) -> Change:
         """The least change that makes most of the classes readable at the start, else the one that makes most so."""
         best = Change({}, start)
         for others in _ladder(trial.configuration):
@@ -180,7 +178,7 @@ class Why:
 
     def _began(self, trial: Trial, params: Mapping[str, Any]) -> Change:
         other = self.changed(trial, params)
-        return Change(params, look(other, self._batches, beginning(other, self._batches), 0))
+        return Change(params, snapshot(other, self._batches, initial_network(other, self._batches), 0))
 
 
 def _network(solo: Solo) -> Network:

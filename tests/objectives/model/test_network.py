@@ -6,7 +6,7 @@ from objectives.configuration import Configuration
 from objectives.convergence import Trial
 from objectives.data.batches import Batches
 from objectives.data.waves import Waves
-from objectives.model.network import glorot_uniform, initial, right
+from objectives.model.network import glorot_uniform, initial_parameters, is_correct
 
 PARAMS = {
     "classes": 8,
@@ -26,7 +26,7 @@ def trial(**params: object) -> Trial:
 
 def test_glorot_uniform_limits_and_zero_biases() -> None:
     """Weights fill U(−a, a) with a = √(6/(fan_in + fan_out)); biases are 0."""
-    parameters = initial(trial(), BATCHES)
+    parameters = initial_parameters(trial(), BATCHES)
     first = parameters[0][0]
     limit = (6 / 340) ** 0.5
     assert 0.99 * limit < first.max().item() <= limit
@@ -38,9 +38,9 @@ def test_glorot_uniform_limits_and_zero_biases() -> None:
 def test_initialisation_depends_on_seed_and_layer_alone() -> None:
     """The global generator and earlier networks change nothing; seed and layer change everything."""
     torch.manual_seed(0)
-    before = initial(trial(), BATCHES)
+    before = initial_parameters(trial(), BATCHES)
     torch.manual_seed(1)
-    after = initial(trial(), BATCHES)
+    after = initial_parameters(trial(), BATCHES)
     assert all(torch.equal(*pair) for a, b in zip(before, after, strict=True) for pair in zip(a, b, strict=True))
     assert (glorot_uniform(3, 0, 4, 4) != glorot_uniform(4, 0, 4, 4)).all()
     assert (glorot_uniform(3, 0, 4, 4) != glorot_uniform(3, 1, 4, 4)).all()
@@ -48,7 +48,7 @@ def test_initialisation_depends_on_seed_and_layer_alone() -> None:
 
 def test_spread_centres_units_all_over_the_input_range() -> None:
     """Each first unit's pre-activation is 0 at one point of the range, and those points cover it."""
-    weight, bias = initial(trial(bias_init="spread", scaling="fixed", gain=50.0), BATCHES)[0]
+    weight, bias = initial_parameters(trial(bias_init="spread", scaling="fixed", gain=50.0), BATCHES)[0]
     at = -bias / weight.sum(1) / 50 * 0.289 + 0.5  # where all inputs carry the same number
     assert 0 <= at.min().item() < 0.001 and 0.026 < at.max().item() < 7 / 255
 
@@ -57,4 +57,4 @@ def test_a_tie_tells_nothing_apart() -> None:
     """Only a logit above all others counts, so a dead network is right nowhere."""
     logits = torch.tensor([[1.0, 2.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
     for out in (None, torch.empty_like(logits)):
-        assert right(logits, logits[:, 1:2], out).tolist() == [True, False, False]
+        assert is_correct(logits, logits[:, 1:2], out).tolist() == [True, False, False]

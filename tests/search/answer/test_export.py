@@ -26,9 +26,9 @@ from search.answer.export import keras as keras_script
 from search.answer.export import pytorch as torch_script
 from search.answer.export.export import SEEDS, _settled, export
 from search.answer.export.script import Framework, Recipe, docstring, quoted
+from search.errors import Failure
 from search.spec import parsing as options
 from search.spec.study_spec import DataRef, StudySpec
-from search.train.engine import EngineError
 from tests.support.command import QUICK, command
 
 BASE: dict[str, Any] = {"classes": 8, "width": 12, "activation": "tanh", "optimizer": "adam", "lr": 0.05}
@@ -209,7 +209,7 @@ def test_the_first_seed_that_does_as_recorded_is_taken(came: dict[int, int], see
 
 def test_a_script_that_does_not_run_is_one_line() -> None:
     """The last line of what it says, as a failure of the command."""
-    with pytest.raises(EngineError, match=r"^the script does not run here: MemoryError: too wide$"):
+    with pytest.raises(Failure, match=r"^the script does not run here: MemoryError: too wide$"):
         _settled(lambda seed: "raise MemoryError('too wide')", None, Framework.TORCH, 1, print)
 
 

@@ -13,12 +13,13 @@ from objectives.convergence import End, Outcome, Progress, Trial
 from search.ask.proposals import REDRAWN, sampler
 from search.ask.scoring import FINALISTS, REPLICATES
 from search.ask.study import Study, replicate
+from search.errors import UsageError
 from search.query import ranking
 from search.query import runs as query
 from search.query.ranking import among
 from search.spec import parsing as options
 from search.spec.space import carried
-from search.spec.study_spec import SAMPLERS, SpecError, StudySpec
+from search.spec.study_spec import SAMPLERS, StudySpec
 from storage import leases, ledger, studies
 from storage.ledger import Run
 from storage.store import Store
@@ -94,7 +95,7 @@ def test_a_sampler_of_anybodys_serves_a_study(sqlite: Store) -> None:
 @pytest.mark.parametrize("path", ["no.such:Sampler", "optuna.samplers:Nothing", "builtins:dict", "optuna:create_study"])
 def test_what_is_no_sampler_is_refused_in_one_line(path: str) -> None:
     """A module or name that is not there, or is something else."""
-    with pytest.raises(SpecError, match=f"`sampler` {path}"):
+    with pytest.raises(UsageError, match=f"`sampler` {path}"):
         sampler(path, 0)
 
 

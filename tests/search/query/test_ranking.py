@@ -7,11 +7,12 @@ import pytest
 import sqlalchemy as sa
 
 from search.cli.output import Format, best_table, records
+from search.errors import UsageError
 from search.query import ranking
 from search.query import runs as query
 from search.query.ranking import By, Wanted, among
 from search.spec.space import Choices, Range
-from search.spec.study_spec import SpecError, StudySpec
+from search.spec.study_spec import StudySpec
 from storage import studies
 from storage.schema import runs
 from storage.store import Store
@@ -140,7 +141,7 @@ def test_what_the_study_lacks_is_refused(sqlite: Store) -> None:
     """In one line with the nearest name."""
     record = searched(sqlite)
     for said, wanted, name in LACKING:
-        with pytest.raises(SpecError) as refused:
+        with pytest.raises(UsageError) as refused:
             if name:
                 sqlite.read(ranking.best_per, record, name, wanted)
             sqlite.read(ranking.best, record, wanted)
@@ -150,7 +151,7 @@ def test_what_the_study_lacks_is_refused(sqlite: Store) -> None:
 @pytest.mark.parametrize(("field", "value"), [("target", 0.0), ("target", 1.5), ("target", float("nan")), ("hold", 0)])
 def test_a_goal_that_cannot_be_is_refused(field: str, value: float) -> None:
     """With the name of what is wrong."""
-    with pytest.raises(SpecError, match=f"`{field}` must be"):
+    with pytest.raises(UsageError, match=f"`{field}` must be"):
         Wanted(**{field: value})  # type: ignore[arg-type]
 
 

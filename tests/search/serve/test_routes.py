@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-import search
+from search.client import connect
+from search.errors import UsageError
 from search.serve.remote import RemoteStudies
-from search.spec.study_spec import SpecError
-from storage.database import NotThere, StorageError, StorageMisuse
+from storage.database import NotFound, StorageError, StorageMisuse
 from storage.schema import PENDING, attempts, runs
 from storage.store import Store
 from tests.search.ask.test_study import begun, work
@@ -48,8 +48,8 @@ def service(empty_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 def test_a_client_of_the_service_answers_as_the_store_does(service: Served) -> None:
     """`search.connect` of either: the same records."""
-    store = search.connect(f"sqlite:///{service.directory}/fewest.db")
-    with store, search.connect(service.url) as client:
+    store = connect(f"sqlite:///{service.directory}/fewest.db")
+    with store, connect(service.url) as client:
         where = {"lr": (0.1, 0.123456789), "optimizer": ["adam", "sgd", "nadam"]}
         assert client.best(study="s", top=3) == store.best(study="s", top=3) != []
         assert client.best(study="s", where=where) == store.best(study="s", where=where)
@@ -60,9 +60,9 @@ def test_a_client_of_the_service_answers_as_the_store_does(service: Served) -> N
         assert client.trials(study="s", limit=5, after=3) == store.trials(study="s", limit=5, after=3)
         assert len(client.trials(study="s")) == 40
         assert client.status(study="s") == store.status(study="s")
-        with pytest.raises(NotThere, match="no study 'S'"):
+        with pytest.raises(NotFound, match="no study 'S'"):
             client.status(study="S")
-        with pytest.raises(SpecError, match="did you mean 'lr'"):
+        with pytest.raises(UsageError, match="did you mean 'lr'"):
             client.best(study="s", where={"lrr": 1.0})
 
 
@@ -113,13 +113,13 @@ def test_a_name_that_nobody_could_ask_for_is_refused(service: Served, name: str)
     with service.client() as client:
         refused = client.post("/v1/studies", json={"name": name})
     assert refused.status_code == 422 and refused.json()["detail"].startswith("body.name: ")
-    with search.connect(service.url) as there, pytest.raises(SpecError, match="name"):
+    with connect(service.url) as there, pytest.raises(UsageError, match="name"):
         there.status(study=name)
 
 
 def test_a_path_that_a_service_lacks_is_no_missing_study(service: Served) -> None:
     """As when its URL is given with a path: one line about the URL."""
-    with search.connect(f"{service.url}/v1") as there, pytest.raises(StorageError, match="check its URL"):
+    with connect(f"{service.url}/v1") as there, pytest.raises(StorageError, match="check its URL"):
         there.status(study="s")
 
 
@@ -143,7 +143,7 @@ def test_a_service_may_be_killed_and_started_again_in_mid_study(sqlite: Store, t
     url = address(sqlite)
     with ExitStack() as stack:
         first = stack.enter_context(served(tmp_path, "--storage", url))
-        client = stack.enter_context(search.connect(first.url, patience=60))
+        client = stack.enter_context(connect(first.url, patience=60))
         worker = stack.enter_context(working(url, tmp_path / "worker.log"))
         launch = [FEWEST, "launch", *STEADY, "--trials", "60", "--study", "s", "--storage", first.url]
         pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -154,7 +154,7 @@ def test_a_service_may_be_killed_and_started_again_in_mid_study(sqlite: Store, t
         first.process.wait()
         first.process.returncode = 0  # it was on purpose
         before = _outcomes(sqlite)
-        with search.connect(first.url, patience=0) as hasty, pytest.raises(StorageError, match="does not answer"):
+        with connect(first.url, patience=0) as hasty, pytest.raises(StorageError, match="does not answer"):
             hasty.status(study="s")
         until(lambda: _outcomes(sqlite) > before + 5, worker)
         worker.send_signal(signal.SIGSTOP)  # until there is somebody to see the rest

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from search.errors import UsageError
 from search.spec import dataset as data
-from search.spec.study_spec import SpecError
 
 PLAIN = "a,b,kind\n0,1,oak\n2,3,ash\n4,5,oak\n6,7,ash\n"
 
@@ -101,7 +101,7 @@ def test_labels_that_all_are_whole_numbers_are_numbers(
 )
 def test_what_is_no_table_of_numbers_is_refused_in_one_line(text: str | bytes, said: str, tmp_path: Path) -> None:
     """The file, the line, the column and what is wrong there."""
-    with pytest.raises(SpecError) as refused:
+    with pytest.raises(UsageError) as refused:
         data.read(written(tmp_path, text), "kind")
     assert (
         said in str(refused.value) and "own.csv: " in str(refused.value) and len(str(refused.value).splitlines()) == 1
@@ -111,10 +111,10 @@ def test_what_is_no_table_of_numbers_is_refused_in_one_line(text: str | bytes, s
 def test_without_a_label_the_columns_are_named(tmp_path: Path) -> None:
     """The first dozen of many; and the label of an npz file is its `y`."""
     many = written(tmp_path, ",".join(f"x{i}" for i in range(200)) + "\n")
-    with pytest.raises(SpecError, match=r"with `--label`; its columns are x0, x1, .*, x11 and 188 more$"):
+    with pytest.raises(UsageError, match=r"with `--label`; its columns are x0, x1, .*, x11 and 188 more$"):
         data.read(many)
     np.savez(tmp_path / "own.npz", X=np.eye(4), y=[0, 1, 0, 1])
-    with pytest.raises(SpecError, match="`--label` is for CSV"):
+    with pytest.raises(UsageError, match="`--label` is for CSV"):
         data.read(tmp_path / "own.npz", "y")
 
 

@@ -11,10 +11,11 @@ import torch
 from sklearn.datasets import load_digits
 
 from objectives.configuration import Configuration
+from search.errors import UsageError
 from search.spec import dataset as data
 from search.spec import parsing as options
 from search.spec.space import Range, preset
-from search.spec.study_spec import SpecError, StudySpec
+from search.spec.study_spec import StudySpec
 from tests.support.command import command
 
 X = np.arange(12.0).reshape(6, 2)
@@ -87,7 +88,7 @@ def test_numbers_of_every_type_become_32_bits(kind: Any, tmp_path: Path) -> None
 )
 def test_what_cannot_be_learned_is_refused_in_one_line(arrays: dict[str, Any], said: str, tmp_path: Path) -> None:
     """The file, the array and what is wrong with it, and no pickle is ever loaded."""
-    with pytest.raises(SpecError) as refused:
+    with pytest.raises(UsageError) as refused:
         data.read(saved(tmp_path, **arrays))
     assert said in str(refused.value) and "own.npz: " in str(refused.value) and "\n" not in str(refused.value)
 
@@ -105,11 +106,11 @@ def test_a_file_of_another_kind_is_refused_in_one_line(tmp_path: Path) -> None:
     }
     for name, (content, said) in files.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(SpecError, match=f"{name}.*{said}") as refused:
+        with pytest.raises(UsageError, match=f"{name}.*{said}") as refused:
             data.read(tmp_path / name)
         assert "\n" not in str(refused.value)
     for missing, said in ((tmp_path / "none.npz", "No such file"), (tmp_path, "Is a directory")):
-        with pytest.raises(SpecError, match=f"cannot read .*: {said}"):
+        with pytest.raises(UsageError, match=f"cannot read .*: {said}"):
             data.read(missing)
 
 
@@ -121,7 +122,7 @@ def test_no_pickle_is_loaded(tmp_path: Path) -> None:
             return os.mkdir, (str(tmp_path / "ran"),)
 
     file = saved(tmp_path, X=np.array([Hidden()], dtype=object), y=Y)
-    with pytest.raises(SpecError, match="holds objects"):
+    with pytest.raises(UsageError, match="holds objects"):
         data.read(file)
     assert not (tmp_path / "ran").exists()
 
@@ -131,7 +132,7 @@ def test_too_much_for_the_store_is_refused(tmp_path: Path, monkeypatch: pytest.M
     _, samples = data.read(saved(tmp_path, X=X, y=Y))
     assert len(data.packed(samples)) > 100
     monkeypatch.setattr(data, "MOST_BYTES", 100)
-    with pytest.raises(SpecError, match="too large for the store"):
+    with pytest.raises(UsageError, match="too large for the store"):
         data.packed(samples)
 
 
@@ -168,10 +169,10 @@ def test_waves_and_data_keep_their_own_parameters(tmp_path: Path) -> None:
     """What is of the one is refused with the other."""
     own, _ = data.read(saved(tmp_path, X=X, y=Y))
     for fields in ({"classes": options.class_counts("2")}, {"inputs": 2}, {"sigma": 0.1}):
-        with pytest.raises(SpecError, match=f"`--{next(iter(fields))}` is for waves"):
+        with pytest.raises(UsageError, match=f"`--{next(iter(fields))}` is for waves"):
             StudySpec.of(data=own, **fields)  # type: ignore[arg-type]
     for name, value, of in (("batch_sampling", "random", own), ("batch_size", "8", None)):
-        with pytest.raises(SpecError, match=f"`{name}` is for"):
+        with pytest.raises(UsageError, match=f"`{name}` is for"):
             StudySpec.of(dimensions=options.dimensions([f"{name}={value}"], [], []), data=of)
     base = {"classes": 2, "width": 4, "activation": "sine", "optimizer": "sgd", "lr": 0.1}
     for params, of, said in (
@@ -179,7 +180,7 @@ def test_waves_and_data_keep_their_own_parameters(tmp_path: Path) -> None:
         ({}, own, "lacks `batch_size`"),
         ({"classes": 3, "batch_size": 8}, own, r"`classes` is 3, but own\.npz has 2"),
     ):
-        with pytest.raises(SpecError, match=said):
+        with pytest.raises(UsageError, match=said):
             StudySpec.of(data=of).check(Configuration.of(base | params))
 
 
@@ -264,7 +265,7 @@ def test_what_may_surprise_is_said(tmp_path: Path) -> None:
         "2 of 4 features are constant",
         "the labels -3, 7 are classes 0 to 1, in this order",
     ]
-    with pytest.raises(SpecError, match="every feature is constant, so there is nothing to tell the classes apart"):
+    with pytest.raises(UsageError, match="every feature is constant, so there is nothing to tell the classes apart"):
         data.read(saved(tmp_path, X=X * 0 + 1, y=Y))
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from search.errors import UsageError
 from search.spec import parsing as options
 from search.spec.space import Choices, Range
-from search.spec.study_spec import SpecError
 
 
 def test_class_counts() -> None:
@@ -16,7 +16,7 @@ def test_class_counts() -> None:
     assert options.class_counts("16,64,256") == Choices(values=(16, 64, 256))
     assert options.class_counts("16..1024") == Choices(values=(16, 32, 64, 128, 256, 512, 1024))
     assert options.class_counts("10..50") == Choices(values=(10, 20, 40, 50))
-    with pytest.raises(SpecError, match="the range is empty"):
+    with pytest.raises(UsageError, match="the range is empty"):
         options.class_counts("64..16")
 
 
@@ -47,7 +47,7 @@ def test_dimensions() -> None:
 )
 def test_wrong_dimensions(fix: list[str], ranges: list[str], choices: list[str], said: str) -> None:
     """Each mistake is named with the option it is in."""
-    with pytest.raises(SpecError, match=said):
+    with pytest.raises(UsageError, match=said):
         options.dimensions(fix, ranges, choices)
 
 
@@ -74,7 +74,7 @@ def test_wrong_files(tmp_path: Path, text: str, said: str) -> None:
     """A bad file is named with its fault."""
     file = tmp_path / "c.json"
     file.write_text(text)
-    with pytest.raises(SpecError, match=said):
+    with pytest.raises(UsageError, match=said):
         options.configuration("8" if "9}" in text else None, file, [])
-    with pytest.raises(SpecError, match="No such file"):
+    with pytest.raises(UsageError, match="No such file"):
         options.configuration(None, tmp_path / "none.json", [])

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from search.errors import UsageError
 from search.spec import parsing as options
 from search.spec.space import Choices, Range
-from search.spec.study_spec import SpecError, StudySpec, derive, parsed
+from search.spec.study_spec import StudySpec, derive, parsed
 
 
 def test_json_round_trip() -> None:
@@ -42,7 +43,7 @@ def test_json_round_trip() -> None:
 )
 def test_impossible_specs_are_refused_in_one_line(fields: dict[str, Any], said: str) -> None:
     """Each wrong field is named with what it may be."""
-    with pytest.raises(SpecError) as refused:
+    with pytest.raises(UsageError) as refused:
         StudySpec.of(**fields)
     assert said in str(refused.value) and "\n" not in str(refused.value)
 
@@ -75,7 +76,7 @@ def test_a_stored_spec_of_before_is_read_or_refused_in_one_line() -> None:
     spec = json.loads(StudySpec.of().model_dump_json(exclude={"data", "start"}))
     assert parsed(json.dumps(spec)) == StudySpec.of()
     spec["space"]["classes"] = {"kind": "range", "low": 16, "high": 1024, "log": True, "whole": True}
-    with pytest.raises(SpecError, match=r"another version of fewest .*: `classes` must be choices$"):
+    with pytest.raises(UsageError, match=r"another version of fewest .*: `classes` must be choices$"):
         parsed(json.dumps(spec))
 
 

@@ -92,7 +92,7 @@ def finished(url: str, cwd: Path, trials: int, *options: str) -> dict[str, Any]:
     storage = optuna.storages.RDBStorage(url)
     states = [trial.state.name for trial in optuna.load_study(study_name="default", storage=storage).trials]
     storage.remove_session()
-    storage.database.dispose()
+    storage.engine.dispose()
     assert states == ["COMPLETE"] * trials
     return dict(json.loads(out))
 

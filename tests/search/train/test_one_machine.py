@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from search.train.processes import this_process
 from storage import leases, studies
-from storage.leases import ForOneMachine, Process
+from storage.leases import Process, SingleMachineOnly
 from storage.schema import runs, workers
 from storage.store import Store
 from tests.search.train.test_worker import made
@@ -44,7 +44,7 @@ def test_only_living_workers_of_other_machines_matter(sqlite: Store) -> None:
     register(sqlite, "somewhere")
     assert register(sqlite, "here", here)
     sqlite.write(leases.renew, far)
-    with pytest.raises(ForOneMachine, match="worker far of another one"):
+    with pytest.raises(SingleMachineOnly, match="worker far of another one"):
         register(sqlite, "here too", here)
 
 

@@ -12,9 +12,10 @@ import sqlalchemy as sa
 
 from objectives.convergence import Curve, End
 from objectives.trainers.trainer import TrainerKind
+from search.errors import UsageError
 from search.query import runs as query
 from search.spec import parsing as options
-from search.spec.study_spec import SpecError, StudySpec, parsed
+from search.spec.study_spec import StudySpec, parsed
 from search.train.replay import Replay, check, compared
 from search.train.worker import Worker
 from storage import schema, studies
@@ -92,7 +93,7 @@ def test_what_has_no_outcome_to_compare_with_is_refused(changed: dict[str, Any],
     """One line that says why."""
     recorded = {"trial": 7, "state": "done", "end": "cap", "curve": Curve([], [], []), "reason": None}
     check(recorded)
-    with pytest.raises(SpecError) as refused:
+    with pytest.raises(UsageError) as refused:
         check(recorded | changed)
     assert said in str(refused.value) and "leave it out" in str(refused.value)
 

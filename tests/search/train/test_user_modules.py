@@ -15,9 +15,10 @@ from objectives.data.batches import Batches
 from objectives.data.waves import Waves
 from objectives.trainers.solo import Solo
 from search.ask.initial_design import Design
+from search.errors import UsageError
 from search.spec import parsing as options
 from search.spec.space import Choices, Range, carried, preset
-from search.spec.study_spec import SpecError, StudySpec
+from search.spec.study_spec import StudySpec
 from search.train.dry_run import rehearse
 from tests.support.command import command
 
@@ -163,7 +164,7 @@ def test_another_module_or_another_space_of_it_is_another_study() -> None:
 def test_a_rehearsal_finds_what_is_wrong(name: str, said: str) -> None:
     """On a few samples of the study's own problem."""
     spec = StudySpec.of(options.class_counts("4"), own=options.constructor(OWN + name), inputs=4)
-    with pytest.raises(SpecError) as refused:
+    with pytest.raises(UsageError) as refused:
         rehearse(spec, None, "cpu")
     assert str(refused.value) == f"`objective` {OWN}{name} {said}"
 
@@ -197,15 +198,15 @@ def test_wrong_names_and_missing_ones_are_named() -> None:
     """The nearest may be the module's own; what our network alone has is none of its."""
     own = options.constructor(OWN + "Noisy")
     for fix, said in (("drpout=0.1", "did you mean 'dropout'"), ("bias_init=zeros", "unknown parameter 'bias_init'")):
-        with pytest.raises(SpecError, match=said):
+        with pytest.raises(UsageError, match=said):
             options.dimensions([fix], [], [], own)
-    with pytest.raises(SpecError, match="from a number to a number"):
+    with pytest.raises(UsageError, match="from a number to a number"):
         options.dimensions([], ["dropout=true:2"], [], own)
-    with pytest.raises(SpecError, match="Needs needs `depth`; give it"):
+    with pytest.raises(UsageError, match="Needs needs `depth`; give it"):
         StudySpec.of(own=options.constructor(OWN + "Needs"))
-    with pytest.raises(SpecError, match="takes `lr`, which is a parameter of its training"):
+    with pytest.raises(UsageError, match="takes `lr`, which is a parameter of its training"):
         options.constructor(OWN + "Trained")
-    with pytest.raises(SpecError, match="unknown parameter 'dropout'"):
+    with pytest.raises(UsageError, match="unknown parameter 'dropout'"):
         StudySpec.of(dimensions={"dropout": Choices(values=(0.1,))})
 
 
