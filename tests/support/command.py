@@ -55,7 +55,7 @@ def command(cwd: Path, *arguments: str, extra: Mapping[str, str] | None = None) 
 
 
 def _status() -> int:
-    """The exit status of the command; no traceback is kept, which would keep open what the command leaves to its end."""
+    """The exit status of the command; a traceback would keep what it leaves open to its end."""
     try:
         cli.main()
     except SystemExit as left:

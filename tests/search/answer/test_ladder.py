@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +25,8 @@ from storage import ledger, studies
 from storage.schema import of_ladder
 from storage.store import Store
 from storage.studies import StudyRecord
-from tests.support.command import FEWEST
-
-Fewest = Callable[..., subprocess.CompletedProcess[str]]
+from tests.support.command import FEWEST, Fewest
+from tests.support.forkserver import Process
 
 
 def made(store: Store, budget: int = 0, **fields: Any) -> StudyRecord:
@@ -238,7 +236,7 @@ def test_ctrl_c_loses_nothing_and_the_rest_is_done_later(sqlite: Store, tmp_path
     record = made(sqlite, inputs=225)
     command = [FEWEST, "ladder", "--study", "s", "--classes", "128", "--seeds", "1", "--max-epochs", "40"]
     environment = os.environ | {"FEWEST_STORAGE": f"sqlite:///{tmp_path}/store.db"}
-    process = subprocess.Popen(
+    process = Process(
         [*command, "--workers", "1"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     until = time.monotonic() + 60

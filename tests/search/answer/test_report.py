@@ -1,11 +1,8 @@
 """The report as a file, in a browser, as pictures and in optuna-dashboard, of a real study."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +17,8 @@ from search.spec.study_spec import DataRef, StudySpec
 from storage import studies
 from storage.optuna_storage import optuna_storage
 from storage.store import Store
-from tests.support.command import FEWEST, QUICK, command
+from tests.support.command import QUICK, Fewest, command
 
-Fewest = Callable[..., subprocess.CompletedProcess[str]]
 CHROMIUM = Path("/usr/bin/chromium")
 needs_a_browser = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no {CHROMIUM} to look at it with")
 
@@ -138,10 +134,7 @@ def test_a_full_disk_leaves_no_half_of_a_report(fewest: Fewest, finished: Path, 
 def test_pictures_without_a_chrome_are_one_line(finished: Path, tmp_path: Path) -> None:
     """It says what to install; the page is there all the same."""
     shutil.copy(finished / "fewest.db", tmp_path)
-    environment = {**os.environ, "BROWSER_PATH": str(tmp_path / "chrome")}
-    done = subprocess.run(
-        [FEWEST, "report", "--png", "figures"], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
+    done = command(tmp_path, "report", "--png", "figures", extra={"BROWSER_PATH": str(tmp_path / "chrome")})
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "install Chromium or Chrome" in done.stderr
     assert (tmp_path / "report.html").exists()
 

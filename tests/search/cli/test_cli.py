@@ -8,16 +8,14 @@ import sqlite3
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from tests.support.command import FEWEST, QUICK, command
+from tests.support.command import FEWEST, QUICK, Fewest, command
 
-Fewest = Callable[..., subprocess.CompletedProcess[str]]
 TRAIN = ["train", "--set", "width=64", "activation=sine", "optimizer=adam", "lr=0.01", "gain=30", "scaling=fixed"]
 
 

@@ -25,6 +25,7 @@ from storage.store import Store
 from tests.search.answer.test_report import CHROMIUM, needs_a_browser
 from tests.search.ask.test_study import begun, work
 from tests.support.command import FEWEST
+from tests.support.forkserver import Process
 from tests.support.service import Served, here, served
 
 
@@ -165,7 +166,7 @@ def test_one_person_looks_while_workers_write(kind: str, request: pytest.Fixture
     _, study = begun(store, 400)
     pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     command = [FEWEST, "dashboard", "--study", "s", "--no-browser"]
-    with subprocess.Popen(command, env=os.environ | {"FEWEST_STORAGE": url}, cwd=tmp_path, **pipes) as dashboard:
+    with Process(command, env=os.environ | {"FEWEST_STORAGE": url}, cwd=tmp_path, **pipes) as dashboard:
         assert dashboard.stdout and dashboard.stderr
         page = dashboard.stdout.readline().strip()
         assert page.endswith("/dashboard/studies/1") and httpx.get(page, timeout=30).status_code == 200

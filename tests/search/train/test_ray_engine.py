@@ -23,7 +23,7 @@ from storage import studies
 from storage.schema import RunState, runs, workers
 from storage.store import Store
 from tests.search.train.test_engine import SLOW
-from tests.support.command import FEWEST
+from tests.support.command import FEWEST, Fewest
 from tests.support.nodes import LOOPBACK
 from tests.support.swarm import checked, work
 
@@ -148,7 +148,7 @@ def test_without_ray_one_line_says_how_to_install_it(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_an_address_without_a_cluster_is_told_at_once(fewest: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_an_address_without_a_cluster_is_told_at_once(fewest: Fewest) -> None:
     """Exit status 1 and one line, long before Ray would give up."""
     began = time.monotonic()
     done = fewest("launch", "--engine", "ray", "--address", "127.0.0.1:1")

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from search.train.replay import Replay, check, compared
 from search.train.worker import Worker
 from storage import schema, studies
 from storage.store import Store
-from tests.support.command import QUICK, command
+from tests.support.command import QUICK, Fewest, command
 
 #: Trials of one shape or of many, and a learning rate at which some diverge.
 SPACES: Sequence[tuple[TrainerKind, list[str], list[str]]] = [
@@ -119,7 +119,7 @@ def test_a_study_of_two_workers_is_reproduced(two_workers: Path) -> None:
     assert unknown.returncode == 2 and "the nearest is 29" in unknown.stderr and unknown.stderr.count("\n") == 1
 
 
-def test_a_difference_is_shown_and_is_a_failure(two_workers: Path, tmp_path: Path, fewest: Callable[..., Any]) -> None:
+def test_a_difference_is_shown_and_is_a_failure(two_workers: Path, tmp_path: Path, fewest: Fewest) -> None:
     """Another seed in the record, made by a worker of which little is known: exit status 1, and all of it is said."""
     shutil.copy(two_workers / "fewest.db", tmp_path)
     store = Store.open(f"sqlite:///{tmp_path}/fewest.db")

@@ -30,6 +30,7 @@ from storage.store import Store
 from storage.studies import StudyRecord
 from tests.search.train.test_worker import made
 from tests.support.command import FEWEST
+from tests.support.forkserver import Process
 
 WAIT_SECONDS = 60.0
 
@@ -55,7 +56,7 @@ def until(holds: Callable[[], Any], process: subprocess.Popen[str] | None = None
 def working(url: str, log: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
     """`fewest worker` as a process, killed in the end."""
     with log.open("w") as said:
-        process = subprocess.Popen([FEWEST, "worker", "--storage", url, *options], stderr=said, text=True)
+        process = Process([FEWEST, "worker", "--storage", url, *options], stderr=said, text=True)
     try:
         yield process
     finally:
