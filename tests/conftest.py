@@ -14,7 +14,7 @@ import torch
 from hypothesis import settings
 
 from storage.store import Store
-from tests.support.command import Fewest, command
+from tests.support.command import QUICK, Fewest, command
 
 torch.set_num_threads(1)  # as workers do: with more, what one slot adds up depends on how many there are
 settings.register_profile("same every time", derandomize=True, deadline=None)
@@ -71,6 +71,19 @@ def empty_postgres(postgres: str) -> str:
         connection.execute("CREATE DATABASE template_store")
     Store.open(postgres.replace("/postgres?", "/template_store?"), create=True).close()
     return "template_store"
+
+
+@pytest.fixture(scope="session")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the store of a finished study of 30 quick trials by two workers, and what the launch `said`.
+
+    It is to be read or copied.
+    """
+    directory = tmp_path_factory.mktemp("searched")
+    done = command(directory, "launch", *QUICK, "--trials", "30", "--seed", "1", "--workers", "2")
+    assert done.returncode == 0, done.stderr
+    (directory / "said").write_text(done.stdout)
+    return directory
 
 
 @pytest.fixture

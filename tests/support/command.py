@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from subprocess import PIPE
 from typing import Protocol
 
 import pytest
@@ -114,6 +115,13 @@ def _written(stream: io.TextIOWrapper) -> str:
     stream.flush()
     stream.seek(0)
     return stream.read()
+
+
+def forked(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as a process of its own, which has loaded nothing of this one's."""
+    with Process(["fewest", *arguments], cwd=cwd, env=environment(), stdout=PIPE, stderr=PIPE, text=True) as process:
+        out, err = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
 def cold(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -73,6 +73,7 @@ def note(directory: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 @needs_a_browser
 def test_a_person_logs_in_looks_and_cannot_write(shown: tuple[Served, str], reported: Path) -> None:
     """From the log-in page to the list, the study, its trials and our figures; a note is refused, and says why."""

@@ -33,7 +33,7 @@ SQLITE_ONLY = pytest.mark.parametrize("url", ["sqlite"], indirect=True)  # the s
 
 @contextmanager
 def launched(url: str, cwd: Path, *options: str, cold: bool = False) -> Iterator[subprocess.Popen[str]]:
-    """A running `fewest launch`, killed with its workers if the test fails before it ends; `cold`: as users start it."""
+    """A running `fewest launch`, killed if the test fails before it ends; `cold`: as users start it."""
     process = (subprocess.Popen if cold else Process)(
         [FEWEST, "launch", "--format", "json", *options],
         cwd=cwd,

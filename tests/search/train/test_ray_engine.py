@@ -156,6 +156,7 @@ def test_an_address_without_a_cluster_is_told_at_once(fewest: Fewest) -> None:
     assert done.stderr == "error: no Ray cluster listens at 127.0.0.1:1: Connection refused\n"
 
 
+@pytest.mark.slow
 def test_sqlite_is_refused_where_the_cluster_is_of_several_machines(nodes: Nodes, tmp_path: Path) -> None:
     """Exit status 2 and one line with the reason, and no file is made."""
     process = ray(nodes, "sqlite:///store.db", tmp_path, "--trials", "1")
@@ -165,6 +166,7 @@ def test_sqlite_is_refused_where_the_cluster_is_of_several_machines(nodes: Nodes
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @POSTGRES_ONLY
 def test_ctrl_c_drains_the_nodes_and_any_worker_goes_on(
     nodes: Nodes, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -183,6 +185,7 @@ def test_ctrl_c_drains_the_nodes_and_any_worker_goes_on(
     assert books(url, 8) == {"done": 8}
 
 
+@pytest.mark.slow
 @POSTGRES_ONLY
 def test_ctrl_c_reaches_workers_that_have_only_begun(nodes: Nodes, url: str, tmp_path: Path) -> None:
     """They leave before they take a trial, although their node was told to ignore it."""
@@ -195,6 +198,7 @@ def test_ctrl_c_reaches_workers_that_have_only_begun(nodes: Nodes, url: str, tmp
     assert RunState.DONE not in states(url)
 
 
+@pytest.mark.slow
 @POSTGRES_ONLY
 def test_a_lost_node_costs_no_trial_and_repeats_none(nodes: Nodes, url: str, tmp_path: Path) -> None:
     """SIGKILL to a node and all its workers in mid-trial: they start again on the other node, and N is exact.

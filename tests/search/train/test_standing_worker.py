@@ -184,7 +184,8 @@ def test_what_cannot_finish_within_the_grace_is_released(store: Store, tmp_path:
     endless = new_run(parsed(record.spec), "endless", None, 0, preset("question", 8).params, 10_000_000)
     store.write(ledger.add, record.study_id, [endless])
     with working(address(store), tmp_path / "log", "--grace", "0.5", "--log", "json") as process:
-        until(lambda: store.read(query.status, record)["workers"], process)
+        held = sa.select(runs.c.run_id).where(runs.c.state == RunState.RUNNING)
+        until(lambda: store.read(sa.Connection.scalar, held), process)
         process.send_signal(signal.SIGTERM)
         assert process.wait(WAIT_SECONDS) == 143
     *_, drains, released = (json.loads(line) for line in (tmp_path / "log").read_text().splitlines())
