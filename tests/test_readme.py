@@ -39,7 +39,14 @@ class Net(nn.Module):
 
 
 #: How those begin that take long; they are started as users do.
-LONG = ("fewest launch", "fewest best --study small", "fewest ladder", "fewest train --preset", "fewest export", "python ")
+LONG = (
+    "fewest launch",
+    "fewest best --study small",
+    "fewest ladder",
+    "fewest train --preset",
+    "fewest export",
+    "python ",
+)
 LINES = [line.removeprefix(".venv/bin/") for line in ALONE if re.match(r"\.venv/bin/(fewest|python \w+\.py)", line)]
 
 
