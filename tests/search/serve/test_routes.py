@@ -20,9 +20,10 @@ from search.spec.study_spec import StudySpec
 from storage.database import NotFound, StorageError, StorageMisuse
 from storage.schema import PENDING, attempts, runs
 from storage.store import Store
-from tests.conftest import FEWEST, QUICK, command
 from tests.search.ask.test_study import begun, work
 from tests.search.train.test_standing_worker import address, until, working
+from tests.support.command import FEWEST, QUICK, command
+from tests.support.forkserver import Process
 from tests.support.service import Served, served
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
@@ -227,7 +228,7 @@ def test_a_service_may_be_killed_and_started_again_in_mid_study(sqlite: Store, t
         worker = stack.enter_context(working(url, tmp_path / "worker.log"))
         launch = [FEWEST, "launch", *STEADY, "--trials", "60", "--study", "s", "--storage", first.url]
         pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        follower = stack.enter_context(subprocess.Popen(launch, cwd=tmp_path, **pipes))
+        follower = stack.enter_context(Process(launch, cwd=tmp_path, **pipes))
         until(lambda: _outcomes(sqlite) > 5, worker)
         assert client.status(study="s").budget == 60
         first.process.kill()

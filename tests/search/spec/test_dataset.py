@@ -16,7 +16,7 @@ from search.spec import dataset as data
 from search.spec import parsing as options
 from search.spec.space import Range, preset
 from search.spec.study_spec import StudySpec
-from tests.conftest import command
+from tests.support.command import command
 
 X = np.arange(12.0).reshape(6, 2)
 Y = np.array([0, 1, 0, 1, 0, 1])

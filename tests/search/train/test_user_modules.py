@@ -20,7 +20,7 @@ from search.spec import parsing as options
 from search.spec.space import Choices, Range, carried, preset
 from search.spec.study_spec import StudySpec
 from search.train.dry_run import rehearse
-from tests.conftest import command
+from tests.support.command import command, forked
 
 MINE = """
 import random
@@ -113,7 +113,7 @@ def test_the_best_is_trained_and_saved(searched: Path) -> None:
 def test_a_worker_that_lacks_the_module_says_so(searched: Path, tmp_path: Path) -> None:
     """Exit status 2 and one line, wherever the store is."""
     shutil.copy(searched / "fewest.db", tmp_path)
-    done = command(tmp_path, "worker", "--study", "default")
+    done = forked(tmp_path, "worker", "--study", "default")
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert "`objective` own_net:Net: ModuleNotFoundError" in done.stderr
 
