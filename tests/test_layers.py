@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = "search", "objectives", "storage"
-#: The folders and modules of `search`, the lowest first; each imports from lower ones alone, and of the lowest beside it.
+#: The folders and modules of `search`, the lowest first; each imports from lower ones alone, the lowest also beside it.
 LEVELS = (
     {"errors", "files", "logs", "templates"},
     {"spec"},
