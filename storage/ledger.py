@@ -35,7 +35,7 @@ from storage import schema
 from storage.database import StorageMisuse, now, pipelined
 from storage.leases import end_attempt
 from storage.schema import PENDING, RunKind, RunState, attempts, curves, runs, studies, workers
-from storage.studies import ASKS, THERE, upsert
+from storage.studies import ACCEPTS_TRIALS, EXISTS_IN_OPTUNA, upsert
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class News:
+class StudyDelta:
     """What a worker that looks at its study learns."""
 
     #: Runs told since it last looked, in that order: rows of `fewest_runs`.
@@ -105,12 +105,12 @@ class News:
     until_epochs: int | None
 
 
-def look(connection: Connection, study_id: int, since: int) -> News:
+def poll(connection: Connection, study_id: int, since: int) -> StudyDelta:
     """The study after its `since`-th outcome; StorageMisuse if it was deleted."""
     rows: Sequence[Row[Any]] = connection.execute(_LOOK, {"this_study": study_id, "since": since}).all()
     if not rows:
         raise StorageMisuse("the study has been deleted")
-    return News(
+    return StudyDelta(
         told=[row for row in rows if row.told not in (None, PENDING)],
         unfinished=[row for row in rows if row.told == PENDING],
         asks=bool(rows[0].asks),
@@ -323,7 +323,7 @@ _UNKNOWN = select(runs).where(
     runs.c.worker_id == bindparam("this_worker"),
     runs.c.run_id.not_in(bindparam("held", expanding=True)),
 )
-_STATE_OF_STUDY = studies.c.stopping, studies.c.reserved, studies.c.until_epochs, ASKS.label("asks")
+_STATE_OF_STUDY = studies.c.stopping, studies.c.reserved, studies.c.until_epochs, ACCEPTS_TRIALS.label("asks")
 _LOOK = (
     select(*_STATE_OF_STUDY, (workers.c.expires <= now()).label("expired"), runs)
     .select_from(
@@ -332,7 +332,7 @@ _LOOK = (
             and_(runs.c.study_id == studies.c.study_id, runs.c.told > bindparam("since")),
         ).outerjoin(workers, workers.c.worker_id == runs.c.worker_id)
     )
-    .where(_STUDY, THERE)
+    .where(_STUDY, EXISTS_IN_OPTUNA)
     .order_by(runs.c.told, runs.c.run_id)
 )
 #: The next trial of a study that takes one; the study's row stays locked, so that each number is given once.
@@ -341,7 +341,7 @@ _TRIAL = (
     .from_select(
         ["number", "study_id", "state", "datetime_start"],
         select(studies.c.reserved, studies.c.study_id, _RUNNING, bindparam("start", type_=DateTime))
-        .where(_STUDY, ASKS, not_(_UNKNOWN.exists()))
+        .where(_STUDY, ACCEPTS_TRIALS, not_(_UNKNOWN.exists()))
         .with_for_update(),
     )
     .returning(schema.optuna_trials.c.trial_id, schema.optuna_trials.c.number)

@@ -15,12 +15,12 @@ from storage.schema import PENDING, RunKind, RunState, attempts, curves, runs, s
 _DATA_LOCK = 0x6665776564  # beside that of `storage.store`
 RETRIES = 2  # attempts after the first, unless the study says otherwise
 #: The study is there for Optuna too. Somebody may have deleted it through Optuna, and its number been given again.
-THERE = exists().where(
+EXISTS_IN_OPTUNA = exists().where(
     schema.optuna_studies.c.study_id == studies.c.study_id, schema.optuna_studies.c.study_name == studies.c.name
 )
 #: The study takes another trial.
-ASKS = and_(
-    THERE,
+ACCEPTS_TRIALS = and_(
+    EXISTS_IN_OPTUNA,
     studies.c.reserved < studies.c.budget,
     not_(studies.c.stopping),
     or_(studies.c.deadline.is_(None), studies.c.deadline > now()),
@@ -89,7 +89,7 @@ def find(connection: Connection, name: str) -> StudyRecord:
     found = look_up(connection, name)
     if found:
         return found
-    names = connection.scalars(select(studies.c.name).where(THERE).order_by(studies.c.study_id)).all()
+    names = connection.scalars(select(studies.c.name).where(EXISTS_IN_OPTUNA).order_by(studies.c.study_id)).all()
     near = difflib.get_close_matches(name, names, n=1)
     there = f"it has {', '.join(names)}" if names else "it has none yet"
     there = f"did you mean {near[0]!r}?" if near else there
@@ -155,7 +155,7 @@ def open_ones(connection: Connection) -> list[tuple[StudyRecord, int]]:
         .scalar_subquery()
     )
     columns = studies.c.study_id, studies.c.name, studies.c.spec, studies.c.budget, busy
-    found = connection.execute(select(*columns).where(THERE, not_(studies.c.stopping), not_(CONCLUDED)))
+    found = connection.execute(select(*columns).where(EXISTS_IN_OPTUNA, not_(studies.c.stopping), not_(CONCLUDED)))
     return [(StudyRecord(*row[:4]), row[4]) for row in found]
 
 
@@ -178,13 +178,13 @@ def forget(connection: Connection, study_id: int, name: str = "") -> None:
     for table in (schema.optuna_params, schema.optuna_values, schema.optuna_user_attributes):
         connection.execute(delete(table).where(table.c.trial_id.in_(left)))
     connection.execute(delete(schema.optuna_trials).where(schema.optuna_trials.c.study_id == study_id))
-    named = exists().where(THERE, studies.c.spec.contains(schema.data.c.digest))
+    named = exists().where(EXISTS_IN_OPTUNA, studies.c.spec.contains(schema.data.c.digest))
     connection.execute(delete(schema.data).where(not_(named)))
 
 
 def is_ours(connection: Connection, study_id: int) -> bool:
     """Whether a study of Optuna's is one of fewest's."""
-    return bool(connection.scalar(select(studies.c.study_id).where(studies.c.study_id == study_id, THERE)))
+    return bool(connection.scalar(select(studies.c.study_id).where(studies.c.study_id == study_id, EXISTS_IN_OPTUNA)))
 
 
 def upsert(connection: Connection) -> Any:
@@ -195,5 +195,5 @@ def upsert(connection: Connection) -> Any:
 def look_up(connection: Connection, name: str) -> StudyRecord | None:
     """The study of that name, or None."""
     columns = studies.c.study_id, studies.c.name, studies.c.spec, studies.c.budget
-    found = connection.execute(select(*columns).where(studies.c.name == name, THERE)).one_or_none()
+    found = connection.execute(select(*columns).where(studies.c.name == name, EXISTS_IN_OPTUNA)).one_or_none()
     return found and StudyRecord(*found)

@@ -26,7 +26,7 @@ from search.spec.study_spec import StudySpec, derive
 from storage import ledger, studies
 from storage.curves import pack
 from storage.leases import LEASE_SECONDS
-from storage.ledger import NewRun, News, NewTrial, Run
+from storage.ledger import NewRun, NewTrial, Run, StudyDelta
 from storage.schema import RunKind, RunState
 from storage.store import Store
 
@@ -37,7 +37,7 @@ class Study:
     def __init__(self, store: Store, study: StoredStudy, worker_id: int, purpose: Purpose = Purpose.SEARCH) -> None:
         self.spec, self._purpose = study.spec, purpose
         self._store, self._id, self._worker_id = store, study.study_id, worker_id
-        self._news = News((), (), asks=True, stopping=False, reserved=0, until_epochs=None)
+        self._news = StudyDelta((), (), asks=True, stopping=False, reserved=0, until_epochs=None)
         self._proposals = Proposals(self.spec, study.budget, worker_id)
         self._told = 0
         self._stopping = Stopping(self.spec.max_epochs, study.budget, study.budget // len(self.spec.class_counts))
@@ -121,7 +121,7 @@ class Study:
 
     def look(self) -> None:
         """Learn what every worker has told since the last look, and what others are running."""
-        news = self._store.read(ledger.look, self._id, self._told)
+        news = self._store.read(ledger.poll, self._id, self._told)
         self._news = replace(news, unfinished=[row for row in news.unfinished if row.kind in self._purpose.kinds])
         for row in self._news.told:
             self._learn(row)
@@ -182,9 +182,9 @@ class Study:
             self._retrained[row.classes] += row.epochs or 0
             self._replicated.add((row.trial, row.replicate))
             if now.refuted and not before.refuted:
-                self._dethrone(row.classes)
+                self._drop_refuted_leader(row.classes)
 
-    def _dethrone(self, classes: int) -> None:
+    def _drop_refuted_leader(self, classes: int) -> None:
         """What was refuted neither bounds other trials nor teaches them any longer."""
         standing = [candidate for candidate in self._candidates[classes].values() if not candidate.refuted]
         best = min(standing, key=lambda candidate: (candidate.epochs, candidate.trial), default=None)
@@ -205,7 +205,7 @@ class Study:
 
         run = self._store.write(ledger.create, self._id, self._worker_id, held, new)
         # The last slot may be another worker's by now, or an earlier run have come to light.
-        self._proposals.settle(run.trial if run and run.trial in made else None)
+        self._proposals.bind_trial_number(run.trial if run and run.trial in made else None)
         return run
 
     def _new_trial(self, number: int, proposal: Proposal) -> NewTrial:

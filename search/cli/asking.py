@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from search.cli import output
-from search.cli.options import MOST, AnyStudyOptions, Commands
+from search.cli.options import MAX_INTEGER, AnyStudyOptions, Commands
 from search.cli.output import Format
 from search.query.ranking import BestQuery, By
 from search.spec import parsing
@@ -35,7 +35,7 @@ def best(
         typer.Option(metavar="NAME=…", help="Only configurations with NAME=VALUE, NAME=A,B or NAME=LOW:HIGH."),
     ] = None,
     classes: Annotated[
-        int | None, typer.Option(min=2, max=MOST, help="Only configurations for this class count.")
+        int | None, typer.Option(min=2, max=MAX_INTEGER, help="Only configurations for this class count.")
     ] = None,
     by: Annotated[By, typer.Option(help="What the least of is best; weights: how many the network has.")] = By.EPOCHS,
     target: Annotated[
@@ -44,7 +44,7 @@ def best(
     hold: Annotated[
         int | None, typer.Option(help="Judge them by so many evaluations in a row.  [default: the study's]")
     ] = None,
-    top: Annotated[int, typer.Option(min=1, max=MOST, help="How many.")] = 10,
+    top: Annotated[int, typer.Option(min=1, max=MAX_INTEGER, help="How many.")] = 10,
 ) -> None:
     """The best configurations: confirmed ones first, then by epochs, refuted ones last. Equal rank means a tie.
 
@@ -60,8 +60,8 @@ def best(
 @app.command(epilog="Example: `fewest trials --after 99 --limit 50` · `fewest trials --limit 100000 --format csv`")
 def trials(
     at: AnyStudyOptions,
-    limit: Annotated[int, typer.Option(min=1, max=MOST, help="How many.")] = 50,
-    after: Annotated[int, typer.Option(min=-1, max=MOST, help="Begin after this trial.")] = -1,
+    limit: Annotated[int, typer.Option(min=1, max=MAX_INTEGER, help="How many.")] = 50,
+    after: Annotated[int, typer.Option(min=-1, max=MAX_INTEGER, help="Begin after this trial.")] = -1,
 ) -> None:
     """The study's trials in order, finished or not."""
     page = at.ask().trials(at.study, limit, after)

@@ -15,7 +15,7 @@ from search.answer.ladder.verdicts import claims
 from search.answer.wording import epochs
 from search.ask.purpose import Purpose
 from search.cli import output
-from search.cli.options import MOST, Commands, Device, StudyOptions, StudyPlace, Workers, available, spread
+from search.cli.options import MAX_INTEGER, Commands, Device, StudyOptions, StudyPlace, Workers, available, spread
 from search.cli.output import Format
 from search.cli.progress import View
 from search.errors import Failure, UsageError
@@ -26,7 +26,7 @@ from search.spec.space import Choices
 from search.spec.stored_study import StoredStudy
 from search.spec.study_spec import DEFAULT_CLASSES, StudySpec
 from search.train.engine import LocalEngine
-from search.train.processes import only_here
+from search.train.processes import require_one_machine
 from storage import ledger, studies
 from storage.database import StorageError
 from storage.schema import RunKind, RunState
@@ -42,7 +42,9 @@ app = Commands()
 @app.command(epilog="Examples: `fewest why 12` · `fewest why 12 --study digits --format json`")
 def why(
     at: StudyOptions,
-    number: Annotated[int, typer.Argument(metavar="TRIAL", min=0, max=MOST, help="As `fewest trials` numbers them.")],
+    number: Annotated[
+        int, typer.Argument(metavar="TRIAL", min=0, max=MAX_INTEGER, help="As `fewest trials` numbers them.")
+    ],
     device: Device = "auto",
 ) -> None:
     """What held a missed trial back, and what to change.
@@ -121,11 +123,11 @@ def report(
     store, opened = at.open()
 
     from search.answer.report import report as page
-    from search.answer.report.findings import gathered
+    from search.answer.report.findings import gather
     from search.answer.report.pictures import show_in_dashboard
 
     with output.err.status("drawing"):
-        findings = store.read(gathered, opened)
+        findings = store.read(gather, opened)
         parts = page.sections(findings)
         content = page.html(findings, parts).encode()
         files.write(out, content)
@@ -188,7 +190,7 @@ def ladder(
     places = available(device)
     asked = parsing.class_counts(classes) if classes else None
     store = Store.open(at.storage, create=True, patience=OUTAGE_SECONDS)
-    only_here(store)
+    require_one_machine(store)
     opened = _study_of_waves(store, at.study, asked)
     counts = sorted({*map(int, asked.values)}) if asked else opened.spec.class_counts
     store.write(studies.resume, opened.study_id)
@@ -203,7 +205,7 @@ def ladder(
         if not finished or store.read(runs.status, opened).stopping:
             output.notice("stopped; nothing is lost, and the same command goes on")
             raise typer.Exit(0 if finished else 130)
-    rungs = [rung for rung in store.read(ladder_of.climbed, opened, max_epochs) if rung.classes in counts]
+    rungs = [rung for rung in store.read(ladder_of.rung_records, opened, max_epochs) if rung.classes in counts]
     if at.format is not Format.TABLE:
         output.records(rungs, at.format)
     else:

@@ -11,7 +11,7 @@ from objectives.parameters import PARAMETERS, described
 from objectives.trainers.trainer import TrainerKind
 from search.cli import output
 from search.cli.options import (
-    MOST,
+    MAX_INTEGER,
     AnyStudyOptions,
     Commands,
     Device,
@@ -31,7 +31,7 @@ from search.query.studies import DEFAULT_TRIALS, LocalStudies, Order, Studies
 from search.spec import parsing
 from search.spec.study_spec import StudySpec
 from search.train.engine import Engine, LocalEngine
-from search.train.processes import only_here
+from search.train.processes import require_one_machine
 from storage import studies
 from storage.database import redacted
 from storage.store import OUTAGE_SECONDS, Store
@@ -39,7 +39,7 @@ from storage.store import OUTAGE_SECONDS, Store
 if TYPE_CHECKING:
     from search.train.ray_engine import Cluster
 
-LOOK_SECONDS = 0.5  # between two looks at a study that a service runs
+FOLLOW_SECONDS = 0.5  # between two looks at a study that a service runs
 
 app = Commands()
 
@@ -66,16 +66,20 @@ def launch(
     asked: SpecOptions,
     at: AnyStudyOptions,
     trials: Annotated[
-        int, typer.Option(min=1, max=MOST, help="Trials in all, over every run of this command.")
+        int, typer.Option(min=1, max=MAX_INTEGER, help="Trials in all, over every run of this command.")
     ] = DEFAULT_TRIALS,
     timeout: Annotated[float | None, typer.Option(min=0, help="Seconds after which no new trial is begun.")] = None,
     until_epochs: Annotated[
         int | None,
-        typer.Option(min=0, max=MOST, help="Begin no new trial once a configuration of so few epochs is confirmed."),
+        typer.Option(
+            min=0, max=MAX_INTEGER, help="Begin no new trial once a configuration of so few epochs is confirmed."
+        ),
     ] = None,
     retries: Annotated[
         int | None,
-        typer.Option(min=0, max=MOST, help=f"Attempts after the first, if workers die.  [default: {studies.RETRIES}]"),
+        typer.Option(
+            min=0, max=MAX_INTEGER, help=f"Attempts after the first, if workers die.  [default: {studies.RETRIES}]"
+        ),
     ] = None,
     workers: Workers = None,
     engine: Annotated[
@@ -123,12 +127,12 @@ def launch(
         return _follow(at, spec, order, plain)
     places = available(device if engine is Engines.LOCAL else "auto")
     if own:
-        from search.train.dry_run import rehearse
+        from search.train.dry_run import dry_run
 
-        rehearse(spec, samples, places[0])
+        dry_run(spec, samples, places[0])
     cluster = _joined(address, gpus_per_worker, spec, at.storage) if engine is Engines.RAY else None
     store = Store.open(at.storage, create=not from_, patience=OUTAGE_SECONDS)  # the other study is in a store already
-    only_here(store)
+    require_one_machine(store)
     local = LocalStudies(store)
     if not local.launch(at.study, spec, order, samples) and from_:
         output.notice(f"study {at.study!r} has begun already; --from {from_} is for its beginning")
@@ -185,7 +189,7 @@ def _followed(remote: Studies, study: str, storage: str) -> bool:
                 before = state.epochs_trained
                 if state.over or (state.stopping and not state.running):
                     return state.over
-                time.sleep(LOOK_SECONDS)
+                time.sleep(FOLLOW_SECONDS)
         except KeyboardInterrupt:
             goes_on = f"fewest stop --study {shlex.quote(study)} --storage {shlex.quote(storage)}"
             output.notice(f"no longer following study {study!r}, which goes on; `{goes_on}` ends it")

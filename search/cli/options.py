@@ -23,14 +23,14 @@ from search.spec import parsing, stored_study
 from search.spec.space import Choices, Range
 from search.spec.stored_study import StoredStudy
 from search.spec.study_spec import DEFAULT_CLASSES, StudySpec
-from search.train.processes import only_here
+from search.train.processes import require_one_machine
 from storage.store import BRIEF_SECONDS, Store
 
 if TYPE_CHECKING:
     from objectives.data.samples import Samples
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-MOST = (1 << 31) - 1  # what every database's integer holds
+MAX_INTEGER = (1 << 31) - 1  # what every database's integer holds
 
 
 def of_spec(name: str) -> Any:
@@ -70,8 +70,10 @@ Trainer = Annotated[
     typer.Option(help="array: many trials as one computation; solo: one by one; auto: each where it trains faster"),
 ]
 Sampler = Annotated[str | None, of_spec("sampler")]
-Trials = Annotated[list[int] | None, typer.Argument(min=0, max=MOST, metavar="[TRIAL]...", help="Trials by number.")]
-OfClasses = Annotated[int | None, typer.Option(min=2, max=MOST, help="Only the best of this class count.")]
+Trials = Annotated[
+    list[int] | None, typer.Argument(min=0, max=MAX_INTEGER, metavar="[TRIAL]...", help="Trials by number.")
+]
+OfClasses = Annotated[int | None, typer.Option(min=2, max=MAX_INTEGER, help="Only the best of this class count.")]
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ class StudyPlace:
         """The store, and the study in it; NotFound if there is none of that name."""
         store = Store.open(self.storage, patience=patience)
         if patience > BRIEF_SECONDS:  # for a command that runs workers here
-            only_here(store)
+            require_one_machine(store)
         return store, store.read(stored_study.find, self.study)
 
 

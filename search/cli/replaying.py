@@ -14,7 +14,7 @@ from search import files
 from search.answer.export.script import Framework
 from search.answer.wording import epochs
 from search.cli import output
-from search.cli.options import MOST, Commands, OfClasses, StudyOptions, StudyPlace, Trials, available
+from search.cli.options import MAX_INTEGER, Commands, OfClasses, StudyOptions, StudyPlace, Trials, available
 from search.errors import Failure, UsageError
 from search.query import ranking, runs
 from search.query.ranking import for_classes
@@ -39,7 +39,7 @@ def replay(
     at: StudyOptions,
     which: Trials = None,
     sample: Annotated[
-        int, typer.Option(min=1, max=MOST, help="How many at random, always the same, if no trial is named.")
+        int, typer.Option(min=1, max=MAX_INTEGER, help="How many at random, always the same, if no trial is named.")
     ] = 20,
     device: Annotated[
         str | None, typer.Option(help="auto, cpu, cuda or cuda:N.  [default: as recorded, where there is such a one]")
@@ -80,7 +80,9 @@ def replay(
 )
 def export(
     at: StudyPlace,
-    trial: Annotated[int | None, typer.Option(min=0, max=MOST, help="A trial by number, in place of the best.")] = None,
+    trial: Annotated[
+        int | None, typer.Option(min=0, max=MAX_INTEGER, help="A trial by number, in place of the best.")
+    ] = None,
     classes: OfClasses = None,
     as_: Annotated[Framework, typer.Option("--as", help="What the script is for.")] = Framework.TORCH,
     out: Annotated[

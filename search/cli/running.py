@@ -13,7 +13,7 @@ from objectives.trainers.trainer import TrainerKind
 from search.ask.purpose import Purpose
 from search.cli import output
 from search.cli.options import (
-    MOST,
+    MAX_INTEGER,
     AnyStudyPlace,
     Commands,
     Device,
@@ -93,7 +93,7 @@ def worker(
         place = available(device)[0]
 
         from search.train.standing_worker import StandingWorker
-        from search.train.worker import DEVICE_FAILED, Left, Worker
+        from search.train.worker import DEVICE_FAILED, Worker, WorkerAborted
 
         serving: dict[str, Any] = {"device": place, "parent": who, "kind": trainer, "grace": grace}
         output_of = f"study {study!r}" if study else "every open study"
@@ -109,7 +109,7 @@ def worker(
                     exit_idle,
                 )
                 standing.work(lambda: who not in (None, os.getppid()))
-        except Left as left:
+        except WorkerAborted as left:
             raise typer.Exit(left.status) from None
         except RuntimeError as error:
             fault = f"{place}: {type(error).__name__}: {str(error).splitlines()[0]}"
@@ -164,7 +164,7 @@ def confirm(
             output.notice("stopped; nothing is lost, and the same command goes on")
             raise typer.Exit(130)
     numbers = {row.trial for row in chosen}
-    again = [row for row in store.read(ranking.best, opened, query, MOST) if row.trial in numbers]
+    again = [row for row in store.read(ranking.best, opened, query, MAX_INTEGER) if row.trial in numbers]
     if at.format is not Format.TABLE:
         return output.records(again, at.format)
     output.best_table(BestAnswer(again, store.read(ranking.tally, opened, query)))
@@ -174,7 +174,7 @@ def _chosen(
     store: Store, study: StoredStudy, which: Sequence[int] | None, query: BestQuery, top: int
 ) -> Sequence[BestRecord]:
     """The trials of these numbers, else the best; Failure if one has not converged."""
-    best = {row.trial: row for row in store.read(ranking.best, study, query, MOST if which else top)}
+    best = {row.trial: row for row in store.read(ranking.best, study, query, MAX_INTEGER if which else top)}
     missing = [number for number in which or () if number not in best]
     if missing:
         store.read(runs.trial, study, missing[0])  # which says if there is none

@@ -15,7 +15,7 @@ from search.query.records import ClassCount, RunRecord, Status, StudySummary, Tr
 from storage.curves import unpack
 from storage.database import NotFound, now
 from storage.schema import PENDING, RunKind, RunState, curves, runs, studies, workers
-from storage.studies import CONCLUDED, THERE, StudyRecord
+from storage.studies import CONCLUDED, EXISTS_IN_OPTUNA, StudyRecord
 
 _OUTCOME = ("converged", "epochs", "cap", "gap", "accuracy", "loss", "best_accuracy", "reached", "seconds", "end")
 _AS_STORED = ("trial", "state", "classes", *_OUTCOME, "seed", "data_seed", "reason")
@@ -124,7 +124,9 @@ def _fields(row: Row[Any]) -> Mapping[str, Any]:
 def listed(connection: Connection, after: int = 0, limit: int | None = None) -> list[StudySummary]:
     """The store's studies in the order of their ids, from the one after id `after`."""
     columns = studies.c.study_id.label("id"), studies.c.name.label("study"), studies.c.budget, studies.c.reserved
-    page = select(*columns, studies.c.stopping, CONCLUDED.label("over")).where(studies.c.study_id > after, THERE)
+    page = select(*columns, studies.c.stopping, CONCLUDED.label("over")).where(
+        studies.c.study_id > after, EXISTS_IN_OPTUNA
+    )
     rows = connection.execute(page.order_by(studies.c.study_id).limit(limit))
     return [StudySummary(**row._mapping) for row in rows]
 
@@ -161,7 +163,7 @@ def status(connection: Connection, study: StudyRecord) -> Status:
         **_at_work(connection, study, left.get(RunKind.TRIAL, 0)),
         replicates=connection.scalar(select(func.count()).where(again)) or 0,
         confirming=left.get(RunKind.REPLICATE, 0) + left.get(RunKind.REFERENCE, 0),
-        climbing=left.get(RunKind.LADDER, 0),
+        ladder_left=left.get(RunKind.LADDER, 0),
         outcomes=row.told,
         stopping=row.stopping,
         over=row.over,

@@ -21,8 +21,8 @@ from search.spec.space import Dimension
 from search.spec.study_spec import Sampler, StudySettings, StudySpec
 
 PAGE = 100  # records of an answer
-MOST = 1000  # records of an answer, at most
-MOST_NUMBER = (1 << 31) - 1  # what every database's integer holds
+MAX_RECORDS = 1000  # records of an answer, at most
+MAX_INTEGER = (1 << 31) - 1  # what every database's integer holds
 STRICT = ConfigDict(extra="forbid", strict=True)  # of bodies: neither false nor "0" is a number
 #: The JSON of an answer.
 Answer = dict[str, Any]
@@ -32,9 +32,9 @@ log = logging.getLogger("fewest")
 Name = Annotated[
     str, Path(min_length=1, max_length=200, pattern=r"^[^/]+$", description="The study's name, without a slash.")
 ]
-After = Annotated[int, Query(ge=-1, le=MOST_NUMBER, description="Begin after this one: `next` of the page before.")]
-Limit = Annotated[int, Query(ge=1, le=MOST, description="Records of a page.")]
-Whole = Annotated[int, Field(ge=0, le=MOST_NUMBER)]
+After = Annotated[int, Query(ge=-1, le=MAX_INTEGER, description="Begin after this one: `next` of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=MAX_RECORDS, description="Records of a page.")]
+Whole = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 
 
 def _caller(request: Request) -> str:
@@ -82,7 +82,7 @@ class NewStudy(BaseModel):
     )
     spec: Spec = Field(default_factory=Spec)
     trials: int = Field(
-        DEFAULT_TRIALS, ge=1, le=MOST_NUMBER, description="In all; of a study that is there no fewer than it has begun."
+        DEFAULT_TRIALS, ge=1, le=MAX_INTEGER, description="In all; of a study that is there no fewer than it has begun."
     )
     timeout: float | None = Field(None, ge=0, allow_inf_nan=False, description="Seconds; no new trial after them.")
     retries: Whole | None = Field(None, description="Attempts after the first, if workers die.")
@@ -105,7 +105,7 @@ class Asked(BaseModel):
     by: By = Field(By.EPOCHS, description="What the least of is best.")
     target: float | None = Field(None, gt=0, le=1, description="Judge the recorded curves by another accuracy.")
     hold: Whole | None = Field(None, ge=1, description="Judge them by so many evaluations in a row.")
-    top: int = Field(10, ge=1, le=MOST)
+    top: int = Field(10, ge=1, le=MAX_RECORDS)
 
     def query(self) -> BestQuery:
         """The question as the store is asked it."""

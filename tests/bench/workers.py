@@ -111,7 +111,7 @@ def reading(url: str, server: psutil.Process) -> float:
     for rows in (0, min(ROWS, told)):
         before = cpu(server)
         for _ in range(LOOKS):
-            store.read(ledger.look, record.study_id, told - rows)
+            store.read(ledger.poll, record.study_id, told - rows)
         took.append((cpu(server) - before) / LOOKS)
     store.close()
     return max(0.0, took[1] - took[0]) / min(ROWS, told)

@@ -13,7 +13,7 @@ from storage import leases, ledger, schema, studies
 from storage.curves import pack, unpack
 from storage.database import StorageMisuse
 from storage.leases import Process
-from storage.ledger import NewRun, News, NewTrial, Run
+from storage.ledger import NewRun, NewTrial, Run, StudyDelta
 from storage.schema import RunState, attempts, runs, workers
 from storage.store import Store
 from storage.studies import RETRIES, StudyRecord
@@ -55,9 +55,9 @@ def take(store: Store, study: StudyRecord, worker: int) -> Run | None:
     return store.write(ledger.take, study.study_id, worker, held)
 
 
-def look(store: Store, study: StudyRecord, since: int = 0) -> News:
+def look(store: Store, study: StudyRecord, since: int = 0) -> StudyDelta:
     """What a worker sees."""
-    return store.read(ledger.look, study.study_id, since)
+    return store.read(ledger.poll, study.study_id, since)
 
 
 def register(store: Store, name: str, process: Process | None = None) -> int:

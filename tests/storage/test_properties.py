@@ -197,7 +197,7 @@ class Studies(RuleBasedStateMachine):
             self.crash(who)
         while run := self.take(0, True) or self.create(0):
             assert self.tell(run)
-        news = self.store.read(ledger.look, self.study, 0)
+        news = self.store.read(ledger.poll, self.study, 0)
         assert not news.unfinished and self.store.read(self.count) == self.budget
 
 

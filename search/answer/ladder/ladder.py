@@ -108,7 +108,7 @@ def due(connection: Connection, study: StoredStudy, counts: Sequence[int], seeds
     return new
 
 
-def climbed(connection: Connection, study: StoredStudy, cap: int | None = None) -> list[RungRecord]:
+def rung_records(connection: Connection, study: StoredStudy, cap: int | None = None) -> list[RungRecord]:
     """Every rung that has an outcome, by class count in the ladder's order, with the verdict on it.
 
     Of ladders with several caps the given one, else the one with most outcomes.

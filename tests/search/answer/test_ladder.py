@@ -133,12 +133,12 @@ def test_a_ladder_is_climbed_once_and_grows_by_what_is_asked_for(sqlite: Store) 
     """What is together waits for the optimizers; the same again is nothing, one seed more is one run of each rung."""
     record = made(sqlite)
     first, second = climb(sqlite, record, [8, 16], 1, 30)
-    found = sqlite.read(ladder.climbed, record)
+    found = sqlite.read(ladder.rung_records, record)
     assert first == 2 * 12 and second == sum(row.kind == "together" for row in found)
     assert [row.classes for row in found] == [8] * (len(found) // 2) + [16] * (len(found) // 2)
     assert climb(sqlite, record, [8, 16], 1, 30) == []
     assert climb(sqlite, record, [8], 2, 30)[0] >= 12
-    again = sqlite.read(ladder.climbed, record)
+    again = sqlite.read(ladder.rung_records, record)
     assert {(row.classes, row.seeds) for row in again} == {(8, 2), (16, 1)}
     done = sqlite.read(query.recorded, record, OF_LADDER)
     assert len({row.seed for row in done}) == len(done) and {row.attempts for row in done} == {1}
@@ -151,10 +151,10 @@ def test_ladders_of_several_caps_are_not_mixed(sqlite: Store) -> None:
     climb(sqlite, record, [8], 2, 20)
     climb(sqlite, record, [8], 1, 30)
     for cap, seeds in ((None, 2), (20, 2), (30, 1)):
-        found = sqlite.read(ladder.climbed, record, cap)
+        found = sqlite.read(ladder.rung_records, record, cap)
         assert {(row.cap, row.seeds) for row in found} == {(cap or 20, seeds)}
         assert all(max(row.epochs, default=0) <= row.cap for row in found)
-    assert sqlite.read(ladder.climbed, record, 10) == []
+    assert sqlite.read(ladder.rung_records, record, 10) == []
 
 
 def test_a_search_and_a_ladder_leave_each_others_runs_alone(sqlite: Store) -> None:
@@ -163,13 +163,13 @@ def test_a_search_and_a_ladder_leave_each_others_runs_alone(sqlite: Store) -> No
     new = sqlite.read(ladder.due, record, [8], 1, 30)
     sqlite.write(ledger.replace_waiting, record.study_id, RunKind.LADDER, new)
     Worker(sqlite, record, "cpu", purpose=Purpose.CONFIRM).work()
-    assert sqlite.read(query.status, record).climbing == len(new)
+    assert sqlite.read(query.status, record).ladder_left == len(new)
     Worker(sqlite, record, "cpu").work()
     before, best = sqlite.read(query.status, record), sqlite.read(ranking.best, record)
     reference = sqlite.read(query.reference, record)
-    assert (before.done, before.confirming, before.climbing) == (20, 0, len(new)) and best and reference
+    assert (before.done, before.confirming, before.ladder_left) == (20, 0, len(new)) and best and reference
     Worker(sqlite, record, "cpu", purpose=Purpose.LADDER).work()
-    assert sqlite.read(query.status, record) == replace(before, climbing=0, outcomes=before.outcomes + len(new))
+    assert sqlite.read(query.status, record) == replace(before, ladder_left=0, outcomes=before.outcomes + len(new))
     assert sqlite.read(ranking.best, record) == best and sqlite.read(query.reference, record) == reference
     assert len(sqlite.read(query.trials, record)) == 20
 
@@ -192,7 +192,7 @@ def test_the_winner_is_the_last_rung_and_is_carried_to_other_counts(sqlite: Stor
     Worker(sqlite, record, "cpu").work()
     (best,) = sqlite.read(ranking.best, record, top=1)
     climb(sqlite, record, [8, 16], 1, 30)
-    own, carried = (row for row in sqlite.read(ladder.climbed, record) if row.kind == "winner")
+    own, carried = (row for row in sqlite.read(ladder.rung_records, record) if row.kind == "winner")
     assert own.rung == carried.rung == f"winner-{best.trial}"
     assert own.params == best.params and own.about.startswith(f"trial {best.trial}: ")
     assert carried.classes == carried.params["classes"] == 16 and "carried over" in carried.about
@@ -222,11 +222,11 @@ def test_the_command_makes_a_study_that_a_search_goes_on_with(fewest: Fewest, sq
     assert done.returncode == 0 and "question" in done.stdout and "The page's claims, for 9 classes" in done.stdout
     assert "`fewest launch --classes 8` begins its search" in done.stderr and "no winner yet" in done.stderr
     record = sqlite.read(stored_study.find, "default")
-    assert record.budget == 0 and len(sqlite.read(ladder.climbed, record)) in range(30, 33)
+    assert record.budget == 0 and len(sqlite.read(ladder.rung_records, record)) in range(30, 33)
     sqlite.write(studies.reopen, record.study_id, 3)
     Worker(sqlite, sqlite.read(stored_study.find, "default"), "cpu").work()
     state = sqlite.read(query.status, record)
-    assert (state.budget, state.done, state.climbing) == (3, 3, 0)
+    assert (state.budget, state.done, state.ladder_left) == (3, 3, 0)
 
 
 def test_ctrl_c_loses_nothing_and_the_rest_is_done_later(sqlite: Store, tmp_path: Path) -> None:
@@ -238,13 +238,13 @@ def test_ctrl_c_loses_nothing_and_the_rest_is_done_later(sqlite: Store, tmp_path
         [*command, "--workers", "1"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     until = time.monotonic() + 60
-    while not sqlite.read(ladder.climbed, record) and time.monotonic() < until:
+    while not sqlite.read(ladder.rung_records, record) and time.monotonic() < until:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130 and out == "" and "nothing is lost" in err
-    state, found = sqlite.read(query.status, record), sqlite.read(ladder.climbed, record)
-    assert 0 < state.climbing == 12 - len(found) and state.workers == 0
+    state, found = sqlite.read(query.status, record), sqlite.read(ladder.rung_records, record)
+    assert 0 < state.ladder_left == 12 - len(found) and state.workers == 0
     assert climb(sqlite, record, [128], 1, 40)[0] == 12 - len(found)
     assert {row.attempts for row in sqlite.read(query.recorded, record, OF_LADDER)} == {1}
 

@@ -12,7 +12,7 @@ import pytest
 from markupsafe import escape
 
 from search.answer.report import figures, pictures, plots, report
-from search.answer.report.findings import Findings, gathered
+from search.answer.report.findings import Findings, gather
 from search.query import runs as query
 from search.spec import stored_study
 from search.spec.study_spec import DataRef, StudySpec
@@ -39,7 +39,7 @@ def finished(searched: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def this(finished: Path) -> Findings:
     """What there is to say of it."""
     store = Store.open(f"sqlite:///{finished}/fewest.db")
-    found = store.read(gathered, store.read(stored_study.find, "default"))
+    found = store.read(gather, store.read(stored_study.find, "default"))
     store.close()
     return found
 
@@ -72,7 +72,7 @@ def test_a_study_without_trials_has_a_page(sqlite: Store) -> None:
     """It says that there is no winner yet, what `ladder` does, and what is searched."""
     spec = StudySpec.of()
     record = sqlite.write(stored_study.create, "new", spec, 10)
-    found = sqlite.read(gathered, record)
+    found = sqlite.read(gather, record)
     assert found.models == {} and [part.title for part in report.sections(found)] == ["The page's claims", "The study"]
     assert "No winner: nothing converged" in whole(found) and "fewest ladder" in whole(found)
 

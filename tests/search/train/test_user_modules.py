@@ -19,7 +19,7 @@ from search.errors import UsageError
 from search.spec import parsing as options
 from search.spec.space import Choices, Range, carried, preset
 from search.spec.study_spec import StudySpec
-from search.train.dry_run import rehearse
+from search.train.dry_run import dry_run
 from tests.support.command import command, forked
 
 MINE = """
@@ -165,7 +165,7 @@ def test_a_rehearsal_finds_what_is_wrong(name: str, message: str) -> None:
     """On a few samples of the study's own problem."""
     spec = StudySpec.of(options.class_counts("4"), own=options.constructor(OWN + name), inputs=4)
     with pytest.raises(UsageError) as refused:
-        rehearse(spec, None, "cpu")
+        dry_run(spec, None, "cpu")
     assert str(refused.value) == f"`objective` {OWN}{name} {message}"
 
 
@@ -174,7 +174,7 @@ def test_a_rehearsal_takes_one_configuration_that_can_be_trained() -> None:
     dimensions = options.dimensions([], [], ["where=constructor,nowhere"], own=options.constructor(OWN + "Raises"))
     spec = StudySpec.of(space=dimensions, own=options.constructor(OWN + "Raises"))
     assert {Design(spec).point(number)["where"] for number in range(4)} == {"constructor", "nowhere"}
-    rehearse(spec, None, "cpu")
+    dry_run(spec, None, "cpu")
 
 
 def test_the_space_is_what_the_constructor_names() -> None:
