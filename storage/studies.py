@@ -28,8 +28,8 @@ ACCEPTS_TRIALS = and_(
 
 _TOLD_SINCE = exists().where(
     runs.c.study_id == studies.c.study_id,
-    runs.c.told > studies.c.concluded,
-    runs.c.told < PENDING,
+    runs.c.outcome_seq > studies.c.concluded,
+    runs.c.outcome_seq < PENDING,
     runs.c.kind != RunKind.LADDER,
 )
 #: A worker found nothing left to do, and nothing was told since then but runs of the ladder, which change no answer.
@@ -80,7 +80,7 @@ def create(
         new = upsert(connection)(schema.data).values(digest=data[0], content=data[1])
         connection.execute(new.on_conflict_do_nothing())
     row = {"study_id": study_id, "name": name, "spec": spec, "budget": budget, "retries": RETRIES}
-    connection.execute(insert(studies).values(row | {"reserved": 0, "told": 0, "stopping": False}))
+    connection.execute(insert(studies).values(row | {"reserved": 0, "outcome_seq": 0, "stopping": False}))
     return StudyRecord(study_id, name, spec, budget)
 
 
@@ -139,10 +139,10 @@ def stop(connection: Connection, study_id: int) -> None:
     connection.execute(update(studies).where(studies.c.study_id == study_id).values(stopping=True))
 
 
-def conclude(connection: Connection, study_id: int, told: int) -> bool:
-    """A worker that knew every outcome up to `told` found nothing left to do; False if others know more, or as much."""
-    mine = and_(studies.c.study_id == study_id, studies.c.told == told, studies.c.concluded.is_distinct_from(told))
-    return bool(connection.execute(update(studies).where(mine).values(concluded=told)).rowcount)
+def conclude(connection: Connection, study_id: int, seq: int) -> bool:
+    """A worker that knew every outcome up to `seq` found nothing left to do; False if others know more, or as much."""
+    mine = and_(studies.c.study_id == study_id, studies.c.outcome_seq == seq, studies.c.concluded.is_distinct_from(seq))
+    return bool(connection.execute(update(studies).where(mine).values(concluded=seq)).rowcount)
 
 
 def open_ones(connection: Connection) -> list[tuple[StudyRecord, int]]:
@@ -151,7 +151,7 @@ def open_ones(connection: Connection) -> list[tuple[StudyRecord, int]]:
     busy = (
         select(func.count(runs.c.worker_id.distinct()))
         .select_from(runs.join(workers, living))
-        .where(runs.c.study_id == studies.c.study_id, runs.c.told == PENDING, runs.c.state == RunState.RUNNING)
+        .where(runs.c.study_id == studies.c.study_id, runs.c.outcome_seq == PENDING, runs.c.state == RunState.RUNNING)
         .scalar_subquery()
     )
     columns = studies.c.study_id, studies.c.name, studies.c.spec, studies.c.budget, busy

@@ -156,7 +156,7 @@ class Host:
 
 
 class HostedWorker:
-    """A worker in an actor, as the engine sees it. Where it is started again, it is told again what it has to request_stop."""
+    """A worker in an actor, as the engine sees it. Where it is started again, it is told again whether to stop."""
 
     def __init__(self, actor: Any) -> None:
         self._actor, self._waits = actor, actor.wait.remote()

@@ -106,7 +106,7 @@ def reading(url: str, server: psutil.Process) -> float:
     """Seconds of Postgres' CPU that a row costs which a look at the study reads."""
     store = Store.open(url)
     record = store.read(stored_study.find, "swarm")
-    told = store.read(sa.Connection.scalar, sa.select(studies.studies.c.told)) or 0
+    told = store.read(sa.Connection.scalar, sa.select(studies.studies.c.outcome_seq)) or 0
     took = []
     for rows in (0, min(ROWS, told)):
         before = cpu(server)

@@ -94,7 +94,7 @@ def test_a_commit_whose_answer_is_lost_counts_once(proxied: tuple[Proxy, Store, 
     proxy.cut_next_commit = True
     assert finish(store, run) and not proxy.cut_next_commit
     news = store.read(ledger.poll, study.study_id, 0)
-    assert [row.name for row in news.told] == ["0"] and not news.unfinished
+    assert [row.name for row in news.outcomes] == ["0"] and not news.unfinished
 
 
 @POSTGRES_ONLY

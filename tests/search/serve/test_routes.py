@@ -250,7 +250,7 @@ def test_a_service_may_be_killed_and_started_again_in_mid_study(sqlite: Store, t
 
 def _outcomes(store: Store) -> int:
     """Of all trials, and whatever else was run."""
-    told = sa.select(sa.func.count()).where(runs.c.told < PENDING)
+    told = sa.select(sa.func.count()).where(runs.c.outcome_seq < PENDING)
     return store.read(lambda connection: connection.scalar(told) or 0)
 
 
