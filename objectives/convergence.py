@@ -1,7 +1,7 @@
-"""When a trial has converged, and what is kept of it.
+"""When a trial has converged, and what its outcome keeps of it.
 
-Evaluation i is made after i epochs, on data not yet trained on. A trial has converged at epoch e when evaluations e …
-e+hold−1 all reach the target. A trial may use `cap` epochs; hold evaluations that have begun by then are let finish,
+Evaluation i comes after i epochs, on data not yet trained on. A trial has converged at epoch e when evaluations e …
+e+hold−1 all reach the target. A trial may use `cap` epochs, and finish hold evaluations that have begun by then,
 so a miss at cap c means exactly that epochs-to-convergence is greater than c: it is right-censored there.
 """
 
@@ -13,12 +13,12 @@ from statistics import mean
 
 from objectives.configuration import Configuration
 
-#: Evaluations kept of a curve: all of the first half, then evenly thinned ones.
+#: Most evaluations that an outcome keeps: half of them are the first ones, the rest evenly thinned.
 CURVE_POINTS = 1024
-#: Epochs at which a miss is looked at to tell how far it was from converging.
-CHECKPOINTS = (1, 4, 12, 36, 108)
-#: The worst gap, of a trial that diverged: the largest float below 1.
-WORST = math.nextafter(1, 0)
+#: Epochs at which the gap of a miss takes its shortfall.
+GAP_EPOCHS = (1, 4, 12, 36, 108)
+#: The gap of a trial that diverged: the largest float below 1.
+WORST_GAP = math.nextafter(1, 0)
 
 
 class End(StrEnum):
@@ -28,14 +28,14 @@ class End(StrEnum):
     CAP = "cap"
     DIVERGED = "diverged"
     OUT_OF_MEMORY = "out of memory"
-    EXCEPTION = "exception"  # of a user module
+    EXCEPTION = "exception"  # raised by a user module
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One training to be done. Nothing else decides its numbers."""
+    """One training to do. Nothing else decides its numbers."""
 
-    #: What the caller knows it by.
+    #: The caller's name for it.
     key: int
     configuration: Configuration
     #: Seed of the initial weights.
@@ -44,8 +44,12 @@ class Trial:
     data_seed: int
     #: Most epochs it may use.
     cap: int
-    #: Epoch of the data stream that it starts at.
+    #: Epoch of the data stream at which it starts.
     stream_offset: int = 0
+
+    def batch_key(self, epoch: int) -> tuple[Configuration, int, int]:
+        """Arguments of `Batches` for one of its epochs: configuration, data seed and epoch of the data stream."""
+        return self.configuration, self.data_seed, self.stream_offset + epoch
 
 
 @dataclass(frozen=True)
@@ -63,14 +67,14 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What one attempt at a trial came to."""
+    """The result of one attempt at a trial."""
 
     end: End
-    #: Epochs-to-convergence; of a miss, the epochs it was given.
+    #: Epochs-to-convergence; of a miss, the epochs that it used.
     epochs: int
-    #: Most epochs it was allowed in the end.
+    #: Most epochs that it might use in the end.
     cap: int
-    #: 0 if converged, else how far from it: below 1, the worse the higher.
+    #: 0 if converged, else how far from it, in (0, 1): lower is better.
     gap: float
     #: At the last evaluation; None where not finite.
     accuracy: float | None
@@ -87,12 +91,13 @@ class Outcome:
 
     @property
     def converged(self) -> bool:
+        """Whether it is no miss."""
         return self.end is End.CONVERGED
 
 
 @dataclass
 class Progress:
-    """A running trial: its evaluations so far and whether they end it."""
+    """A running trial: its evaluations so far, and whether they end it."""
 
     trial: Trial
     target: float
@@ -132,16 +137,16 @@ class Progress:
         return End.CAP if self._streak == 0 and self.epoch >= self.cap else None
 
     def shortfall(self, upto: int | None = None) -> float:
-        """How far the trial has come in its first `upto` epochs; by default in all."""
+        """How far the trial was from the target in its first `upto` epochs; by default in all."""
         stop = None if upto is None else upto + 1
         return shortfall(self.accuracy[:stop], self.loss[:stop], self.trial.configuration.classes, self.target)
 
     def _gap(self) -> float:
-        """The shortfall over the trial's life: the mean at CHECKPOINTS and at its end, so that sooner is better."""
-        return mean([self.shortfall(min(epoch, self.epoch)) for epoch in CHECKPOINTS] + [self.shortfall()])
+        """The mean of the shortfall at GAP_EPOCHS and at the trial's end, so that sooner is better."""
+        return mean([self.shortfall(min(epoch, self.epoch)) for epoch in GAP_EPOCHS] + [self.shortfall()])
 
     def outcome(self, seconds: float, end: End | None = None, reason: str | None = None) -> Outcome:
-        """The outcome of a trial that is over, or that is ended from outside for the given reason."""
+        """The outcome of a trial that is over, or that the caller ends for the given reason."""
         end = end or self.end
         assert end is not None, "the trial is still running"
         converged = end is End.CONVERGED
@@ -150,7 +155,7 @@ class Progress:
             end=end,
             epochs=self.epoch - self.hold + 1 if converged else max(min(self.epoch, self.cap), 0),
             cap=self.cap,
-            gap=0.0 if converged else self._gap() if end is End.CAP else WORST,
+            gap=0.0 if converged else self._gap() if end is End.CAP else WORST_GAP,
             accuracy=self.accuracy[-1] if self.accuracy else None,
             loss=self.loss[-1] if self.loss and math.isfinite(self.loss[-1]) else None,
             best_accuracy=max(self.accuracy, default=None),
@@ -168,22 +173,25 @@ def shortfall(
     classes: int,
     target: float,
 ) -> float:
-    """How far a trial has come in these evaluations, in [0, 1): 0 is there, 1 has diverged.
+    """How far a trial is from the target in these evaluations, in [0, 1): 0 is at the target, nearly 1 has diverged.
 
     The mean of 1 − log(1 + C·a)/log(1 + C·target) for the best accuracy a, and l/(l + ln C) for the least loss l. The
-    logarithm makes the first classes that are told apart count; the loss ranks what tells none apart yet, and both
-    are bounded when the loss explodes. Of 4,904 random configurations of the default space, the 15 that converge
+    logarithm makes the first correct predictions count; the loss ranks trials that have none yet, and both terms are
+    bounded when the loss explodes. Of 4,904 random configurations of the default space, the 15 that converge
     within 5 epochs are among the best 1 % by this after one epoch; by the loss alone among the best 48 %, by the
     accuracy held for 3 evaluations anywhere.
     """
     if not accuracy or not math.isfinite(loss[-1]):
-        return WORST
-    told_apart = math.log1p(classes * max(accuracy)) / math.log1p(classes * target)
-    best = min(loss)
-    return min(WORST, (max(0.0, 1 - told_apart) + best / (best + math.log(classes))) / 2)
+        return WORST_GAP
+    reached = math.log1p(classes * max(accuracy)) / math.log1p(classes * target)
+    least = min(loss)
+    return min(WORST_GAP, (max(0.0, 1 - reached) + least / (least + math.log(classes))) / 2)
 
 
-def thinned(accuracy: Sequence[float], loss: Sequence[float]) -> Curve:
+def thinned(
+    accuracy: Sequence[float],  # (evaluations,)
+    loss: Sequence[float],  # (evaluations,)
+) -> Curve:
     """At most CURVE_POINTS evaluations: the first half whole, the rest at even steps, the last always."""
     n, head = len(accuracy), CURVE_POINTS // 2
     step = max(1, math.ceil((n - head) / (head - 1)))

@@ -1,4 +1,4 @@
-"""Which devices to train on, from what a person asks for."""
+"""The devices to train on, from the option `device`."""
 
 import os
 import re
@@ -6,7 +6,7 @@ import sys
 
 
 def devices(asked: str) -> list[str]:
-    """The device of each worker: `auto` is every GPU, or the CPU once per core; ValueError for what is not there."""
+    """The device of each worker: `auto` is every GPU, or the CPU once per core; ValueError for a missing device."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", asked):
         raise ValueError(f"`device` must be auto, cpu, cuda or cuda:N, got {asked!r}")
     if asked == "cpu" or (asked == "auto" and not _driver()):
@@ -26,7 +26,7 @@ def devices(asked: str) -> list[str]:
 
 
 def _driver() -> bool:
-    """Whether a GPU's driver may be there: on Linux this saves the seconds of importing torch to learn it is not."""
+    """Whether the machine may have a GPU driver: on Linux this saves the seconds of importing torch to learn it."""
     return sys.platform != "linux" or any(map(os.path.exists, ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")))
 
 

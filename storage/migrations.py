@@ -21,6 +21,10 @@ STEPS = {
         "UPDATE fewest_runs SET kind = 'ladder', "
         f"label = substr(name, {_BEFORE_LABEL} + 1, length(name) - {_BEFORE_LABEL} - {_AFTER_LABEL}) "
         "WHERE trial IS NULL AND replicate > 0",
+        "ALTER TABLE fewest_studies RENAME COLUMN told TO outcome_seq",
+        "ALTER TABLE fewest_runs RENAME COLUMN told TO outcome_seq",
+        "DROP INDEX fewest_runs_told",
+        "CREATE INDEX fewest_runs_outcome_seq ON fewest_runs (study_id, outcome_seq)",
         "DROP INDEX fewest_runs_trial",
         "DROP INDEX fewest_runs_best",
         "DROP INDEX fewest_runs_classes",

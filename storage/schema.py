@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Boolean, Column, Double, Index, Integer, LargeBinary, Table, Text, UniqueConstraint
 
 VERSION = 6
-#: `told` of a run that has no outcome yet: after every place in the order, so that one range of one index holds both
+#: `outcome_seq` of a run without an outcome: after every place in the order, so that one range of one index holds both
 #: what a reader has not seen and what is unfinished.
 PENDING = 2**31 - 1
 
@@ -45,12 +45,12 @@ studies = Table(
     Column("spec", Text, nullable=False),  # JSON
     Column("budget", Integer, nullable=False),  # trials that may ever be created
     Column("reserved", Integer, nullable=False),  # trials created so far
-    Column("told", Integer, nullable=False),  # outcomes so far: the order that readers follow
+    Column("outcome_seq", Integer, nullable=False),  # outcomes so far: the order that readers follow
     Column("stopping", Boolean, nullable=False),  # workers finish what they run, and leave
     Column("deadline", Double),  # no new trial after it
     Column("until_epochs", Integer),  # no new trial once a configuration of so few epochs is confirmed
     Column("retries", Integer, nullable=False),  # attempts after the first, when workers are lost or fail
-    Column("concluded", Integer),  # `told` when a worker found nothing left to do; null, or less, while there may be
+    Column("concluded", Integer),  # `outcome_seq` when nothing was left to do; null, or less, while there may be
 )
 
 workers = Table(
@@ -92,7 +92,7 @@ runs = Table(
     Column("started", Double),  # when the last of them began
     Column("faults", Integer, nullable=False),  # attempts lost to a fault or an expired lease
     Column("reason", Text),  # of the last fault
-    Column("told", Integer, nullable=False, default=PENDING),  # place in the order of outcomes
+    Column("outcome_seq", Integer, nullable=False, default=PENDING),  # place in the order of outcomes
     Column("finished", Double),
     Column("cap", Integer),  # most epochs: of replicates and references from the start, of trials in the outcome
     # The outcome, null until there is one.
@@ -109,7 +109,7 @@ runs = Table(
     Column("stream_offset", Integer),
     Column("rungs", Text),  # JSON: shortfall at each rung, null where it ended before
     UniqueConstraint("study_id", "name"),
-    Index("fewest_runs_told", "study_id", "told"),
+    Index("fewest_runs_outcome_seq", "study_id", "outcome_seq"),
     Index("fewest_runs_trial", "study_id", "kind", "trial"),
     Index("fewest_runs_best", "study_id", "kind", "state", "converged", "epochs", "trial"),
     Index("fewest_runs_classes", "study_id", "classes", "kind", "state", "converged", "epochs", "trial"),

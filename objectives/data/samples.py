@@ -1,6 +1,6 @@
 """A labelled data set: N samples of D numbers each, in C classes, as somebody measured them.
 
-A fifth of it, the *validation part*, is never learned: evaluations are made on it. An epoch is one pass over the rest,
+A fifth of it, the *validation part*, is never learned: evaluations use it. An epoch is one pass over the rest,
 the *training part*, in an order of its own. The split is keyed by the data seed, the order by (data seed, epoch),
 through Philox as in `objectives.data.waves`; the split draws from a stream that no epoch has.
 """
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from objectives.configuration import Configuration
 from objectives.data.waves import Floats, Labels, philox
 
-VALIDATION = 5  # one sample in so many of each class
+VALIDATION_SHARE = 5  # one sample of each class in so many is held out
 _SPLIT_KEY = 1 << 32  # epochs are fewer
 
 
@@ -28,12 +28,12 @@ class Samples:
 
     x: Floats  # (N, D)
     labels: Labels  # (N,) in 0 … C−1, at least two samples of each
-    #: What each class is called, in sorted order.
+    #: Name of each class, in sorted order.
     names: tuple[str, ...]
 
     @property
     def inputs(self) -> int:
-        """Of a sample, D."""
+        """Numbers in a sample, D."""
         return int(self.x.shape[1])
 
     @cached_property
@@ -41,7 +41,7 @@ class Samples:
         """Samples in the training part, whatever the seed."""
         return len(self.labels) - int(_held_out(np.bincount(self.labels)).sum())
 
-    def split(self, data_seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    def split(self, data_seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:  # (training,), (validation,)
         """Indices of the training and of the validation part: every class is in both, in its share."""
         shuffled = philox(data_seed, _SPLIT_KEY).permutation(len(self.labels))
         by_class = shuffled[np.argsort(self.labels[shuffled], kind="stable")]
@@ -66,27 +66,27 @@ class Samples:
         return philox(data_seed, epoch).permutation(self.training)
 
     def anchors(self, configuration: Configuration, data_seed: int, at: Floats) -> Floats:
-        """Samples of the training part, so that each unit is centred where there is something to tell apart."""
+        """Samples of the training part, so that each unit is centred where there are data."""
         training, _ = self.split(data_seed)
         return self.x[training[np.minimum((at * len(training)).astype(np.intp), len(training) - 1)]]
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of all that is in it, the same however it was compressed."""
+        """SHA-256 of the samples, labels and names, whatever their compression."""
         digest = hashlib.sha256(json.dumps([self.x.shape, self.names]).encode())
         digest.update(self.x.astype("<f4").tobytes())
         digest.update(self.labels.astype("<i8").tobytes())
         return digest.hexdigest()
 
     def packed(self) -> bytes:
-        """As the store keeps it: a compressed npz."""
+        """The compressed npz that the store keeps."""
         file = io.BytesIO()
         np.savez_compressed(file, x=self.x, labels=self.labels, names=np.array(self.names))
         return file.getvalue()
 
     @classmethod
     def unpacked(cls, content: bytes) -> Self:
-        """What `packed` was made of."""
+        """The samples that `packed` made this of."""
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             return cls(arrays["x"], arrays["labels"], tuple(arrays["names"].tolist()))
 
@@ -94,4 +94,4 @@ class Samples:
 def _held_out(
     counts: NDArray[np.intp],  # (C,) samples of each class
 ) -> NDArray[np.intp]:  # (C,) of the validation part
-    return np.maximum(1, (counts + VALIDATION // 2) // VALIDATION)
+    return np.maximum(1, (counts + VALIDATION_SHARE // 2) // VALIDATION_SHARE)

@@ -11,9 +11,9 @@ from torch import Tensor
 def scaled(
     scaling: str,
     x: Tensor,  # (n, inputs)
-    batch: Tensor,  # (batch, inputs), whose moments or range count
+    batch: Tensor,  # (batch, inputs), which gives the moments or the range
 ) -> Tensor:  # (n, inputs)
-    """Inputs as that scaling puts them. An input that is constant in the batch is only shifted."""
+    """Scaled inputs. An input that is constant in the batch is only shifted."""
     if scaling == "none":
         return x
     if scaling == "fixed":
@@ -26,7 +26,7 @@ def moments(
     scaling: str,  # batch or minmax
     batch: Tensor,  # (batch, inputs)
 ) -> tuple[Tensor, Tensor]:  # (inputs,), (inputs,)
-    """What is taken off each input, and by what the rest is divided."""
+    """The number to subtract from each input, and the one to divide the difference by."""
     if scaling == "batch":
         low, spread = batch.mean(0), batch.std(0, correction=0)
     else:

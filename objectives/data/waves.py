@@ -1,4 +1,4 @@
-"""The wave problem: tell apart C constant waves, each with a little noise.
+"""The wave problem: classify C constant waves, each with a little noise.
 
 Class i is `x ~ N(i/s, sigma²)` for each of D inputs, with `s = max(255, C − 1)`. All D inputs of a sample carry the
 same number, so a network sees one dimension and must cut its range into C bins.
@@ -19,9 +19,9 @@ Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
 
-def philox(data_seed: int, key: int) -> np.random.Generator:
-    """The stream of one key: an epoch, or a purpose beside them."""
-    return np.random.Generator(np.random.Philox(key=[data_seed, key]))
+def philox(seed: int, key: int) -> np.random.Generator:
+    """The random stream of a seed and a key: an epoch, a layer, or a purpose beside them."""
+    return np.random.Generator(np.random.Philox(key=[seed, key]))
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Waves:
         return x, labels
 
     def key(self, configuration: Configuration, data_seed: int, epoch: int) -> tuple[object, ...]:
+        """Every epoch has a batch of its own."""
         return configuration.classes, configuration.batch_sampling, data_seed, epoch
 
     def parts(
@@ -58,14 +59,14 @@ class Waves:
         return batch, batch
 
     def order(self, configuration: Configuration, data_seed: int, epoch: int) -> None:
-        """No other than the batch's own."""
+        """None: an epoch learns its batch at once."""
 
     def anchors(self, configuration: Configuration, data_seed: int, at: Floats) -> Floats:
-        """Noise-free points at those fractions of the input range."""
+        """Noise-free points at fractions of the input range."""
         classes = configuration.classes
         return np.repeat((at * (classes - 1) / span(classes)).astype(np.float32)[:, None], self.inputs, axis=1)
 
 
 def span(classes: int) -> int:
-    """Distances between neighbouring classes in 1, the range of the inputs."""
+    """The factor s: how many distances between neighbouring classes the interval from 0 to 1 holds."""
     return max(255, classes - 1)

@@ -1,4 +1,4 @@
-"""The activations: each one's formula and its gradient, for one net or for a batch of nets.
+"""The activations: the formula and the gradient of each, for one net or for a batch of nets.
 
 The Gaussian and the sine are local and periodic: one unit can pick out one class.
 """
@@ -23,9 +23,9 @@ class Activation:
 
     #: f(z), in a given tensor if there is one.
     forward: Callable[..., Tensor]
-    #: Turns the loss's gradient by y into that by z, in place, from z and y; z may be lost. What autograd would do.
+    #: Turns the loss's gradient by y into that by z, in place, from z and y, as autograd would; it may overwrite z.
     backward: Callable[[Tensor, Tensor, Tensor], Tensor]
-    #: Whether f(0) = 0, so that units of padding put out nothing.
+    #: Whether f(0) = 0, so that a unit of padding puts out 0.
     keeps_zero: bool = True
 
 

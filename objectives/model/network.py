@@ -1,6 +1,6 @@
 """The classifier: one or two hidden layers of one activation, then a linear layer to the logits.
 
-Initialisation follows Keras, since that is what the page ran: Glorot uniform weights, U(−a, a) with a = √(6/(fan_in +
+Initialisation follows Keras, which the page ran: Glorot uniform weights, U(−a, a) with a = √(6/(fan_in +
 fan_out)) (Glorot & Bengio 2010, eq. 16), and zero biases. Each layer draws by key (seed, layer) in the order of its
 logical indices, so it does not depend on device, neighbours or padding.
 """
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from objectives.configuration import Configuration
 from objectives.convergence import Trial
 from objectives.data.batches import Batches
-from objectives.data.waves import Floats
+from objectives.data.waves import Floats, philox
 from objectives.model.activations import ACTIVATIONS
 
 _BIAS_KEY = 1 << 32  # layer keys are small; biases draw from another stream
@@ -38,7 +38,8 @@ class Network(nn.Module):
             layer.weight, layer.bias = nn.Parameter(weight), nn.Parameter(bias)
             self.layers.append(layer)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # (batch, inputs), (batch, classes)
+        """The logits."""
         *hidden, last = self.layers
         for layer in hidden:
             x = self.activation(layer(x))
@@ -46,10 +47,11 @@ class Network(nn.Module):
         return logits
 
 
-def initial_parameters(
-    trial: Trial, batches: Batches
-) -> list[tuple[Tensor, Tensor]]:  # (out, in), (out,) of each layer
-    """Weights and biases that a trial begins with; `spread` biases put each first unit's zero on its own anchor."""
+def initial_parameters(trial: Trial, batches: Batches) -> list[tuple[Tensor, Tensor]]:
+    """Initial weights and biases; `spread` biases put the zero of each unit of the first layer on its own anchor.
+
+    Of each layer (out, in) and (out,).
+    """
     configuration = trial.configuration
     sizes = batches.problem.inputs, *configuration.widths, configuration.classes
     weights = [
@@ -64,13 +66,21 @@ def initial_parameters(
     return list(zip(weights, biases, strict=True))
 
 
+def correct_predictions(
+    logits: Tensor,  # (n, classes)
+    labels: Tensor,  # (n,)
+) -> Tensor:  # (n,), bool
+    """Which samples are predicted right, as of `is_correct`."""
+    return is_correct(logits, logits.gather(1, labels.unsqueeze(1)))
+
+
 def is_correct(
     logits: Tensor,  # (…, classes)
-    own: Tensor,  # (…, 1), of the label
+    of_label: Tensor,  # (…, 1), the label's logit
     out: Tensor | None = None,  # like logits: as numbers this takes a quarter of the time
 ) -> Tensor:  # (…), bool
-    """Which samples are told apart: the label's logit is above all others, which no tie is."""
-    return torch.ge(logits, own, out=out).sum(-1) == 1
+    """Which predictions are correct: the label's logit is above all others, so a tie is not."""
+    return torch.ge(logits, of_label, out=out).sum(-1) == 1
 
 
 def glorot_uniform(seed: int, layer: int, fan_out: int, fan_in: int) -> Floats:  # (fan_out, fan_in)
@@ -83,9 +93,9 @@ def glorot_uniform(seed: int, layer: int, fan_out: int, fan_in: int) -> Floats: 
 
 
 def centres(seed: int, units: int) -> Floats:  # (units,) in [0, 1)
-    """Where on the input range each unit of the first layer is centred."""
+    """The point of the input range on which each unit of the first layer is centred."""
     return _uniform(seed, _BIAS_KEY, (units,))
 
 
 def _uniform(seed: int, key: int, shape: tuple[int, ...]) -> Floats:
-    return np.random.Generator(np.random.Philox(key=[seed, key])).random(shape, dtype=np.float32)
+    return philox(seed, key).random(shape, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""The ten optimizers, with the constants that Keras gives them, since that is what the page ran.
+"""The ten optimizers, with the constants of Keras, which the page ran.
 
 All are elementwise, so one formula serves one trial or many. Symbols: parameter p, its gradient g, state m and v;
 learning rate lr; the coefficients a, b, c, d, α, β, δ and weight decay w of one step. Eight of the ten are
@@ -11,6 +11,7 @@ and differ only in their coefficients, which depend on nothing but the number of
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numba
@@ -26,25 +27,7 @@ EPSILON = 1e-7
 
 def _sgd(momentum: float = 0.0, nesterov: bool = False) -> Iterator[Coefficients]:
     """Momentum and Nesterov's as in Sutskever et al. 2013."""
-    while True:
-        yield momentum, 1.0, 0.0, 0.0, momentum if nesterov else 1.0, float(nesterov), 1.0, 0.0
-
-
-def _rmsprop() -> Iterator[Coefficients]:
-    while True:
-        yield 0.0, 0.0, 0.9, 0.1, 0.0, 1.0, EPSILON, 0.0
-
-
-def _adagrad() -> Iterator[Coefficients]:
-    """Duchi et al. 2011; v begins at 0.1."""
-    while True:
-        yield 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, EPSILON, 0.0
-
-
-def _adadelta() -> Iterator[Coefficients]:
-    """Zeiler 2012."""
-    while True:
-        yield 0.95, 0.05, 0.95, 0.05, 1.0, 0.0, EPSILON, 0.0
+    return repeat((momentum, 1.0, 0.0, 0.0, momentum if nesterov else 1.0, float(nesterov), 1.0, 0.0))
 
 
 def _adam(decay: float = 0.0) -> Iterator[Coefficients]:
@@ -75,11 +58,11 @@ def _nadam() -> Iterator[Coefficients]:
         yield 0.9, 0.1, 0.999, 0.001, root * alpha, root * beta, EPSILON * root, 0.0
 
 
-_compiled = numba.njit(error_model="numpy")  # at the first call
+_compiled = numba.njit(error_model="numpy")  # compiles at the first call
 
 
-def _kept(function: Any) -> Any:
-    """Compiled at the first call, and kept on disk for the next process where there is a place to write."""
+def _cached(function: Any) -> Any:
+    """Compile at the first call, and cache on disk for the next process where there is a place to write."""
     try:
         return numba.njit(error_model="numpy", cache=True)(function)
     except RuntimeError:  # there is none
@@ -129,9 +112,9 @@ RULES: dict[str, Rule] = {
     "sgd": Rule(_sgd),
     "momentum": Rule(lambda: _sgd(momentum=0.9)),
     "nesterov": Rule(lambda: _sgd(momentum=0.9, nesterov=True)),
-    "rmsprop": Rule(_rmsprop),
-    "adagrad": Rule(_adagrad, v=0.1),
-    "adadelta": Rule(_adadelta, formula=2),
+    "rmsprop": Rule(lambda: repeat((0.0, 0.0, 0.9, 0.1, 0.0, 1.0, EPSILON, 0.0))),
+    "adagrad": Rule(lambda: repeat((0.0, 0.0, 1.0, 1.0, 0.0, 1.0, EPSILON, 0.0)), v=0.1),  # Duchi et al. 2011
+    "adadelta": Rule(lambda: repeat((0.95, 0.05, 0.95, 0.05, 1.0, 0.0, EPSILON, 0.0)), formula=2),  # Zeiler 2012
     "adam": Rule(_adam),
     "adamax": Rule(_adamax, formula=1),
     "nadam": Rule(_nadam),
@@ -147,25 +130,25 @@ def update(
     formula: Tensor,  # (slots, 1), whole
     lr: Tensor,  # (slots, parameters) or (slots, 1)
     coefficients: Tensor,  # (slots, 8)
-    live: Tensor,  # (slots, 1), bool: the others stay as they are
+    live: Tensor,  # (slots, 1), bool: other slots stay as they are
 ) -> None:
-    """One step of every slot, in place and without a look at any value, so that a CUDA graph can hold it."""
+    """Make one step of every live slot, in place and without reading any value, so that a CUDA graph can hold it."""
     columns = coefficients.unsqueeze(2).unbind(1)
     old, new = (p, m, v), [p, m, v]
     for index, rule in enumerate(FORMULAS):
-        mine = live & (formula == index)
-        found = rule.py_func(torch.sqrt, torch.maximum, p, g, m, v, lr, *columns)  # type: ignore[no-untyped-call]
-        new = [torch.where(mine, *pair) for pair in zip(found, new, strict=True)]
+        chosen = live & (formula == index)
+        next_state = rule.py_func(torch.sqrt, torch.maximum, p, g, m, v, lr, *columns)  # type: ignore[no-untyped-call]
+        new = [torch.where(chosen, *pair) for pair in zip(next_state, new, strict=True)]
     for into, value in zip(old, new, strict=True):
         into.copy_(value)
 
 
-@_kept
+@_cached
 def update_cpu(p, g, m, v, formula, lr, coefficients, first):  # type: ignore[no-untyped-def]
-    """`update` as one pass over memory on a CPU: in half the time of torch's fused Adam, a fifth of plain ones'.
+    """Do `update` in one pass over memory on a CPU: in half the time of torch's fused Adam, a fifth of plain ones'.
 
-    p, g, m and v are (slots, parameters), formula (slots,), lr (slots, 2): of the first `first` parameters and of the
-    others; coefficients (slots, 8). All are NumPy arrays of one type but `formula`.
+    p, g, m and v are (slots, parameters), formula (slots,), lr (slots, 2): of the `first` parameters of the first layer
+    and of the others; coefficients (slots, 8). All are NumPy arrays of one type but `formula`.
     """
     for s in range(p.shape[0]):
         a, b, c, d, alpha, beta, delta, w = coefficients[s]
@@ -209,7 +192,7 @@ class Optimizer:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Move every parameter by its gradient; one without stays where it is."""
+        """Move every parameter by its gradient; one without a gradient stays as it is."""
         coefficients = next(self._schedule)
         for parameter, m, v, formula, lr in self._states:
             if parameter.grad is None:

@@ -1,9 +1,9 @@
 """A bucket on a GPU: every slot keeps its row, and one epoch of all rows is one CUDA graph, replayed for a burst.
 
-Nothing on the device looks at a value: which batch a slot learns, its optimizer's coefficients and whether it is live
-are tables over the burst's epochs, written before it. Evaluations are written to such a table and read once, so the
-epoch at which a trial ended is exact; until the burst is over its slot trains on, unread. Slots of several activations
-compute each of them and choose.
+Nothing on the device looks at a value: tables over the burst's epochs, filled before it, say which batch a slot learns,
+its optimizer's coefficients and whether it is live. Evaluations go to such a table and are read once, so the epoch at
+which a trial ended is exact; until the burst is over its slot trains on, unread. Slots of several activations compute
+each of them and select their own.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,163 +17,169 @@ from torch import Tensor
 from objectives.convergence import Outcome, Progress, Trial
 from objectives.data.batches import Batch, Batches
 from objectives.model.activations import ACTIVATIONS, Activation
-from objectives.model.optimizers import RULES, update
-from objectives.trainers.bucket import Bucket, Rows, Shape, Slot
+from objectives.model.optimizers import update
+from objectives.trainers.bucket import Bucket, Slot
+from objectives.trainers.rows import Rows, Shape
 
-BURST = 16  # epochs that the tables hold
-DRAWN = 128  # different batches among them
+MAX_EPOCHS = 16  # of a burst, which the tables hold
+MAX_BATCHES = 128  # different ones in a burst, which its table holds
 
 
 class GraphBucket(Bucket):
-    """At most DRAWN slots. On a CPU the same operations run one by one, for tests."""
+    """A bucket of at most MAX_BATCHES slots. On a CPU the same operations run one by one, for tests."""
 
     def __init__(self, batches: Batches, shape: Shape, target: float, hold: int, slots: int) -> None:
         super().__init__(batches, shape, target, hold, slots)
         device = batches.device
         new: dict[str, Any] = {"device": device, "dtype": batches.dtype}
         self._slots: list[Slot | None] = [None] * slots
-        self._activations: dict[str, Activation] = {}  # of the trials so far
-        self._kind = torch.zeros(slots, 1, 1, device=device, dtype=torch.long)  # which of them
+        self._activations: dict[str, Activation] = {}  # of all trials so far
+        self._activation_index = torch.zeros(slots, 1, 1, device=device, dtype=torch.long)  # among `_activations`
         self._masks = [torch.ones(slots, 1, width, **new) for width in shape.widths]  # 0 for units of padding
         self._gain = torch.ones(slots, 1, 1, **new)
-        self._drawn_x = torch.zeros(DRAWN, shape.classes, shape.inputs, **new)
-        self._drawn_labels = torch.zeros(DRAWN, shape.classes, 1, device=device, dtype=torch.long)
-        self._epoch = torch.zeros(1, device=device, dtype=torch.long)  # of the burst
-        self._which = torch.zeros(BURST, slots, device=device, dtype=torch.long)  # of the drawn
-        self._live = torch.zeros(BURST, slots, 1, device=device, dtype=torch.bool)
-        self._coefficients = torch.zeros(BURST, slots, 8, **new)
-        self._seen = torch.zeros(BURST, 2, slots, **new)  # how many classes are told apart, loss
-        self._replay: Callable[[], None] | None = None  # one epoch
+        self._batch_x = torch.zeros(MAX_BATCHES, shape.classes, shape.inputs, **new)
+        self._batch_labels = torch.zeros(MAX_BATCHES, shape.classes, 1, device=device, dtype=torch.long)
+        self._burst_epoch = torch.zeros(1, device=device, dtype=torch.long)  # which one of the burst is computed
+        self._batch_index = torch.zeros(MAX_EPOCHS, slots, device=device, dtype=torch.long)  # among the burst's batches
+        self._live = torch.zeros(MAX_EPOCHS, slots, 1, device=device, dtype=torch.bool)
+        self._coefficients = torch.zeros(MAX_EPOCHS, slots, 8, **new)
+        self._evaluations = torch.zeros(MAX_EPOCHS, 2, slots, **new)  # correct predictions, loss
+        self._run_epoch: Callable[[], None] | None = None  # of all rows
         self._stream: torch.cuda.Stream | None = None
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        self._begun = 0  # epochs that are being computed
+        self._under_way = 0  # epochs that the device computes
         self._started = 0.0
 
     @property
     def room(self) -> int:
+        """Free slots."""
         return self._slots.count(None)
 
     @property
     def running(self) -> Sequence[Progress]:
+        """Progress of each occupied slot, in the order of rows."""
         return [slot.progress for slot in self._slots if slot]
 
     def admit(self, trial: Trial) -> None:
+        """Take a trial into a free row; ValueError if there is none. A new activation needs a new graph."""
         if not self.room:
             raise ValueError("every slot of the bucket is taken")
         row, configuration = self._slots.index(None), trial.configuration
         if configuration.activation not in self._activations:
             self._activations[configuration.activation] = ACTIVATIONS[configuration.activation]
-            self._replay = None
-        self._load(row, trial)
-        self._kind[row] = list(self._activations).index(configuration.activation)
+            self._run_epoch = None
+        slot = self._load(row, trial)
+        self._activation_index[row] = list(self._activations).index(configuration.activation)
         self._gain[row] = configuration.gain
         for mask, width in zip(self._masks, configuration.widths, strict=True):
             mask[row, 0] = torch.arange(mask.shape[2], device=mask.device) < width
-        schedule = RULES[configuration.optimizer].schedule()
-        self._slots[row] = Slot(Progress(trial, self._target, self._hold), schedule)
+        self._slots[row] = slot
 
     def advance(self, epochs: int) -> list[tuple[Trial, Outcome]]:
+        """Train in bursts, the first of them the one under way, and observe each at its end."""
         ended = []
         while epochs > 0:
-            ended += self._leave()
+            ended += self._remove_ended()
             self.begin(epochs)
-            if not self._begun:
+            if not self._under_way:
                 break
-            epochs -= self._begun
-            self._read()
-        return ended + self._leave()
+            epochs -= self._under_way
+            self._observe()
+        return ended + self._remove_ended()
 
     def begin(self, epochs: int) -> None:
         """Start a burst without waiting for it, unless one is under way; `advance` takes it up."""
-        taken = [(row, slot) for row, slot in enumerate(self._slots) if slot and slot.progress.end is None]
-        if self._begun or not taken:
+        live = self._live_slots()
+        if self._under_way or not live:
             return
         self._started = perf_counter()
-        self._begun = self._write(taken, min(epochs, BURST))
+        self._under_way = self._fill_tables(live, min(epochs, MAX_EPOCHS))
         if self._stream is None:
-            self._replay = self._replay or self._warmed_up()
-            for _ in range(self._begun):
-                self._replay()
+            self._run_epoch = self._run_epoch or self._warm_up()
+            for _ in range(self._under_way):
+                self._run_epoch()
             return
         self._stream.wait_stream(torch.cuda.current_stream(self._batches.device))
         with torch.cuda.stream(self._stream):
-            self._replay = self._replay or self._captured(self._stream)
-            for _ in range(self._begun):
-                self._replay()
+            self._run_epoch = self._run_epoch or self._capture(self._stream)
+            for _ in range(self._under_way):
+                self._run_epoch()
 
     def release(self) -> list[Trial]:
+        """Free every slot without an outcome, and drop the burst under way."""
         released = [slot.trial for slot in self._slots if slot]
-        self._slots, self._begun = [None] * len(self._slots), 0
+        self._slots, self._under_way = [None] * len(self._slots), 0
         return released
 
-    def _leave(self) -> list[tuple[Trial, Outcome]]:
+    def _live_slots(self) -> list[tuple[int, Slot]]:
+        """Row and slot of each trial that is not over."""
+        return [(row, slot) for row, slot in enumerate(self._slots) if slot and slot.progress.end is None]
+
+    def _remove_ended(self) -> list[tuple[Trial, Outcome]]:
+        """Free the slots of trials that are over, unless a burst is under way."""
         ended = []
         for row, slot in enumerate(self._slots):
-            if slot and not self._begun and slot.progress.end is not None:
+            if slot and not self._under_way and slot.progress.end is not None:
                 ended.append((slot.trial, slot.progress.outcome(slot.seconds)))
                 self._slots[row] = None
         return ended
 
-    def _write(self, taken: Sequence[tuple[int, Slot]], epochs: int) -> int:
+    def _fill_tables(self, slots: Sequence[tuple[int, Slot]], epochs: int) -> int:
         """Fill the burst's tables; how many epochs they hold, fewer if the slots see too many different batches."""
-        draws: dict[int, tuple[int, Batch]] = {}  # by identity
-        which = np.zeros((BURST, len(self._slots)), np.int64)
-        live, coefficients = np.zeros((*which.shape, 1), np.bool_), np.zeros((*which.shape, 8))
+        drawn: dict[int, tuple[int, Batch]] = {}  # place and batch, by its identity
+        index = np.zeros((MAX_EPOCHS, len(self._slots)), np.int64)
+        live, coefficients = np.zeros((*index.shape, 1), np.bool_), np.zeros((*index.shape, 8))
         for k in range(epochs):
-            found = []
-            for _, slot in taken:
-                trial = slot.trial
-                epoch = trial.stream_offset + slot.progress.epoch + 1 + k
-                found.append(self._batches.of(trial.configuration, trial.data_seed, epoch))
-            if len(draws.keys() | {id(batch) for batch in found}) > DRAWN:
+            keys = (slot.trial.batch_key(slot.progress.epoch + 1 + k) for _, slot in slots)
+            batches = [self._batches.evaluation_batch(*key) for key in keys]
+            if len(drawn.keys() | {id(batch) for batch in batches}) > MAX_BATCHES:
                 epochs = k
                 break
-            for (row, slot), batch in zip(taken, found, strict=True):
-                which[k, row] = draws.setdefault(id(batch), (len(draws), batch))[0]
+            for (row, slot), batch in zip(slots, batches, strict=True):
+                index[k, row] = drawn.setdefault(id(batch), (len(drawn), batch))[0]
                 if slot.progress.epoch + k >= 0:  # else there is nothing to learn from yet
                     live[k, row] = 1
                     coefficients[k, row] = next(slot.schedule)
-        for place, batch in draws.values():
-            self._drawn_x[place] = batch.x
-            self._drawn_labels[place, :, 0] = batch.labels
-        for table, values in ((self._which, which), (self._live, live), (self._coefficients, coefficients)):
+        for place, batch in drawn.values():
+            self._batch_x[place] = batch.x
+            self._batch_labels[place, :, 0] = batch.labels
+        for table, values in ((self._batch_index, index), (self._live, live), (self._coefficients, coefficients)):
             table.copy_(torch.from_numpy(values))
-        self._epoch.zero_()
+        self._burst_epoch.zero_()
         return epochs
 
-    def _read(self) -> None:
+    def _observe(self) -> None:
         """Wait for the burst and observe its evaluations."""
         if self._stream is not None:
             torch.cuda.current_stream(self._batches.device).wait_stream(self._stream)
-        seen = self._seen[: self._begun].tolist()
-        slots = [(row, slot) for row, slot in enumerate(self._slots) if slot and slot.progress.end is None]
-        for n_correct, losses in seen:
+        slots = self._live_slots()
+        for n_correct, losses in self._evaluations[: self._under_way].tolist():
             for row, slot in slots:
                 if slot.progress.end is None:
                     slot.progress.observe(n_correct[row] / self.shape.classes, losses[row])
         share = (perf_counter() - self._started) / max(1, len(slots))
         for _, slot in slots:
             slot.seconds += share
-        self._begun = 0
+        self._under_way = 0
 
-    def _warmed_up(self) -> Callable[[], None]:
-        """One epoch, tried out: no slot is live meanwhile, and what the last evaluation left is put back."""
-        rows = self._all
+    def _warm_up(self) -> Callable[[], None]:
+        """One epoch, tried out with no slot live; what the last evaluation left is restored."""
+        rows = self._all_rows
         left = [self._live, rows.x, rows.labels, *rows.z, *rows.h, *rows.d]
         kept = [part.clone() for part in left]
         for _ in range(2):
             self._live.zero_()
-            self._epoch.zero_()
+            self._burst_epoch.zero_()
             self._one_epoch()
         for part, value in zip(left, kept, strict=True):
             part.copy_(value)
-        self._epoch.zero_()
+        self._burst_epoch.zero_()
         return self._one_epoch
 
-    def _captured(self, stream: torch.cuda.Stream) -> Callable[[], None]:
-        """The graph of one epoch."""
-        one_epoch, graph = self._warmed_up(), torch.cuda.CUDAGraph()
+    def _capture(self, stream: torch.cuda.Stream) -> Callable[[], None]:
+        """One epoch as a replay of its graph."""
+        one_epoch, graph = self._warm_up(), torch.cuda.CUDAGraph()
         stream.synchronize()
         with torch.cuda.graph(graph, stream=stream):
             one_epoch()
@@ -181,32 +187,36 @@ class GraphBucket(Bucket):
 
     def _one_epoch(self) -> None:
         """Learn from the batches evaluated last, then evaluate the next ones."""
-        rows, now = self._all, self._epoch
+        rows, now = self._all_rows, self._burst_epoch
         self._backward(rows)
         live, coefficients = (table.index_select(0, now)[0] for table in (self._live, self._coefficients))
         for part, lr in zip(
-            (slice(self._first), slice(self._first, None)), self._lr.unsqueeze(2).unbind(1), strict=True
+            (slice(self._first_layer), slice(self._first_layer, None)), self._lr.unsqueeze(2).unbind(1), strict=True
         ):
             p, g, m, v = (each[:, part] for each in (self._p, self._g, self._m, self._v))
             update(p, g, m, v, self._formula.unsqueeze(1), lr, coefficients, live)
-        which = self._which.index_select(0, now)[0]
-        torch.mul(self._drawn_x.index_select(0, which), self._gain, out=rows.x)
-        rows.labels.copy_(self._drawn_labels.index_select(0, which))
+        index = self._batch_index.index_select(0, now)[0]
+        torch.mul(self._batch_x.index_select(0, index), self._gain, out=rows.x)
+        rows.labels.copy_(self._batch_labels.index_select(0, index))
         n_correct, loss = self._forward(rows)
-        self._seen.index_copy_(0, now, torch.stack([n_correct.to(loss.dtype), loss]).unsqueeze(0))
+        self._evaluations.index_copy_(0, now, torch.stack([n_correct.to(loss.dtype), loss]).unsqueeze(0))
         now += 1
 
     def _activate(self, place: int, rows: Rows) -> None:
-        self._choose(rows.h[place], [a.forward(rows.z[place]) for a in self._activations.values()])
+        self._select(rows.h[place], [a.forward(rows.z[place]) for a in self._activations.values()])
         rows.h[place].mul_(self._masks[place])
 
-    def _before_activation(self, place: int, rows: Rows) -> None:
+    def _backpropagate(self, place: int, rows: Rows) -> None:
         z, h, d = rows.z[place], rows.h[place], rows.d[place]
-        self._choose(d, [a.backward(d.clone(), z.clone(), h) for a in self._activations.values()])
+        self._select(d, [a.backward(d.clone(), z.clone(), h) for a in self._activations.values()])
 
-    def _choose(self, out: Tensor, of_each: Sequence[Tensor]) -> None:
-        """Each slot's own activation's result."""
-        chosen, *others = of_each
-        for kind, result in enumerate(others, start=1):
-            chosen = torch.where(self._kind == kind, result, chosen)
-        out.copy_(chosen)
+    def _select(
+        self,
+        out: Tensor,  # (slots, classes, units)
+        of_each: Sequence[Tensor],  # like out, of each activation
+    ) -> None:
+        """Fill `out` with the results of each slot's own activation."""
+        selected, *others = of_each
+        for index, result in enumerate(others, start=1):
+            selected = torch.where(self._activation_index == index, result, selected)
+        out.copy_(selected)

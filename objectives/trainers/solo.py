@@ -1,6 +1,6 @@
 """Solo: one trial at a time with torch.nn and autograd.
 
-Plain and obviously right: the oracle for the trial array, and what trains whatever the array cannot hold, such as a
+Plain and obviously right: the oracle for the trial array, and the trainer of whatever the array cannot hold, such as a
 user module.
 """
 
@@ -14,20 +14,20 @@ from torch import Tensor, nn
 from objectives.configuration import Configuration
 from objectives.convergence import End, Outcome, Progress, Trial
 from objectives.data.batches import Batch, Batches, Problem
-from objectives.model.network import Network, initial_parameters, is_correct
+from objectives.model.network import Network, correct_predictions, initial_parameters
 from objectives.model.optimizers import Optimizer
 from objectives.user_code import module as user_module
 from objectives.user_code.loader import UserCodeError, reporting_errors
 
-FEW = 2  # samples to rehearse with: as few as batch normalisation takes
+REHEARSAL_SAMPLES = 2  # as few as batch normalisation takes
 
 
 class Solo:
     """A trainer with room for one trial.
 
-    On a GPU the evaluations of a burst stay on the device and are read once: a trial that ended inside the burst is
-    trained a little further, and its outcome is cut at the exact evaluation. On a CPU, reading costs nothing and is
-    done each epoch.
+    On a GPU the evaluations of a burst stay on the device and are read once: a trial that ended inside the burst trains
+    a little further, and its outcome is cut at the exact evaluation. On a CPU, reading costs nothing and happens each
+    epoch.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Solo:
         batches: Batches,
         target: float,
         hold: int,
-        blind: bool | None = None,  # read evaluations once a burst; by default on a GPU
+        blind: bool | None = None,  # whether to read evaluations once a burst; by default on a GPU
     ) -> None:
         self._batches, self._target, self._hold = batches, target, hold
         self._blind = batches.device.type != "cpu" if blind is None else blind
@@ -45,10 +45,12 @@ class Solo:
 
     @property
     def room(self) -> int:
+        """1 if no trial runs, else 0."""
         return 0 if self._progress else 1
 
     @property
     def running(self) -> list[Progress]:
+        """The trial, if one runs."""
         return [self._progress] if self._progress else []
 
     @property
@@ -57,11 +59,13 @@ class Solo:
         return self._run.network if self._run else None
 
     def admit(self, trial: Trial) -> None:
+        """Take a trial; ValueError if another one runs."""
         if self._progress:
             raise ValueError("the solo trainer has room for one trial")
         self._progress, self._run, self._seconds = Progress(trial, self._target, self._hold), None, 0.0
 
     def advance(self, epochs: int) -> list[tuple[Trial, Outcome]]:
+        """Train by up to `epochs` epochs; an exception of a user module, and a lack of memory, end the trial."""
         progress = self._progress
         if progress is None:
             return []
@@ -81,6 +85,7 @@ class Solo:
         return [(progress.trial, progress.outcome(self._seconds, end, reason))]
 
     def release(self) -> list[Trial]:
+        """Forget the trial without an outcome."""
         released = [progress.trial for progress in self.running]
         self._progress = self._run = None
         return released
@@ -100,27 +105,27 @@ class Solo:
 class _Run:
     """Network, optimizer and place in the data stream of one trial."""
 
-    _reuses = True  # a batch's evaluation to learn it
+    _reuses_evaluation = True  # to learn the batch that it was made on
 
     def __init__(self, batches: Batches, trial: Trial) -> None:
         self._batches, self._trial = batches, trial
-        self._epoch = trial.stream_offset - 1
+        self._epoch = -1  # of the latest evaluation
         self._minibatches: Sequence[Batch] = ()
-        self.samples = 0  # that the last evaluation was made on
-        self._loss: Tensor | None = None  # of the evaluation, where the one minibatch is what was evaluated
-        self.network, layers = self._made()
+        self.samples = 0  # of the latest evaluation
+        self._loss: Tensor | None = None  # of the latest evaluation, if the one minibatch is its batch
+        self.network, layers = self._construct()
         self._optimizer = Optimizer(trial.configuration, layers)
 
-    def step(self) -> Tensor:  # (2,): samples told apart, loss
+    def step(self) -> Tensor:  # (2,): correct predictions, loss
         """Learn the minibatches that came with the last evaluation, then evaluate."""
         self._learn()
         self._epoch += 1
-        which = self._trial.configuration, self._trial.data_seed, self._epoch
-        evaluated, self._minibatches = self._batches.of(*which), self._batches.minibatches(*which)
-        return self._evaluate(evaluated)
+        key = self._trial.batch_key(self._epoch)
+        batch, self._minibatches = self._batches.evaluation_batch(*key), self._batches.minibatches(*key)
+        return self._evaluate(batch)
 
-    def _made(self) -> tuple[nn.Module, Sequence[Sequence[Tensor]]]:
-        """The network, and the parameters of its layers."""
+    def _construct(self) -> tuple[nn.Module, Sequence[Sequence[Tensor]]]:
+        """The network, and the parameters of each layer."""
         network = Network(self._trial.configuration, initial_parameters(self._trial, self._batches))
         return network, [list(layer.parameters()) for layer in network.layers]
 
@@ -133,31 +138,36 @@ class _Run:
 
     def _evaluate(self, batch: Batch) -> Tensor:  # (2,)
         self.samples = len(batch.labels)
-        learned_next = self._reuses and batch is self._minibatches[0]  # as a wave batch is
+        learned_next = self._reuses_evaluation and batch is self._minibatches[0]  # as a wave batch is
         with torch.set_grad_enabled(learned_next):
             logits, loss = self._forward(batch)
         self._loss = loss if learned_next else None
         logits = logits.detach()
-        n_correct = is_correct(logits, logits.gather(1, batch.labels.unsqueeze(1))).to(logits.dtype).sum()
+        n_correct = correct_predictions(logits, batch.labels).to(logits.dtype).sum()
         return torch.stack([n_correct, loss.detach()])
 
-    def _forward(self, batch: Batch) -> tuple[Tensor, Tensor]:  # (n, classes), ()
-        logits = self.network(batch.x * self._trial.configuration.gain)
+    def _forward(self, batch: Batch) -> tuple[Tensor, Tensor]:  # (batch, classes), ()
+        logits = self._logits(batch.x * self._trial.configuration.gain)
         return logits, nn.functional.cross_entropy(logits, batch.labels)
+
+    def _logits(self, x: Tensor) -> Tensor:  # (batch, inputs), (batch, classes)
+        logits: Tensor = self.network(x)
+        return logits
 
 
 class _UserRun(_Run):
-    """The same with a user module, which may do otherwise in evaluation, draw at random, and raise."""
+    """A run of a user module, which may compute otherwise in evaluation, draw at random, and raise."""
 
-    _reuses = False
+    _reuses_evaluation = False
 
-    def step(self) -> Tensor:
-        seed = user_module.epoch_seed(self._trial.seed, self._epoch + 1)
-        with self._guarded(), user_module.seeded(seed, self._batches.device):
+    def step(self) -> Tensor:  # (2,)
+        """Make the step with the module's random draws keyed by the epoch."""
+        seed = user_module.epoch_seed(self._trial.seed, self._trial.stream_offset + self._epoch + 1)
+        with self._reporting_errors(), user_module.seeded(seed, self._batches.device):
             return super().step()
 
-    def _made(self) -> tuple[nn.Module, Sequence[Sequence[Tensor]]]:
-        with self._guarded():
+    def _construct(self) -> tuple[nn.Module, Sequence[Sequence[Tensor]]]:
+        with self._reporting_errors():
             module = user_module.construct(self._trial, self._batches)
             return module, user_module.split_first_layer(module, self._path)
 
@@ -169,48 +179,47 @@ class _UserRun(_Run):
         self.network.eval()
         return super()._evaluate(batch)
 
-    def _forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        configuration = self._trial.configuration
-        logits = self.network(batch.x * configuration.gain)
-        logits = user_module.check_logits(logits, (len(batch.x), configuration.classes), self._path)
-        return logits, nn.functional.cross_entropy(logits, batch.labels)
+    def _logits(self, x: Tensor) -> Tensor:
+        return user_module.check_logits(self.network(x), (len(x), self._trial.configuration.classes), self._path)
 
     @property
     def _path(self) -> str:
         return str(self._trial.configuration.objective)
 
-    def _guarded(self) -> AbstractContextManager[None]:
-        return reporting_errors(self._path, unless=lambda error: out_of_memory(error) or _of_device(error))
+    def _reporting_errors(self) -> AbstractContextManager[None]:
+        return reporting_errors(self._path, unless=lambda error: out_of_memory(error) or _device_failed(error))
 
 
 def _run(batches: Batches, trial: Trial) -> _Run:
     return _UserRun(batches, trial) if trial.configuration.objective else _Run(batches, trial)
 
 
-def rehearse(configuration: Configuration, problem: Problem, device: str) -> None:
-    """Let a user module learn a few samples and be evaluated on others; UserCodeError if it cannot."""
-    run = _run(_Few(problem, device), Trial(0, configuration, seed=0, data_seed=0, cap=1))
+def dry_run(configuration: Configuration, problem: Problem, device: str) -> None:
+    """Train and evaluate a user module on a few samples; UserCodeError if that fails."""
+    run = _run(_RehearsalBatches(problem, device), Trial(0, configuration, seed=0, data_seed=0, cap=1))
     run.step()
     run.step()
 
 
-class _Few(Batches):
-    """Only a few samples of each batch."""
+class _RehearsalBatches(Batches):
+    """The first samples of each batch."""
 
-    def of(self, configuration: Configuration, data_seed: int, epoch: int) -> Batch:
-        x, labels = super().of(configuration, data_seed, epoch)
-        return Batch(x[:FEW], labels[:FEW])
+    def evaluation_batch(self, configuration: Configuration, data_seed: int, epoch: int) -> Batch:
+        """The first samples of it."""
+        x, labels = super().evaluation_batch(configuration, data_seed, epoch)
+        return Batch(x[:REHEARSAL_SAMPLES], labels[:REHEARSAL_SAMPLES])
 
     def minibatches(self, configuration: Configuration, data_seed: int, epoch: int) -> Sequence[Batch]:
+        """The first samples of the first one."""
         x, labels = super().minibatches(configuration, data_seed, epoch)[0]
-        return (Batch(x[:FEW], labels[:FEW]),)
+        return (Batch(x[:REHEARSAL_SAMPLES], labels[:REHEARSAL_SAMPLES]),)
 
 
-def _of_device(error: Exception) -> bool:
-    """True for what leaves a GPU useless to this process, whoever caused it."""
+def _device_failed(error: Exception) -> bool:
+    """Whether the error leaves a GPU useless to this process, whoever caused it."""
     return isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error)
 
 
 def out_of_memory(error: Exception) -> bool:
-    """True for NumPy's, the GPU's and the CPU allocator's way to say it; the last is a plain RuntimeError."""
+    """Whether NumPy, the GPU or the CPU's allocator lacks memory; the last raises a plain RuntimeError."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -1,4 +1,4 @@
-"""The one interface between the worker and what trains: admit while there is room, advance, take outcomes."""
+"""The one interface between a worker and its trainers: admit while there is room, advance, take outcomes."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -8,7 +8,7 @@ from objectives.convergence import Outcome, Progress, Trial
 
 
 class TrainerKind(StrEnum):
-    """How trials are trained."""
+    """The way to train trials."""
 
     AUTO = "auto"  # in the array, but for trials that gain nothing there
     ARRAY = "array"  # in the array, but for trials that no array holds

@@ -1,7 +1,7 @@
 """The trial array: many different trials trained as few batched computations.
 
 Trials of one padded shape share a bucket, whatever their activation, optimizer, scaling and seeds. What a bucket cannot
-hold, or where it would gain nothing, trains by itself: `_bucketed` is the one rule for that.
+hold, or where it would gain nothing, trains by itself: `_fits_bucket` is the one rule for that.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,152 +11,168 @@ import torch
 from objectives.convergence import End, Outcome, Progress, Trial
 from objectives.data.batches import Batches
 from objectives.data.waves import Waves
-from objectives.trainers.bucket import Bucket, CompactBucket, Shape, grain, up
+from objectives.trainers.bucket import Bucket
+from objectives.trainers.compact_bucket import CompactBucket
 from objectives.trainers.graph_bucket import GraphBucket
+from objectives.trainers.rows import Shape, round_up, width_grain
 from objectives.trainers.solo import Solo, out_of_memory
 
-SLOTS = {"cpu": 16, "cuda": 64}  # at most: more trials in flight teach the sampler less
+MAX_SLOTS = {"cpu": 16, "cuda": 64}  # of an array: more trials in flight teach the sampler less
 CACHE_BYTES = 6 << 20  # that the slots of a CPU worker may fill: beyond it an epoch takes longer, not shorter
-ALONE_BYTES = 16 << 20  # a slot of a CPU worker from which on autograd costs nothing that could be saved
-SHY = 16  # trials without company after one that met none of its shape
-IDLE = 8  # empty buckets on a GPU kept with their graphs for the next trial of their shape
+MAX_SLOT_BYTES = 16 << 20  # of a bucket on a CPU: beyond it autograd costs nothing that a bucket could save
+COOL_DOWN_TRIALS = 16  # trained without company after one that met none of its shape
+MAX_IDLE_BUCKETS = 8  # on a GPU: empty ones kept with their graphs for the next trial of their shape
 
 
 class TrialArray:
     """A trainer with as many slots as pay off on its device.
 
-    On a GPU all that the memory holds, since buckets overlap there. On a CPU a trial gains by company of its own shape
-    alone: beside others it only takes turns, and what is in flight teaches the sampler nothing. So another one is taken
-    while all that run share a bucket, and after a misfit the next SHY trials are trained without company.
+    On a GPU these are all that the memory holds, since buckets overlap there. On a CPU a trial gains by company of its
+    own shape alone: beside others it only takes turns, and trials in flight teach the sampler nothing. So the array
+    takes another one while all that run share a bucket, and after a misfit it trains COOL_DOWN_TRIALS without company.
     """
 
     def __init__(self, batches: Batches, target: float, hold: int, *, always: bool = False) -> None:
         """`always`: fill every slot, and bucket every trial, also where that gains nothing."""
         self._batches, self._target, self._hold, self._always = batches, target, hold, always
-        self._parts: list[Bucket | Solo] = []
-        self._waiting: list[Trial] = []  # for memory
-        self._slots, self._shy = SLOTS[batches.device.type], 0
+        self._trainers: list[Bucket | Solo] = []
+        self._queue: list[Trial] = []  # to be tried again when there is memory
+        self._slots, self._cool_down = MAX_SLOTS[batches.device.type], 0
         if batches.device.type == "cuda":
             self._always = True
             self._bytes = torch.cuda.mem_get_info(batches.device)[0] // 2
-            self._alone = self._bytes // 8
+            self._slot_bytes = self._bytes // 8
         else:
             self._bytes = CACHE_BYTES
-            self._alone = 1 << 30 if always else ALONE_BYTES
+            self._slot_bytes = 1 << 30 if always else MAX_SLOT_BYTES
         if not isinstance(batches.problem, Waves):  # a bucket learns one batch an epoch, of as many samples as classes
-            self._alone = 0
+            self._slot_bytes = 0
 
     @property
     def room(self) -> int:
+        """1 if another trial gains by training now, else 0."""
         running = self.running
         if not running:
             return 1
-        if self._waiting or len(running) >= self._slots:
+        if self._queue or len(running) >= self._slots:
             return 0
-        if not any(self._bucketed(progress.trial) for progress in running):  # they would only take turns
+        if not any(self._fits_bucket(progress.trial) for progress in running):  # they would only take turns
             return 0
         if not self._always:
-            busy = [part for part in self._parts if part.running]
-            return int(not self._shy and len(busy) == 1 and busy[0].room > 0)
+            busy = self._busy()
+            return int(not self._cool_down and len(busy) == 1 and busy[0].room > 0)
         return int(sum(self._bytes_of(self._shape(progress.trial)) for progress in running) < self._bytes)
 
     @property
     def running(self) -> Sequence[Progress]:
-        placed = [progress for part in self._parts for progress in part.running]
-        return placed + [Progress(trial, self._target, self._hold) for trial in self._waiting]
+        """The admitted trials, those in the queue last."""
+        placed = [progress for trainer in self._trainers for progress in trainer.running]
+        return placed + [Progress(trial, self._target, self._hold) for trial in self._queue]
 
     def admit(self, trial: Trial) -> None:
+        """Take a trial into a bucket or by itself; ValueError if there is no room."""
         if not self.room:
             raise ValueError("every slot of the trial array is taken")
-        self._shy = max(0, self._shy - 1)
+        self._cool_down = max(0, self._cool_down - 1)
         self._place(trial)
-        if len([part for part in self._parts if part.running]) > 1:
-            self._shy = SHY
+        if len(self._busy()) > 1:
+            self._cool_down = COOL_DOWN_TRIALS
 
     def advance(self, epochs: int) -> list[tuple[Trial, Outcome]]:
-        if not any(part.running for part in self._parts):
-            again, self._waiting = self._waiting[: self._slots], self._waiting[self._slots :]
-            for trial in again:
+        """Advance every bucket and solo trial, the queue if none of them runs."""
+        if not self._busy():
+            retried, self._queue = self._queue[: self._slots], self._queue[self._slots :]
+            for trial in retried:
                 self._place(trial)
-        graphs = [part for part in self._parts if isinstance(part, GraphBucket)]
-        for part in graphs:  # all at once on the device
-            self._guarded(part, part.begin, epochs)
-        ended = [found for part in list(self._parts) for found in self._guarded(part, part.advance, epochs)]
-        idle = [part for part in self._parts if part in graphs and not part.running][-IDLE:]
-        self._parts = [part for part in self._parts if part.running or part in idle]
+        graphs = [trainer for trainer in self._trainers if isinstance(trainer, GraphBucket)]
+        for bucket in graphs:  # all at once on the device
+            self._retry_on_out_of_memory(bucket, bucket.begin, epochs)
+        ended = [
+            each
+            for trainer in list(self._trainers)
+            for each in self._retry_on_out_of_memory(trainer, trainer.advance, epochs)
+        ]
+        idle = [trainer for trainer in self._trainers if trainer in graphs and not trainer.running][-MAX_IDLE_BUCKETS:]
+        self._trainers = [trainer for trainer in self._trainers if trainer.running or trainer in idle]
         return ended
 
     def release(self) -> list[Trial]:
-        released = [trial for part in self._parts for trial in part.release()] + self._waiting
-        self._waiting = []
+        """Forget every trial without an outcome, and empty the queue."""
+        released = [trial for trainer in self._trainers for trial in trainer.release()] + self._queue
+        self._queue = []
         return released
+
+    def _busy(self) -> list[Bucket | Solo]:
+        return [trainer for trainer in self._trainers if trainer.running]
 
     def _shape(self, trial: Trial) -> Shape:
         """Widths rounded up: a little on a CPU, where padding costs time; to powers of two on a GPU, to share."""
         cuda, configuration = self._batches.device.type == "cuda", trial.configuration
-        fine = grain(configuration.classes)
-        widths = (1 << (max(width, 32) - 1).bit_length() if cuda else up(width, fine) for width in configuration.widths)
+        grain = width_grain(configuration.classes)
+        widths = (
+            1 << (max(width, 32) - 1).bit_length() if cuda else round_up(width, grain) for width in configuration.widths
+        )
         return Shape(self._batches.problem.inputs, tuple(widths), configuration.classes)
 
     def _bytes_of(self, shape: Shape) -> int:
         return shape.numbers * self._batches.dtype.itemsize
 
-    def _bucketed(self, trial: Trial) -> bool:
+    def _fits_bucket(self, trial: Trial) -> bool:
         """Whether a trial trains in a bucket, else alone."""
-        return not trial.configuration.objective and self._bytes_of(self._shape(trial)) <= self._alone
+        return not trial.configuration.objective and self._bytes_of(self._shape(trial)) <= self._slot_bytes
 
     def _place(self, trial: Trial) -> None:
-        if not self._bucketed(trial):
-            return self._put_alone(trial)
+        """Begin a trial in a bucket or alone; requeue it if there is no memory for that."""
+        if not self._fits_bucket(trial):
+            return self._train_alone(trial)
         shape = self._shape(trial)
-        same = [part for part in self._parts if isinstance(part, Bucket) and part.shape == shape]
+        same = [trainer for trainer in self._trainers if isinstance(trainer, Bucket) and trainer.shape == shape]
         try:
-            part = next((part for part in same if part.room), None)
-            if part is None:
-                part = self._bucket(shape, len(same))
-                self._parts.append(part)
-            part.admit(trial)
+            bucket = next((bucket for bucket in same if bucket.room), None)
+            if bucket is None:
+                bucket = self._bucket(shape, len(same))
+                self._trainers.append(bucket)
+            bucket.admit(trial)
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
-            self._put_off([trial])
+            self._requeue([trial])
 
-    def _bucket(self, shape: Shape, before: int) -> Bucket:
-        """A bucket for a shape that has filled so many: on a CPU for what the cache holds, on a GPU twice as large."""
+    def _bucket(self, shape: Shape, existing: int) -> Bucket:
+        """Another bucket of a shape: on a CPU for what the cache holds, on a GPU twice as large as the last one."""
         common = self._batches, shape, self._target, self._hold
         if self._batches.device.type == "cuda":
-            return GraphBucket(*common, min(8 << before, SLOTS["cuda"]))
-        return CompactBucket(*common, min(max(1, self._bytes // self._bytes_of(shape)), SLOTS["cpu"]))
+            return GraphBucket(*common, min(8 << existing, MAX_SLOTS["cuda"]))
+        return CompactBucket(*common, min(max(1, self._bytes // self._bytes_of(shape)), MAX_SLOTS["cpu"]))
 
-    def _put_alone(self, trial: Trial) -> None:
+    def _train_alone(self, trial: Trial) -> None:
         solo = Solo(self._batches, self._target, self._hold)
         solo.admit(trial)
-        self._parts.append(solo)
+        self._trainers.append(solo)
 
-    def _guarded(
-        self, part: Bucket | Solo, do: Callable[[int], list[tuple[Trial, Outcome]] | None], epochs: int
+    def _retry_on_out_of_memory(
+        self, trainer: Bucket | Solo, train: Callable[[int], list[tuple[Trial, Outcome]] | None], epochs: int
     ) -> list[tuple[Trial, Outcome]]:
-        """What a part answers; nothing if the memory is short because of other trials, and its own are put off."""
+        """The trials that ended; none if other trials fill the memory, and the trainer's own are requeued."""
         try:
-            ended = do(epochs) or []
+            ended = train(epochs) or []
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
-            self._put_off(part.release())
+            self._requeue(trainer.release())
             return []
-        neighbours = any(other.running for other in self._parts)
-        if neighbours and any(outcome.end is End.OUT_OF_MEMORY for _, outcome in ended):  # of a solo trainer's one
-            self._waiting += [trial for trial, _ in ended]
+        if self._busy() and any(outcome.end is End.OUT_OF_MEMORY for _, outcome in ended):  # a solo trainer's one trial
+            self._queue += [trial for trial, _ in ended]
             return []
         return ended
 
-    def _put_off(self, trials: list[Trial]) -> None:
+    def _requeue(self, trials: list[Trial]) -> None:
         """Begin these again, fewer at once, when nothing else runs; the last one left is tried by itself."""
-        self._parts = [part for part in self._parts if part.running]
+        self._trainers = self._busy()
         if self._batches.device.type == "cuda":
             torch.cuda.empty_cache()
-        running = sum(len(part.running) for part in self._parts)
+        running = sum(len(trainer.running) for trainer in self._trainers)
         if not running and len(trials) == 1:
-            return self._put_alone(trials[0])
+            return self._train_alone(trials[0])
         self._slots = max(1, (running + len(trials)) // 2)
-        self._waiting += trials
+        self._queue += trials

@@ -26,7 +26,7 @@ from search.spec.study_spec import StudySpec, derive
 from storage import ledger, studies
 from storage.curves import pack
 from storage.leases import LEASE_SECONDS
-from storage.ledger import NewRun, News, NewTrial, Run
+from storage.ledger import NewRun, NewTrial, Run, StudyDelta
 from storage.schema import RunKind, RunState
 from storage.store import Store
 
@@ -37,9 +37,9 @@ class Study:
     def __init__(self, store: Store, study: StoredStudy, worker_id: int, purpose: Purpose = Purpose.SEARCH) -> None:
         self.spec, self._purpose = study.spec, purpose
         self._store, self._id, self._worker_id = store, study.study_id, worker_id
-        self._news = News((), (), asks=True, stopping=False, reserved=0, until_epochs=None)
+        self._delta = StudyDelta((), (), asks=True, stopping=False, reserved=0, until_epochs=None)
         self._proposals = Proposals(self.spec, study.budget, worker_id)
-        self._told = 0
+        self._seen_seq = 0
         self._stopping = Stopping(self.spec.max_epochs, study.budget, study.budget // len(self.spec.class_counts))
         self._trained: Counter[int] = Counter()  # epochs of trials, by classes
         self._retrained: Counter[int] = Counter()  # epochs of replicates
@@ -53,14 +53,14 @@ class Study:
         `held` are the ids of the runs that this worker is training already.
         """
         self.look()
-        if any(self._may_be_taken(row, held) for row in self._news.unfinished):
+        if any(self._may_be_taken(row, held) for row in self._delta.unfinished):
             run = self._take(held)
             if run:
                 return run
         if self._asks:
             again = self._challenges()
             return (self._added(again, held) if again else None) or self._propose(held)
-        if self._news.stopping or self._news.unfinished or self._purpose is not Purpose.SEARCH:
+        if self._delta.stopping or self._delta.unfinished or self._purpose is not Purpose.SEARCH:
             return None
         return self._added([*self._finals(), *self._references()], held)
 
@@ -68,20 +68,20 @@ class Study:
     def over(self) -> bool:
         """When last looked at, nothing was left to do in this study, by this worker or any other."""
         if self._purpose is not Purpose.SEARCH:
-            return not any(row.kind != RunKind.TRIAL or row.state == RunState.WAITING for row in self._news.unfinished)
-        return not self._news.unfinished and not self._asks
+            return not any(row.kind != RunKind.TRIAL or row.state == RunState.WAITING for row in self._delta.unfinished)
+        return not self._delta.unfinished and not self._asks
 
     def conclude(self) -> bool:
         """Note in the store that nothing is left to do, as far as this worker knows all that was told.
 
         False if somebody was first, or it is not for this worker to say.
         """
-        return self._purpose is Purpose.SEARCH and self._store.write(studies.conclude, self._id, self._told)
+        return self._purpose is Purpose.SEARCH and self._store.write(studies.conclude, self._id, self._seen_seq)
 
     @property
     def stopping(self) -> bool:
         """When last looked at, somebody had asked for the study to stop."""
-        return self._news.stopping
+        return self._delta.stopping
 
     def trial(self, run: Run) -> Trial:
         """What the trainer is to do for a run."""
@@ -121,23 +121,23 @@ class Study:
 
     def look(self) -> None:
         """Learn what every worker has told since the last look, and what others are running."""
-        news = self._store.read(ledger.look, self._id, self._told)
-        self._news = replace(news, unfinished=[row for row in news.unfinished if row.kind in self._purpose.kinds])
-        for row in self._news.told:
+        delta = self._store.read(ledger.poll, self._id, self._seen_seq)
+        self._delta = replace(delta, unfinished=[row for row in delta.unfinished if row.kind in self._purpose.kinds])
+        for row in self._delta.outcomes:
             self._learn(row)
-        self._proposals.learn(_trials(self._news.told), _trials(self._news.unfinished))
-        if self._news.told:
-            self._told = self._news.told[-1].told
+        self._proposals.learn(_trials(self._delta.outcomes), _trials(self._delta.unfinished))
+        if self._delta.outcomes:
+            self._seen_seq = self._delta.outcomes[-1].outcome_seq
 
     @property
     def _asks(self) -> bool:
         """Another trial may be created now, and is wanted."""
-        return self._news.asks and not self._satisfied and self._purpose is Purpose.SEARCH
+        return self._delta.asks and not self._satisfied and self._purpose is Purpose.SEARCH
 
     @property
     def _satisfied(self) -> bool:
         """Every class count has a confirmed configuration that needs no more epochs than the launch asks for."""
-        enough = self._news.until_epochs
+        enough = self._delta.until_epochs
         return enough is not None and all(
             any(candidate.complete and candidate.typical <= enough for candidate in self._candidates[classes].values())
             for classes in self.spec.class_counts
@@ -146,7 +146,7 @@ class Study:
     def _may_be_taken(self, row: Any, held: Collection[int]) -> bool:
         """The run waits, its worker is dead, or it was given to this worker by a commit whose answer was lost."""
         if row.state == RunState.WAITING:
-            return not self._news.stopping and row.run_id not in held
+            return not self._delta.stopping and row.run_id not in held
         return row.run_id not in held if row.worker_id == self._worker_id else row.expired and self._judges
 
     @property
@@ -182,9 +182,9 @@ class Study:
             self._retrained[row.classes] += row.epochs or 0
             self._replicated.add((row.trial, row.replicate))
             if now.refuted and not before.refuted:
-                self._dethrone(row.classes)
+                self._drop_refuted_leader(row.classes)
 
-    def _dethrone(self, classes: int) -> None:
+    def _drop_refuted_leader(self, classes: int) -> None:
         """What was refuted neither bounds other trials nor teaches them any longer."""
         standing = [candidate for candidate in self._candidates[classes].values() if not candidate.refuted]
         best = min(standing, key=lambda candidate: (candidate.epochs, candidate.trial), default=None)
@@ -197,7 +197,7 @@ class Study:
         return score(told.converged, told.epochs, told.gap, self.spec.max_epochs)
 
     def _propose(self, held: Collection[int]) -> Run | None:
-        proposal = self._proposals.next(self._news.reserved)
+        proposal = self._proposals.next(self._delta.reserved)
         made: dict[int, NewTrial] = {}  # by number: the transaction may be tried again
 
         def new(number: int) -> NewTrial:
@@ -205,7 +205,7 @@ class Study:
 
         run = self._store.write(ledger.create, self._id, self._worker_id, held, new)
         # The last slot may be another worker's by now, or an earlier run have come to light.
-        self._proposals.settle(run.trial if run and run.trial in made else None)
+        self._proposals.bind_trial_number(run.trial if run and run.trial in made else None)
         return run
 
     def _new_trial(self, number: int, proposal: Proposal) -> NewTrial:
@@ -218,7 +218,7 @@ class Study:
 
     def _challenges(self) -> list[NewRun]:
         """Replicates that are worth running while the search goes on, and that nobody has run or begun."""
-        there = self._replicated | {(row.trial, row.replicate) for row in self._news.unfinished}
+        there = self._replicated | {(row.trial, row.replicate) for row in self._delta.unfinished}
         due = [
             due
             for classes, found in self._candidates.items()

@@ -15,7 +15,7 @@ from search.answer.ladder.verdicts import claims
 from search.answer.wording import epochs
 from search.ask.purpose import Purpose
 from search.cli import output
-from search.cli.options import MOST, STORAGE, STUDY, Device, Output, Storage, StudyName, available
+from search.cli.options import MAX_INTEGER, Commands, Device, StudyOptions, StudyPlace, Workers, available, spread
 from search.cli.output import Format
 from search.cli.progress import View
 from search.errors import Failure, UsageError
@@ -26,7 +26,7 @@ from search.spec.space import Choices
 from search.spec.stored_study import StoredStudy
 from search.spec.study_spec import DEFAULT_CLASSES, StudySpec
 from search.train.engine import LocalEngine
-from search.train.processes import only_here
+from search.train.processes import require_one_machine
 from storage import ledger, studies
 from storage.database import StorageError
 from storage.schema import RunKind, RunState
@@ -36,16 +36,16 @@ if TYPE_CHECKING:
     from search.answer.report.figures import Exhibit
     from search.answer.why.why import Step
 
-app = typer.Typer()
+app = Commands()
 
 
 @app.command(epilog="Examples: `fewest why 12` · `fewest why 12 --study digits --format json`")
 def why(
-    number: Annotated[int, typer.Argument(metavar="TRIAL", min=0, max=MOST, help="As `fewest trials` numbers them.")],
+    at: StudyOptions,
+    number: Annotated[
+        int, typer.Argument(metavar="TRIAL", min=0, max=MAX_INTEGER, help="As `fewest trials` numbers them.")
+    ],
     device: Device = "auto",
-    storage: Storage = STORAGE,
-    study: StudyName = STUDY,
-    format: Output = Format.TABLE,
 ) -> None:
     """What held a missed trial back, and what to change.
 
@@ -55,16 +55,15 @@ def why(
     left is measured again, so that later steps include the earlier ones.
     """
     place = available(device)[0]
-    store = Store.open(storage)
-    opened = store.read(stored_study.find, study)
+    store, opened = at.open()
     trial = store.read(runs.trial, opened, number)
     steps = _steps(store, opened, trial, place) if trial.end in (End.CAP, End.DIVERGED) else []
     headline = _headline(trial, opened.spec.max_epochs)
     records = [step.record for step in steps]
-    if format is Format.JSON:
-        return output.record({"trial": number, "said": headline, "steps": records}, format)
-    if format is Format.CSV:
-        return output.records(records, format)
+    if at.format is Format.JSON:
+        return output.record({"trial": number, "said": headline, "steps": records}, at.format)
+    if at.format is Format.CSV:
+        return output.records(records, at.format)
     output.line(headline, "bold")
     for i, step in enumerate(steps, start=1):
         output.line(f"{i}. {step.sentences}")
@@ -104,6 +103,7 @@ def _headline(trial: RunRecord, max_epochs: int) -> str:
 
 @app.command(epilog="Examples: `fewest report` · `fewest report --out counts.html --study counts --png figures`")
 def report(
+    at: StudyPlace,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The page: one HTML file that needs nothing else.")] = Path(
         "report.html"
     ),
@@ -111,8 +111,6 @@ def report(
         Path | None,
         typer.Option(metavar="DIR", help="Also write each figure there as a PNG: needs `fewest[png]` and a Chrome."),
     ] = None,
-    storage: Storage = STORAGE,
-    study: StudyName = STUDY,
 ) -> None:
     """What a study found, to look at: learning curves, epochs against each parameter, and what decides, in one file.
 
@@ -122,15 +120,14 @@ def report(
     files.check(out, "--out")
     if png:
         _check_png(png)
-    store = Store.open(storage)
-    opened = store.read(stored_study.find, study)
+    store, opened = at.open()
 
     from search.answer.report import report as page
-    from search.answer.report.findings import gathered
+    from search.answer.report.findings import gather
     from search.answer.report.pictures import show_in_dashboard
 
     with output.err.status("drawing"):
-        findings = store.read(gathered, opened)
+        findings = store.read(gather, opened)
         parts = page.sections(findings)
         content = page.html(findings, parts).encode()
         files.write(out, content)
@@ -139,7 +136,7 @@ def report(
         if png:
             _write_pictures(exhibits, png)
         try:
-            show_in_dashboard(store, study, exhibits)
+            show_in_dashboard(store, at.study, exhibits)
         except StorageError as error:  # a store that one may only read is enough for the page
             output.notice(f"not shown in optuna-dashboard: {error}")
 
@@ -171,6 +168,7 @@ def _write_pictures(exhibits: "list[Exhibit]", png: Path) -> None:
     "`fewest ladder --max-epochs 2500 --format json`"
 )
 def ladder(
+    at: StudyOptions,
     classes: Annotated[
         str | None,
         typer.Option(
@@ -181,11 +179,8 @@ def ladder(
         int, typer.Option(min=1, max=30, help="Seeds of each rung; 3 are the fewest that can tell two apart.")
     ] = 3,
     max_epochs: Annotated[int, typer.Option(min=1, max=10_000_000, help="Most epochs of each run.")] = 1000,
-    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes.  [default: as `launch`]")] = None,
+    workers: Workers = None,
     device: Device = "auto",
-    storage: Storage = STORAGE,
-    study: StudyName = STUDY,
-    format: Output = Format.TABLE,
 ) -> None:
     """Measure the page's claims: its model, each advice of its answer alone, then all together, and the winner.
 
@@ -194,30 +189,30 @@ def ladder(
     """
     places = available(device)
     asked = parsing.class_counts(classes) if classes else None
-    store = Store.open(storage, create=True, patience=OUTAGE_SECONDS)
-    only_here(store)
-    opened = _study_of_waves(store, study, asked)
+    store = Store.open(at.storage, create=True, patience=OUTAGE_SECONDS)
+    require_one_machine(store)
+    opened = _study_of_waves(store, at.study, asked)
     counts = sorted({*map(int, asked.values)}) if asked else opened.spec.class_counts
     store.write(studies.resume, opened.study_id)
     done = 0
     while due := store.read(ladder_of.due, opened, counts, seeds, max_epochs):
         store.write(ledger.replace_waiting, opened.study_id, RunKind.LADDER, due)
-        used = [places[i % len(places)] for i in range(min(workers or len(places), len(due)))]
-        engine = LocalEngine(store, opened, storage, used, "--purpose", Purpose.LADDER)
+        used = spread(places, min(workers or len(places), len(due)))
+        engine = LocalEngine(store, opened, at.storage, used, "--purpose", Purpose.LADDER)
         with View(output.err) as view:
             finished = engine.run(partial(view.show_ladder, done + len(due)))
         done += len(due)
         if not finished or store.read(runs.status, opened).stopping:
             output.notice("stopped; nothing is lost, and the same command goes on")
             raise typer.Exit(0 if finished else 130)
-    rungs = [rung for rung in store.read(ladder_of.climbed, opened, max_epochs) if rung.classes in counts]
-    if format is not Format.TABLE:
-        output.records(rungs, format)
+    rungs = [rung for rung in store.read(ladder_of.rung_records, opened, max_epochs) if rung.classes in counts]
+    if at.format is not Format.TABLE:
+        output.records(rungs, at.format)
     else:
         output.ladder_table(rungs, claims(rungs))
     if not any(rung.kind == "winner" for rung in rungs):
         output.notice(
-            f"study {study!r} has no winner yet; `fewest launch` finds one, and this command then measures it"
+            f"study {at.study!r} has no winner yet; `fewest launch` finds one, and this command then measures it"
         )
 
 

@@ -53,7 +53,7 @@ class View:
 
     def show_ladder(self, runs: int, status: Status, note: str = "") -> None:
         """The same of a ladder with so many runs to be done."""
-        done = max(0, runs - status.climbing)
+        done = max(0, runs - status.ladder_left)
         self._put(done, runs, [f"ladder: {done} of {runs} runs", note], None, note)
 
     def _put(self, done: int, total: int, lines: Sequence[str], incumbent: int | None, note: str) -> None:

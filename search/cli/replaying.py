@@ -14,13 +14,12 @@ from search import files
 from search.answer.export.script import Framework
 from search.answer.wording import epochs
 from search.cli import output
-from search.cli.options import MOST, STORAGE, STUDY, Output, Storage, StudyName, available
-from search.cli.output import Format
+from search.cli.options import MAX_INTEGER, Commands, OfClasses, StudyOptions, StudyPlace, Trials, available
 from search.errors import Failure, UsageError
 from search.query import ranking, runs
-from search.query.ranking import for_classes
+from search.query.best_query import for_classes
 from search.query.records import RunRecord
-from search.spec import parsing, stored_study
+from search.spec import parsing
 from search.spec.stored_study import StoredStudy
 from search.spec.study_spec import StudySpec
 from storage.store import Store
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from objectives.data.samples import Samples
     from search.train.replay import ReplayRecord
 
-app = typer.Typer()
+app = Commands()
 
 
 @app.command(
@@ -37,18 +36,14 @@ app = typer.Typer()
     "`fewest replay 12 --device cpu`"
 )
 def replay(
-    which: Annotated[
-        list[int] | None, typer.Argument(min=0, max=MOST, metavar="[TRIAL]...", help="Trials by number.")
-    ] = None,
+    at: StudyOptions,
+    which: Trials = None,
     sample: Annotated[
-        int, typer.Option(min=1, max=MOST, help="How many at random, always the same, if no trial is named.")
+        int, typer.Option(min=1, max=MAX_INTEGER, help="How many at random, always the same, if no trial is named.")
     ] = 20,
     device: Annotated[
         str | None, typer.Option(help="auto, cpu, cuda or cuda:N.  [default: as recorded, where there is such a one]")
     ] = None,
-    storage: Storage = STORAGE,
-    study: StudyName = STUDY,
-    format: Output = Format.TABLE,
 ) -> None:
     """Train recorded trials again, each alone, and compare epochs and every evaluation with the record.
 
@@ -56,8 +51,7 @@ def replay(
     these have changed, that is said.
     """
     place = available(device)[0] if device else None
-    store = Store.open(storage)
-    opened = store.read(stored_study.find, study)
+    store, opened = at.open()
     parsing.constructor(opened.spec.objective)  # it must be here, too
     trials = [store.read(runs.trial, opened, number) for number in which or _sample(store, opened, sample)]
 
@@ -75,7 +69,7 @@ def replay(
         for recorded in trials:
             rows.append(again(recorded, show))
     _say_what_changed(rows)
-    output.replayed(rows, format)
+    output.replayed(rows, at.format)
     if not all(row.same_epochs and row.same_curve for row in rows):
         raise typer.Exit(1)
 
@@ -85,8 +79,11 @@ def replay(
     "`fewest export --trial 12 --out winner.py --weights winner.pt`, then `python winner.py --load winner.pt`"
 )
 def export(
-    trial: Annotated[int | None, typer.Option(min=0, max=MOST, help="A trial by number, in place of the best.")] = None,
-    classes: Annotated[int | None, typer.Option(min=2, max=MOST, help="The best of this class count.")] = None,
+    at: StudyPlace,
+    trial: Annotated[
+        int | None, typer.Option(min=0, max=MAX_INTEGER, help="A trial by number, in place of the best.")
+    ] = None,
+    classes: OfClasses = None,
     as_: Annotated[Framework, typer.Option("--as", help="What the script is for.")] = Framework.TORCH,
     out: Annotated[
         Path | None, typer.Option(help="The script's file; data of your own go beside it.  [default: standard output]")
@@ -94,8 +91,6 @@ def export(
     weights: Annotated[
         Path | None, typer.Option(help="Write trained weights here, too, as `fewest train --save` does.")
     ] = None,
-    storage: Storage = STORAGE,
-    study: StudyName = STUDY,
 ) -> None:
     """Write the winner as a short script that trains it without fewest.
 
@@ -106,8 +101,7 @@ def export(
         raise UsageError("`--classes` chooses the best, and `--trial` a trial; leave one out")
     if weights and as_ is not Framework.TORCH:
         raise UsageError("`--weights` are for torch; leave it out, or `--as keras`")
-    store = Store.open(storage)
-    opened = store.read(stored_study.find, study)
+    store, opened = at.open()
     spec = opened.spec
     if spec.objective:
         raise UsageError(f"{spec.objective} is your own code already; `fewest train --save` keeps its trained weights")
@@ -122,7 +116,7 @@ def export(
     _check_files([("--out", out), ("--out", beside), ("--weights", weights)])
     samples = stored(spec, store)
     with output.err.status("running the script"):
-        exported = export(study, spec, samples, recorded, as_, weights is not None, output.notice)
+        exported = export(at.study, spec, samples, recorded, as_, weights is not None, output.notice)
     output.notice(exported.message)
     if weights:
         _train_weights(spec, samples, recorded, weights)

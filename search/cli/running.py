@@ -13,36 +13,38 @@ from objectives.trainers.trainer import TrainerKind
 from search.ask.purpose import Purpose
 from search.cli import output
 from search.cli.options import (
-    MOST,
-    STORAGE,
-    STUDY,
-    AnyStorage,
+    MAX_INTEGER,
+    AnyStudyPlace,
+    Commands,
     Device,
     LogForm,
-    Output,
+    OfClasses,
     Storage,
-    StudyName,
+    StudyOptions,
     Trainer,
+    Trials,
+    Workers,
     available,
     fail,
+    spread,
     study_name,
 )
 from search.cli.output import Format
 from search.cli.progress import View
-from search.client import open_studies
+from search.client import STORAGE
 from search.errors import Failure, UsageError
 from search.logs import Log, set_up
 from search.query import ranking, runs
-from search.query.ranking import BestQuery, for_classes
+from search.query.best_query import BestQuery, for_classes
 from search.query.records import BestAnswer, BestRecord
 from search.spec import parsing, stored_study
 from search.spec.stored_study import StoredStudy
 from search.train.engine import LocalEngine
-from search.train.processes import GRACE_SECONDS, handling, only_here, worker_name
+from search.train.processes import GRACE_SECONDS, handling, worker_name
 from storage import ledger, studies
 from storage.store import OUTAGE_SECONDS, Store
 
-app = typer.Typer()
+app = Commands()
 
 
 @app.command(
@@ -91,7 +93,7 @@ def worker(
         place = available(device)[0]
 
         from search.train.standing_worker import StandingWorker
-        from search.train.worker import DEVICE_FAILED, Left, Worker
+        from search.train.worker import DEVICE_FAILED, Worker, WorkerAborted
 
         serving: dict[str, Any] = {"device": place, "parent": who, "kind": trainer, "grace": grace}
         output_of = f"study {study!r}" if study else "every open study"
@@ -107,7 +109,7 @@ def worker(
                     exit_idle,
                 )
                 standing.work(lambda: who not in (None, os.getppid()))
-        except Left as left:
+        except WorkerAborted as left:
             raise typer.Exit(left.status) from None
         except RuntimeError as error:
             fault = f"{place}: {type(error).__name__}: {str(error).splitlines()[0]}"
@@ -135,25 +137,19 @@ def _interrupted(number: int) -> None:
     epilog="Examples: `fewest confirm` · `fewest confirm --top 3 --seeds 20` · `fewest confirm 12 40 --seeds 10`"
 )
 def confirm(
-    which: Annotated[
-        list[int] | None, typer.Argument(min=0, max=MOST, metavar="[TRIAL]...", help="Trials to re-run.")
-    ] = None,
+    at: StudyOptions,
+    which: Trials = None,
     top: Annotated[int, typer.Option(min=1, max=1000, help="How many of the best, if no trial is named.")] = 5,
     seeds: Annotated[int, typer.Option(min=1, max=30, help="Fresh seeds that each is to have been run on.")] = 5,
-    classes: Annotated[int | None, typer.Option(min=2, max=MOST, help="Only the best of this class count.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes.  [default: as `launch`]")] = None,
+    classes: OfClasses = None,
+    workers: Workers = None,
     device: Device = "auto",
-    storage: Storage = STORAGE,
-    study: StudyName = STUDY,
-    format: Output = Format.TABLE,
 ) -> None:
     """Re-run the best configurations on fresh seeds, without another trial, and rank them by what comes out."""
     from search.ask.study import replicate
 
-    there = available(device)
-    store = Store.open(storage, patience=OUTAGE_SECONDS)
-    only_here(store)
-    opened, query = store.read(stored_study.find, study), for_classes(classes)
+    places, query = available(device), for_classes(classes)
+    store, opened = at.open(OUTAGE_SECONDS)
     chosen = _chosen(store, opened, which, query, top)
     due = [
         replicate(opened.spec, row.trial, k, row.params, row.epochs)
@@ -162,16 +158,15 @@ def confirm(
     ]
     store.write(studies.resume, opened.study_id)
     store.write(ledger.add, opened.study_id, due)
-    places = [there[i % len(there)] for i in range(workers or len(there))]
-    engine = LocalEngine(store, opened, storage, places, "--purpose", Purpose.CONFIRM)
+    engine = LocalEngine(store, opened, at.storage, spread(places, workers), "--purpose", Purpose.CONFIRM)
     with View(output.err) as view:
         if not engine.run(view.show):
             output.notice("stopped; nothing is lost, and the same command goes on")
             raise typer.Exit(130)
     numbers = {row.trial for row in chosen}
-    again = [row for row in store.read(ranking.best, opened, query, MOST) if row.trial in numbers]
-    if format is not Format.TABLE:
-        return output.records(again, format)
+    again = [row for row in store.read(ranking.best, opened, query, MAX_INTEGER) if row.trial in numbers]
+    if at.format is not Format.TABLE:
+        return output.records(again, at.format)
     output.best_table(BestAnswer(again, store.read(ranking.tally, opened, query)))
 
 
@@ -179,7 +174,7 @@ def _chosen(
     store: Store, study: StoredStudy, which: Sequence[int] | None, query: BestQuery, top: int
 ) -> Sequence[BestRecord]:
     """The trials of these numbers, else the best; Failure if one has not converged."""
-    best = {row.trial: row for row in store.read(ranking.best, study, query, MOST if which else top)}
+    best = {row.trial: row for row in store.read(ranking.best, study, query, MAX_INTEGER if which else top)}
     missing = [number for number in which or () if number not in best]
     if missing:
         store.read(runs.trial, study, missing[0])  # which says if there is none
@@ -193,7 +188,7 @@ def _chosen(
 
 
 @app.command()
-def stop(storage: AnyStorage = STORAGE, study: StudyName = STUDY) -> None:
+def stop(at: AnyStudyPlace) -> None:
     """Ask all workers of a study, wherever they run, to finish what they train and leave. `launch` goes on later."""
-    open_studies(storage).stop(study)
-    output.notice(f"study {study!r} is stopping; `fewest status` shows what still runs")
+    at.ask().stop(at.study)
+    output.notice(f"study {at.study!r} is stopping; `fewest status` shows what still runs")

@@ -146,7 +146,7 @@ class Status:
     replicates: int
     confirming: int
     #: Runs of the ladder without an outcome.
-    climbing: int
+    ladder_left: int
     #: Outcomes of runs of every kind.
     outcomes: int
     #: Living workers that run something here, and how busy they are; None before they reported.

@@ -15,7 +15,7 @@ from search.query.records import ClassCount, RunRecord, Status, StudySummary, Tr
 from storage.curves import unpack
 from storage.database import NotFound, now
 from storage.schema import PENDING, RunKind, RunState, curves, runs, studies, workers
-from storage.studies import CONCLUDED, THERE, StudyRecord
+from storage.studies import CONCLUDED, EXISTS_IN_OPTUNA, StudyRecord
 
 _OUTCOME = ("converged", "epochs", "cap", "gap", "accuracy", "loss", "best_accuracy", "reached", "seconds", "end")
 _AS_STORED = ("trial", "state", "classes", *_OUTCOME, "seed", "data_seed", "reason")
@@ -48,8 +48,8 @@ def by_classes(connection: Connection, study: StudyRecord) -> list[ClassCount]:
         if row.converged:
             here = and_(done, runs.c.classes == row.classes)
             best = and_(here, runs.c.converged, runs.c.epochs == row.epochs)
-            n, first = connection.execute(select(func.count(), func.min(runs.c.told)).where(best)).one()
-            since = connection.scalar(select(func.count()).where(here, runs.c.told > first))
+            n, first = connection.execute(select(func.count(), func.min(runs.c.outcome_seq)).where(best)).one()
+            since = connection.scalar(select(func.count()).where(here, runs.c.outcome_seq > first))
         answer.append(ClassCount(**row._mapping, equalled=max(n - 1, 0), since=since))
     return answer
 
@@ -124,14 +124,18 @@ def _fields(row: Row[Any]) -> Mapping[str, Any]:
 def listed(connection: Connection, after: int = 0, limit: int | None = None) -> list[StudySummary]:
     """The store's studies in the order of their ids, from the one after id `after`."""
     columns = studies.c.study_id.label("id"), studies.c.name.label("study"), studies.c.budget, studies.c.reserved
-    page = select(*columns, studies.c.stopping, CONCLUDED.label("over")).where(studies.c.study_id > after, THERE)
+    page = select(*columns, studies.c.stopping, CONCLUDED.label("over")).where(
+        studies.c.study_id > after, EXISTS_IN_OPTUNA
+    )
     rows = connection.execute(page.order_by(studies.c.study_id).limit(limit))
     return [StudySummary(**row._mapping) for row in rows]
 
 
 def living(connection: Connection) -> list[WorkerRecord]:
     """The workers whose leases have not expired."""
-    held = and_(runs.c.worker_id == workers.c.worker_id, runs.c.told == PENDING, runs.c.state == RunState.RUNNING)
+    held = and_(
+        runs.c.worker_id == workers.c.worker_id, runs.c.outcome_seq == PENDING, runs.c.state == RunState.RUNNING
+    )
     columns = (workers.c[name] for name in ("worker_id", "name", "device", "started", "slots", "occupied", "rate"))
     joined = workers.outerjoin(runs, and_(runs.c.study_id.in_(select(studies.c.study_id)), held)).outerjoin(
         studies, studies.c.study_id == runs.c.study_id
@@ -161,8 +165,8 @@ def status(connection: Connection, study: StudyRecord) -> Status:
         **_at_work(connection, study, left.get(RunKind.TRIAL, 0)),
         replicates=connection.scalar(select(func.count()).where(again)) or 0,
         confirming=left.get(RunKind.REPLICATE, 0) + left.get(RunKind.REFERENCE, 0),
-        climbing=left.get(RunKind.LADDER, 0),
-        outcomes=row.told,
+        ladder_left=left.get(RunKind.LADDER, 0),
+        outcomes=row.outcome_seq,
         stopping=row.stopping,
         over=row.over,
         incumbent=None if incumbent is None else trial_record(incumbent),
@@ -191,7 +195,7 @@ def _trials_by_end(connection: Connection, study: StudyRecord) -> Mapping[str, A
 
 def _unfinished(connection: Connection, study: StudyRecord) -> Mapping[str, int]:
     """How many runs of each kind wait or run."""
-    pending = and_(runs.c.study_id == study.study_id, runs.c.told == PENDING)
+    pending = and_(runs.c.study_id == study.study_id, runs.c.outcome_seq == PENDING)
     counts = select(runs.c.kind, func.count()).where(pending).group_by(runs.c.kind)
     return {kind: n for kind, n in connection.execute(counts)}
 
@@ -199,7 +203,7 @@ def _unfinished(connection: Connection, study: StudyRecord) -> Mapping[str, int]
 def _at_work(connection: Connection, study: StudyRecord, unfinished: int) -> Mapping[str, Any]:
     """The trials that run and wait, and the living workers and how busy they are: fields of Status."""
     living = select(workers.c.worker_id).where(workers.c.expires > now())
-    pending = and_(runs.c.study_id == study.study_id, runs.c.told == PENDING)
+    pending = and_(runs.c.study_id == study.study_id, runs.c.outcome_seq == PENDING)
     held = and_(pending, runs.c.state == RunState.RUNNING, runs.c.worker_id.in_(living))
     trials = func.count(case((runs.c.kind == RunKind.TRIAL, 1)))
     running, busy = connection.execute(select(trials, func.count(runs.c.worker_id.distinct())).where(held)).one()

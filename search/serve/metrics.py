@@ -104,7 +104,10 @@ class _StudyCollector:
 def _existing(connection: Connection) -> list[StudyRecord]:
     study = schema.studies.c
     columns = study.study_id, study.name, study.spec, study.budget
-    return [StudyRecord(*row) for row in connection.execute(select(*columns).where(studies.THERE).order_by(study.name))]
+    return [
+        StudyRecord(*row)
+        for row in connection.execute(select(*columns).where(studies.EXISTS_IN_OPTUNA).order_by(study.name))
+    ]
 
 
 def _gauge(name: str, about: str, value: Any) -> Metric:

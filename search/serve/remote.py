@@ -13,7 +13,7 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from search.errors import Conflict, UsageError
-from search.query.ranking import BestQuery
+from search.query.best_query import BestQuery
 from search.query.records import BestAnswer, Conclusion, Status, StudySummary, TrialRecord, WorkerRecord
 from search.query.studies import Order
 from search.spec.parsing import served_name
@@ -61,10 +61,13 @@ class RemoteStudies:
         self._http.close()
 
     def launch(self, name: str, spec: StudySpec, order: Order) -> bool:
-        fields = spec.model_dump(mode="json", exclude={"data", "start"})  # which no service takes
         wanted = {"trials": order.trials, "timeout": order.timeout, "retries": order.retries}
         more = {"until_epochs": order.until_epochs, "from": order.source}
-        return bool(self._ask("POST", "/studies", json={"name": name, "spec": fields, **wanted, **more})["created"])
+        return bool(
+            self._ask("POST", "/studies", json={"name": name, "spec": spec.model_dump(mode="json"), **wanted, **more})[
+                "created"
+            ]
+        )
 
     def listed(self, after: int = 0, limit: int | None = None) -> Sequence[StudySummary]:
         return _as(_SUMMARIES, list(self._pages("/studies", "studies", after, limit)))

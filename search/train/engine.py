@@ -7,24 +7,24 @@ drains them, a second makes them leave.
 
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from subprocess import DEVNULL, Popen
 from typing import IO, Generic, Protocol, TypeVar
 
 from search.errors import Failure
 from search.query import runs
 from search.query.records import Status
-from search.train.processes import GRACE_SECONDS, bury_the_dead, handling, held_back
+from search.train.processes import GRACE_SECONDS, expire_dead_workers, handling, signals_blocked
 from storage.database import StorageError
 from storage.store import Store
 from storage.studies import StudyRecord
 
-LOOK_SECONDS = 0.25  # between two looks at the study
+STATUS_SECONDS = 0.25  # between two looks at the study
 DISMISS_SECONDS = 10.0  # for workers to leave before they are killed
 LEFT = 0, 130, 143  # exit statuses of workers that were told to leave, or had no more to do
 RESTARTS = 5  # of workers that died without a single outcome in between, before the study is given up
@@ -43,7 +43,7 @@ class Worker(Protocol):
     def last_words(self) -> str:
         """What it said last, in one line."""
 
-    def heed(self, asked: int) -> None:
+    def request_stop(self, asked: int) -> None:
         """Tell it how often it has been asked to leave: once to drain, twice to leave at once, three times to die."""
 
 
@@ -52,7 +52,7 @@ class WorkerProcess:
     """A process of the `worker` command, and what it said."""
 
     device: str
-    process: subprocess.Popen[bytes]
+    process: Popen[bytes]
     #: None if it speaks for itself, on our stderr.
     said: IO[bytes] | None
     #: How often it has been asked to leave.
@@ -74,7 +74,7 @@ class WorkerProcess:
             lines = self.said.read().decode(errors="replace").strip().splitlines()
         return lines[-1].removeprefix("error: ") if lines else f"exit status {self.process.returncode}"
 
-    def heed(self, asked: int) -> None:
+    def request_stop(self, asked: int) -> None:
         for number in _ASKED[self.asked : asked]:
             self.process.send_signal(number)
         self.asked = max(self.asked, asked)
@@ -90,10 +90,8 @@ def start(url: str, device: str, *options: str, captured: bool = True) -> Worker
     environment = os.environ | {"FEWEST_STORAGE": url, "FEWEST_PARENT": str(os.getpid()), "OMP_NUM_THREADS": "1"}
     said = tempfile.TemporaryFile() if captured else None  # noqa: SIM115, read when the worker has died
     where = said or _STDERR  # its stdout, too: ours is for answers
-    with held_back():
-        process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=where, stderr=where, start_new_session=True
-        )
+    with signals_blocked():
+        process = Popen(command, env=environment, stdin=DEVNULL, stdout=where, stderr=where, start_new_session=True)
     return WorkerProcess(device, process, said)
 
 
@@ -128,7 +126,7 @@ class Engine(ABC, Generic[W]):
                     self._outcomes = state.outcomes
                     for worker in [worker for worker in self._workers if worker.status is not None]:
                         self._replace(worker)
-                    time.sleep(LOOK_SECONDS)
+                    time.sleep(STATUS_SECONDS)
             except BaseException as error:
                 self._dismiss()
                 if isinstance(error, StorageError) and self._asked_to_leave > 1:  # nobody waits for it any longer
@@ -142,7 +140,7 @@ class Engine(ABC, Generic[W]):
         left = worker.status
         if left in LEFT:
             return
-        bury_the_dead(self._store)
+        expire_dead_workers(self._store)
         if self._asked_to_leave:
             return
         self._restarts += 1
@@ -157,12 +155,12 @@ class Engine(ABC, Generic[W]):
         until = time.monotonic() + DISMISS_SECONDS
         self._tell(2)
         while any(worker.status is None for worker in self._workers) and time.monotonic() < until:
-            time.sleep(LOOK_SECONDS / 10)
+            time.sleep(STATUS_SECONDS / 10)
         self._tell(3)
 
     def _tell(self, asked: int) -> None:
         for worker in self._workers:
-            worker.heed(asked)
+            worker.request_stop(asked)
 
     def _leave(self, _: int) -> None:
         """Drain the workers at the first signal, make them leave at the second, kill them at the third."""
@@ -178,7 +176,7 @@ class LocalEngine(Engine[WorkerProcess]):
         """`options` are those of the `worker` command, besides the study and the device."""
         super().__init__(store, study)
         self._url, self._options = url, ("--study", study.name, *options)
-        bury_the_dead(store)
+        expire_dead_workers(store)
         self._workers = [start(url, device, *self._options) for device in devices]
 
     def _another(self, worker: WorkerProcess) -> WorkerProcess:

@@ -15,7 +15,7 @@ from search.train.engine import WorkerProcess, start
 from search.train.processes import worker_name
 from storage.backoff import doubling
 
-LOOK_SECONDS = 0.25  # between two looks at the processes
+CHECK_SECONDS = 0.25  # between two looks at the processes
 RESTART_SECONDS = 1.0, 60.0  # before another is started: the first pause and, if they go on to die young, the longest
 GROWN_SECONDS = 30.0  # after which one that dies is not to blame
 log = logging.getLogger("fewest")
@@ -32,7 +32,7 @@ class _Post:
     pauses: Iterator[float] = field(default_factory=lambda: doubling(*RESTART_SECONDS))
 
 
-class Staff:
+class WorkerSupervisor:
     """A worker for each of some devices, until they are told to leave."""
 
     def __init__(self, url: str, devices: Sequence[str], *options: str) -> None:
@@ -40,7 +40,7 @@ class Staff:
         self._url, self._options = url, options
         self._posts = [_Post(device) for device in devices]
         self._asked_to_leave = 0
-        self._watch = threading.Thread(target=self._fill, name="staff", daemon=True)
+        self._watch = threading.Thread(target=self._fill, name="supervisor", daemon=True)
         self._watch.start()
 
     def leave(self, _: int = signal.SIGTERM) -> None:
@@ -53,8 +53,8 @@ class Staff:
         self._watch.join()
         while living := [post.worker for post in self._posts if post.worker and post.worker.alive]:
             for worker in living:
-                worker.heed(self._asked_to_leave)
-            time.sleep(LOOK_SECONDS)
+                worker.request_stop(self._asked_to_leave)
+            time.sleep(CHECK_SECONDS)
         for post in self._posts:
             if post.worker:
                 _log(logging.INFO, post.worker, f"has left: exit status {post.worker.status}")
@@ -63,7 +63,7 @@ class Staff:
         while not self._asked_to_leave:
             for post in self._posts:
                 self._look_at(post)
-            time.sleep(LOOK_SECONDS)
+            time.sleep(CHECK_SECONDS)
 
     def _look_at(self, post: _Post) -> None:
         now = time.monotonic()

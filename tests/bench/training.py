@@ -82,7 +82,7 @@ class Task:
     batches: Batches
 
     def data(self, c: Configuration, epoch: int) -> tuple[Tensor, Tensor]:
-        batch = self.batches.of(c, DATA_SEED, epoch)
+        batch = self.batches.evaluation_batch(c, DATA_SEED, epoch)
         return (batch.x if c.gain == 1 else batch.x * c.gain), batch.labels
 
     def initial_parameters(self, trial: Trial) -> list[tuple[Tensor, Tensor]]:

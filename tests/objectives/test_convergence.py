@@ -90,7 +90,7 @@ def test_shortfall_is_bounded_and_more_evaluations_never_raise_it(
 
 
 def test_shortfall_ranks_what_the_loss_or_the_accuracy_alone_cannot() -> None:
-    """Right but overconfident beats ignorant; with nothing told apart, the lower loss is better; diverged is worst."""
+    """Right but overconfident beats ignorant; with nothing correct, the lower loss is better; diverged is worst."""
     overconfident = shortfall([0.5], [40.0], 256, 0.99)
     ignorant = shortfall([1 / 256], [math.log(256)], 256, 0.99)
     lost = shortfall([1 / 256], [60.0], 256, 0.99)

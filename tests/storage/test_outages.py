@@ -26,8 +26,10 @@ from storage.ledger import Run
 from storage.schema import workers
 from storage.store import Store
 from storage.studies import StudyRecord
-from tests.conftest import FEWEST, QUICK, mounted
 from tests.storage.test_ledger import finish, new
+from tests.support.command import FEWEST, QUICK
+from tests.support.forkserver import Process
+from tests.support.mounts import mounted
 
 POSTGRES_ONLY = pytest.mark.parametrize("url", ["postgres"], indirect=True)
 
@@ -92,8 +94,8 @@ def test_a_commit_whose_answer_is_lost_counts_once(proxied: tuple[Proxy, Store, 
     assert not proxy.cut_next_commit and run and run.trial == 0
     proxy.cut_next_commit = True
     assert finish(store, run) and not proxy.cut_next_commit
-    news = store.read(ledger.look, study.study_id, 0)
-    assert [row.name for row in news.told] == ["0"] and not news.unfinished
+    news = store.read(ledger.poll, study.study_id, 0)
+    assert [row.name for row in news.outcomes] == ["0"] and not news.unfinished
 
 
 @POSTGRES_ONLY
@@ -133,7 +135,7 @@ def test_a_deadlock_is_tried_again(store: Store) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert all(store.read(ledger.look, study_id, 0).stopping for study_id in ids)
+    assert all(store.read(ledger.poll, study_id, 0).stopping for study_id in ids)
 
 
 def test_patience_has_an_end(tmp_path: Path) -> None:
@@ -192,9 +194,7 @@ def launched(url: str, cwd: Path, trials: int, interrupt: Callable[[], None]) ->
     """Output and errors of a launch of two workers, with something done to it once it has ten outcomes."""
     command = [FEWEST, "launch", "--format", "json", "--workers", "2", "--trials", str(trials), *QUICK]
     environment = os.environ | {"FEWEST_STORAGE": url}
-    process = subprocess.Popen(
-        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = Process(command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         while process.poll() is None:
             time.sleep(0.1)

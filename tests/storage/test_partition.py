@@ -137,7 +137,7 @@ def test_a_worker_that_stands_still_in_mid_transaction_holds_up_no_other_for_lon
         assert time.monotonic() - began < 5
         back.set()
         stopped.result()
-    assert store.read(ledger.look, study.study_id, 0).stopping
+    assert store.read(ledger.poll, study.study_id, 0).stopping
 
 
 @POSTGRES_ONLY

@@ -170,7 +170,7 @@ def checked(url: str, record: StoredStudy, trials: int) -> Counter[str]:
     own = [run for run in found if run.trial_id is not None]
     assert sorted(run.trial for run in own) == list(range(trials))
     assert {run.state for run in found} <= {RunState.DONE, RunState.FAILED}
-    assert sorted(run.told for run in found) == list(range(1, len(found) + 1))
+    assert sorted(run.outcome_seq for run in found) == list(range(1, len(found) + 1))
     assert sorted(told) == [run.run_id for run in found if run.state == RunState.DONE]
     for run in found:
         ends = [attempt.end for attempt in lost if attempt.run_id == run.run_id]

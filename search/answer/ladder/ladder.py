@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from objectives.configuration import Configuration
 from search.answer.ladder.verdicts import Measured, RungRecord
 from search.query import ranking
-from search.query.ranking import for_classes
+from search.query.best_query import for_classes
 from search.query.records import RunRecord
 from search.query.runs import OVER, recorded
 from search.spec.space import carried, consistent, preset
@@ -108,7 +108,7 @@ def due(connection: Connection, study: StoredStudy, counts: Sequence[int], seeds
     return new
 
 
-def climbed(connection: Connection, study: StoredStudy, cap: int | None = None) -> list[RungRecord]:
+def rung_records(connection: Connection, study: StoredStudy, cap: int | None = None) -> list[RungRecord]:
     """Every rung that has an outcome, by class count in the ladder's order, with the verdict on it.
 
     Of ladders with several caps the given one, else the one with most outcomes.

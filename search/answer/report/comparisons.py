@@ -84,7 +84,7 @@ def _came_to(label: str, runs: Sequence[RunRecord]) -> str:
 
 
 def ladder(rungs: Sequence[RungRecord]) -> list[Exhibit]:
-    """Epochs of each rung's runs, one exhibit for each class count: records of `ladder.climbed`."""
+    """Epochs of each rung's runs, one exhibit for each class count: records of `ladder.rung_records`."""
     counts = sorted({rung.classes for rung in rungs})
     return [_climbed([rung for rung in rungs if rung.classes == classes], classes) for classes in counts]
 

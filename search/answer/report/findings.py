@@ -1,11 +1,11 @@
-"""All that a report says of a study, gathered in one read of the store."""
+"""All that a report says of a study, gather in one read of the store."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from search.answer.ladder.ladder import climbed
+from search.answer.ladder.ladder import rung_records
 from search.answer.ladder.verdicts import RungRecord
 from search.query import ranking
 from search.query import runs as query
@@ -37,7 +37,7 @@ class Findings:
     ladder: Sequence[RungRecord]
 
 
-def gathered(connection: Connection, study: StoredStudy) -> Findings:
+def gather(connection: Connection, study: StoredStudy) -> Findings:
     """The body of one read transaction: everything as of one moment."""
     conclusion = ranking.conclusion(connection, study)
     ended = [row for row in query.trials(connection, study) if row.state == RunState.DONE]
@@ -57,7 +57,7 @@ def gathered(connection: Connection, study: StoredStudy) -> Findings:
         ended=ended,
         classes=classes,
         models=models[classes],
-        ladder=climbed(connection, study),
+        ladder=rung_records(connection, study),
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from search.answer.report import figures, report
 from search.answer.report.figures import Exhibit
-from search.answer.report.findings import gathered
+from search.answer.report.findings import gather
 from search.spec.stored_study import StoredStudy
 from storage.database import StorageError
 from storage.store import Store
@@ -33,7 +33,7 @@ def write(exhibits: Sequence[Exhibit], directory: Path) -> None:
 
 def show_whole(store: Store, study: StoredStudy) -> None:
     """Put the main exhibits of a study, as it is now, on its page; as `show_in_dashboard`."""
-    parts = report.sections(store.read(gathered, study))
+    parts = report.sections(store.read(gather, study))
     show_in_dashboard(store, study.name, [exhibit for part in parts for exhibit in part.exhibits])
 
 

@@ -66,7 +66,7 @@ def test_an_epoch_is_the_training_part_once_in_minibatches(batch_size: int) -> N
         order = [int(number) for batch in minibatches for number in batch.x[:, 0]]
         assert sorted(order) == training.tolist()
         assert [int(label) for batch in minibatches for label in batch.labels] == CLOUDS.labels[order].tolist()
-        assert batches.of(configuration, 5, epoch).x[:, 0].tolist() == validation.tolist()
+        assert batches.evaluation_batch(configuration, 5, epoch).x[:, 0].tolist() == validation.tolist()
         seen.append(order)
     assert seen[0] != seen[1]
 
@@ -82,7 +82,9 @@ def test_scalings_know_the_training_part_alone(scaling: str) -> None:
         plain.minibatches(configuration, 5, 3), changed.minibatches(configuration, 5, 3), strict=True
     ):
         assert torch.equal(one.x, other.x)
-    assert torch.equal(plain.of(configuration, 5, 3).x[1:], changed.of(configuration, 5, 3).x[1:])
+    assert torch.equal(
+        plain.evaluation_batch(configuration, 5, 3).x[1:], changed.evaluation_batch(configuration, 5, 3).x[1:]
+    )
     learned = torch.cat([batch.x for batch in plain.minibatches(configuration, 5, 3)])
     if scaling == "batch":
         assert learned.mean(0).abs().max() < 1e-5 and (learned.std(0, correction=0) - 1).abs().max() < 1e-5

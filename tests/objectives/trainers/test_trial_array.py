@@ -12,8 +12,10 @@ from objectives.data.batches import Batches
 from objectives.data.waves import Waves
 from objectives.parameters import ACTIVATIONS, BATCH_SAMPLINGS, BIAS_INITS, OPTIMIZERS, SCALINGS
 from objectives.trainers import trial_array
-from objectives.trainers.bucket import Bucket, CompactBucket, Shape
+from objectives.trainers.bucket import Bucket
+from objectives.trainers.compact_bucket import CompactBucket
 from objectives.trainers.graph_bucket import GraphBucket
+from objectives.trainers.rows import Shape
 from objectives.trainers.solo import Solo
 from objectives.trainers.trainer import Trainer
 from objectives.trainers.trial_array import TrialArray
@@ -219,13 +221,13 @@ def test_the_array_takes_what_fits_the_cache() -> None:
             count += 1
         return count
 
-    assert admitted(64) == trial_array.SLOTS["cpu"]
+    assert admitted(64) == trial_array.MAX_SLOTS["cpu"]
     assert 1 < admitted(512) < 8
     assert admitted(8192) == 1
 
 
 def test_a_network_too_large_for_any_memory_is_a_miss_and_the_others_go_on() -> None:
-    """It is put off until it is alone, then reported; no neighbour is lost."""
+    """It is requeued until it is alone, then reported; no neighbour is lost."""
     huge = Configuration.of(BASE | {"hidden_layers": 2, "width": 1 << 20, "width_2": 1 << 20})
     small = [trial(key, Configuration.of(BASE)) for key in range(3)]
     array = TrialArray(DOUBLE, 0.99, 3)

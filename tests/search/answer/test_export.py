@@ -28,7 +28,8 @@ from search.answer.export.script import Framework, Recipe, quoted, script
 from search.errors import Failure
 from search.spec import parsing as options
 from search.spec.study_spec import DataRef, StudySpec
-from tests.conftest import QUICK, command
+from tests.support import records
+from tests.support.command import command
 
 BASE: dict[str, Any] = {"classes": 8, "width": 12, "activation": "tanh", "optimizer": "adam", "lr": 0.05}
 BASE |= {"scaling": "fixed", "gain": 3.0, "first_lr_ratio": 0.1}
@@ -153,6 +154,7 @@ def test_torchs_optimizers_are_ours(name: str, double: None) -> None:
         assert torch.allclose(parameter, copy, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_keras_script_trains_as_our_trainer() -> None:
     """From our weights, on our batches, it ends with ours, but for where Keras puts ε and for Nadam's momentum."""
     here = [sys.executable, "-m", "tests.support.keras_beside_ours"]
@@ -220,11 +222,10 @@ def test_a_script_that_does_not_run_is_one_line() -> None:
 
 
 @pytest.fixture(scope="module")
-def launched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a finished study of 30 quick trials."""
+def launched(searched: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a finished study, to write to."""
     directory = tmp_path_factory.mktemp("export")
-    done = command(directory, "launch", *QUICK, "--trials", "30", "--seed", "1")
-    assert done.returncode == 0, done.stderr
+    shutil.copy(searched / "fewest.db", directory)
     return directory
 
 
@@ -251,12 +252,13 @@ def test_the_winner_is_taken_home(launched: Path, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_keras_script_converges_as_recorded() -> None:
     """It was run, and says so."""
     spec = StudySpec.of(options.class_counts("8"), inputs=16)
     good = {"width": 64, "activation": "sine", "optimizer": "adamw", "lr": 0.1, "first_lr_ratio": 1e-4}
     params = BASE | good | {"gain": 200.0, "bias_init": "spread"}
-    recorded = {"params": params, "epochs": 1, "trial": 1, "converged": True}
+    recorded = records.run(trial=1, epochs=1, converged=True, params=params)
     exported = export("s", spec, None, recorded, Framework.KERAS, False, print)
     docstring = ast.get_docstring(ast.parse(exported.text))
     assert "1 epoch, as recorded (keras " in exported.message
@@ -271,7 +273,7 @@ def test_own_data_go_beside_the_script(tmp_path: Path) -> None:
     reference = DataRef(name="blobs.npz", digest="d", samples=200, features=4, classes=4, training=160)
     spec = StudySpec.of(data=reference, target=0.8, hold=1)
     params = BASE | {"classes": 4, "batch_size": 16, "scaling": "batch", "bias_init": "spread", "gain": 1.0}
-    recorded = {"params": params, "epochs": 1, "trial": 1, "converged": True}
+    recorded = records.run(trial=1, epochs=1, converged=True, params=params)
     exported = export("s", spec, samples, recorded, Framework.TORCH, False, print)
     assert exported.data is not None and "as recorded" in exported.message
     (tmp_path / "blobs.data.pt").write_bytes(exported.data)

@@ -16,7 +16,7 @@ from objectives.trainers.solo import Solo
 from search.query.records import RunRecord
 from search.query.rescore import OPEN, judged, reached
 from storage.curves import pack, unpack
-from tests.support.records import run_record
+from tests.support.records import run
 
 GOALS = list(product((0.25, 0.5, 0.75, 0.95, 1.0), (1, 2, 5)))  # targets and holds
 WAVES = Waves(inputs=16)
@@ -25,7 +25,7 @@ WAVES = Waves(inputs=16)
 def record(outcome: Outcome) -> RunRecord:
     """An outcome as it is read back from a store."""
     curve = type(outcome.curve)(*unpack(pack(*vars(outcome.curve).values())))
-    return run_record(converged=outcome.converged, epochs=outcome.epochs, end=outcome.end.value, curve=curve)
+    return run(converged=outcome.converged, epochs=outcome.epochs, end=outcome.end.value, curve=curve)
 
 
 def compare(recorded: RunRecord, target: float, hold: int, again: Outcome) -> str:

@@ -243,17 +243,17 @@ def test_its_workers_are_replaced_and_leave_with_it(tmp_path: Path) -> None:
     store = Store.open(f"sqlite:///{tmp_path}/fewest.db", create=True)
     spec = StudySpec.of(classes=options.class_counts("8"), max_epochs=20)
     study = store.write(stored_study.create, "default", spec, 100_000)
-    with served(tmp_path, "--workers", "1", "--log", "json") as service:
+    with served(tmp_path, "--workers", "1", "--log", "json", cold=True) as service:
         this = psutil.Process(service.process.pid)
         first = _until(lambda: this.children())[0]
         os.kill(first.pid, signal.SIGKILL)
         second = _until(lambda: [child for child in this.children() if child.pid != first.pid])[0]
         assert second.cmdline()[-5:] == ["worker", "--device", "cpu", "--log", "json"]
-        _until(lambda: store.read(query.status, study)["done"] > 5)
+        _until(lambda: store.read(query.status, study).done > 5)
         service.process.terminate()
         assert service.process.wait(30) == 0 and not second.is_running()
     status = store.read(query.status, study)
-    assert status["running"] == status["waiting"] == 0
+    assert status.running == status.waiting == 0
     told = [(line["worker"].split(":")[1], line["message"].split(" on cpu ")[1]) for line in logged(service)[1:-1]]
     assert told == [
         (str(first.pid), "has started"),

@@ -18,7 +18,7 @@ from search.spec import parsing as options
 from search.spec import stored_study
 from search.spec.study_spec import StudySpec
 from storage.store import Store
-from tests.conftest import FEWEST
+from tests.support.command import FEWEST
 from tests.support.service import here
 
 GPUS = pytest.mark.parametrize("gpus", [0, 1])
@@ -102,7 +102,7 @@ def test_the_slurm_script_serves_a_study_to_its_end(tmp_path: Path, url: str, st
     file.chmod(0o600)
     done = submitted(tmp_path)
     assert done.returncode == 0, done.stderr
-    assert store.read(query.status, study)["done"] >= 5
+    assert store.read(query.status, study).done >= 5
 
 
 def test_the_slurm_script_refuses_sqlite(tmp_path: Path) -> None:

@@ -151,9 +151,9 @@ def test_a_working_worker_reports_its_load(sqlite: Store) -> None:
     take = worker._meter.take
 
     def heard() -> Usage:
-        taken = take()
-        reports.append(taken.load())
-        return taken
+        usage = take()
+        reports.append(usage.load())
+        return usage
 
     worker._meter.take = heard  # type: ignore[method-assign]
     worker._study.judge = lambda run, progress: None  # type: ignore[method-assign]
