@@ -11,7 +11,7 @@ from typing import Any
 
 from objectives.parameters import ARCHITECTURE, PARAMETERS, check, unknown
 
-_REQUIRED = {name for name, parameter in PARAMETERS.items() if not parameter.optional}
+_REQUIRED = {name for name, parameter in PARAMETERS.items() if parameter.required}
 
 
 @dataclass(frozen=True, kw_only=True)

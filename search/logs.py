@@ -1,7 +1,7 @@
-"""What a worker or the service logs, on stderr: lines for people, or JSON objects, one a line, for programs.
+"""The log of a worker or the service, on stderr: lines for people, or JSON objects, one a line, for programs.
 
-A process says once what all of its lines are about, so that what is logged below, of a store that is away or of a
-device that fails, has it too.
+A process says once what all of its lines are about, so that a line from below, of a store that is away or of a device
+that fails, has it too.
 """
 
 import logging
@@ -33,7 +33,7 @@ class Log(StrEnum):
 
 
 def set_up(form: Log, level: int = logging.INFO, **fields: str | None) -> None:
-    """Log what is at least of that level, from now on, and with it those of FIELDS that all of it is about."""
+    """Log lines of at least that level from now on, each with those of FIELDS that all of them are about."""
     _about.clear()
     _about.update({name: value for name, value in fields.items() if value is not None})
     handler: logging.Handler = Notices()
@@ -50,7 +50,7 @@ def set_up(form: Log, level: int = logging.INFO, **fields: str | None) -> None:
 
 @contextmanager
 def about(**fields: str) -> Iterator[None]:
-    """Within, all lines are about that, too; and after an exception, which ends the process with a last line."""
+    """Lines within have those fields, too; so has the last line of a process that an exception ends."""
     _about.update(fields)
     yield
     for name in fields:
@@ -73,7 +73,7 @@ class _Text(logging.Formatter):
 
 
 class _Json(JsonFormatter):
-    """`time` (UTC), `level`, `message`, of FIELDS what there is to say, and the `exception`."""
+    """Objects of `time` (UTC), `level`, `message`, those of FIELDS that are known, and the `exception`."""
 
     def __init__(self) -> None:
         renamed = {"asctime": "time", "levelname": "level", "exc_info": "exception"}
@@ -83,4 +83,4 @@ class _Json(JsonFormatter):
         return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
-        return log_data | {"level": log_data["level"].lower()} | {k: v for k, v in _about.items() if k not in log_data}
+        return {"time": log_data["time"], "level": log_data.pop("level").lower(), **_about, **log_data}

@@ -5,7 +5,6 @@ are the body of one transaction: `store.write(ledger.finish, run, …)`. A body 
 even if its commit had reached the database unseen, so each recognises its own earlier work and leaves it as it is.
 """
 
-import logging
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -25,7 +24,6 @@ OPTUNA_ATTEMPTS = 20  # at creating Optuna's tables, a tenth of a second apart
 
 P = ParamSpec("P")
 R = TypeVar("R")
-log = logging.getLogger("fewest")
 
 
 @dataclass

@@ -1,12 +1,8 @@
 """Real stores and real processes for every test that needs one."""
 
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -18,15 +14,12 @@ import torch
 from hypothesis import settings
 
 from storage.store import Store
+from tests.support.command import QUICK, Fewest, command
 
 torch.set_num_threads(1)  # as workers do: with more, what one slot adds up depends on how many there are
 settings.register_profile("same every time", derandomize=True, deadline=None)
 settings.load_profile("same every time")
 
-FEWEST = str(Path(sys.executable).parent / "fewest")
-#: A study whose trials take milliseconds, in a part of the space where some of 20 converge.
-QUICK = ["--classes", "8", "--inputs", "16", "--max-epochs", "30", "--range", "gain=30:300", "--range", "lr=1e-3:1"]
-QUICK += ["--choices", "activation=sine,gaussian"]
 #: Files that take minutes: begun first, or one core would be idle in the end.
 LONGEST = ("test_readme.py", "test_benchmarks.py", "test_cli.py", "test_launch.py")
 
@@ -80,6 +73,19 @@ def empty_postgres(postgres: str) -> str:
     return "template_store"
 
 
+@pytest.fixture(scope="session")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the store of a finished study of 30 quick trials by two workers, and what the launch `said`.
+
+    It is to be read or copied.
+    """
+    directory = tmp_path_factory.mktemp("searched")
+    done = command(directory, "launch", *QUICK, "--trials", "30", "--seed", "1", "--workers", "2")
+    assert done.returncode == 0, done.stderr
+    (directory / "said").write_text(done.stdout)
+    return directory
+
+
 @pytest.fixture
 def sqlite(empty_sqlite: Path, tmp_path: Path) -> Iterator[Store]:
     """An empty store on SQLite, for what is above it."""
@@ -112,26 +118,7 @@ def plain_optuna(url: str) -> Iterator[Callable[[str], optuna.Study]]:
         storage.engine.dispose()
 
 
-def command(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the installed command in a directory, with stdout and stderr apart."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("FEWEST_")}
-    return subprocess.run([FEWEST, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
-
-
 @pytest.fixture
-def fewest(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """The command in an empty directory of the test's own."""
+def fewest(tmp_path: Path) -> Fewest:
+    """The command in an empty directory of the test's own, run in this process."""
     return partial(command, tmp_path)
-
-
-@contextmanager
-def mounted(where: Path, options: str) -> Iterator[None]:
-    """A small file system in memory, to be filled or write-protected; skips where mounting is not allowed."""
-    where.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", where], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"mounting a file system is not allowed here: {done.stderr.strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", where], check=True)

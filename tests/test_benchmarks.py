@@ -8,6 +8,7 @@ import pytest
 from tests.test_readme import COMMANDS, ROOT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "short", "said"),
     [

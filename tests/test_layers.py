@@ -1,6 +1,7 @@
-"""The packages depend on each other in one direction, and what must start fast does not load torch."""
+"""The packages and folders depend on each other in one direction, and what must start fast does not load torch."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -8,10 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-#: The folders and modules of `search`, each of which imports from earlier lines alone.
-ORDER = (
-    {"errors"},
-    {"files", "logs", "templates"},
+PACKAGES = "search", "objectives", "storage"
+#: The folders and modules of `search`, the lowest first; each imports from lower ones alone, the first also from its own.
+LEVELS = (
+    {"errors", "files", "logs", "templates"},
     {"spec"},
     {"ask"},
     {"query"},
@@ -20,61 +21,79 @@ ORDER = (
     {"client"},
     {"cli"},
 )
-FORBIDDEN = {"objectives": {"storage", "search", "optuna", "sqlalchemy"}, "storage": {"objectives", "search", "torch"}}
+MOST_MODULES = 12  # of a folder
+MODULES = {
+    ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
+    for package in PACKAGES
+    for file in (ROOT / package).rglob("*.py")
+}
 
 
-def imports(file: Path) -> set[str]:
-    """Every module that a file imports, anywhere in it."""
+def imports(module: str) -> set[str]:
+    """Every module that one imports, anywhere in it; of ours the modules, of others what is written."""
     found = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return found
+            assert not node.level and node.module, f"{module} imports by a relative name"
+            named = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= named & MODULES.keys() or {node.module}
+    return found - {module}
 
 
-@pytest.mark.parametrize("package", FORBIDDEN)
-def test_lower_packages_know_nothing_of_higher_ones(package: str) -> None:
+def level(module: str) -> int:
+    """That of a module of `search`."""
+    part = module.split(".")[1]
+    return next(i for i, parts in enumerate(LEVELS) if part in parts)
+
+
+def test_every_part_of_search_has_a_level() -> None:
+    """A new folder has to say where it belongs."""
+    assert {name.split(".")[1] for name in MODULES if name.startswith("search.")} == set().union(*LEVELS)
+
+
+@pytest.mark.parametrize("part", sorted(set().union(*LEVELS)))
+def test_no_import_leads_up_or_to_the_side(part: str) -> None:
+    """What a part of `search` imports from another, lazily too, is below it; of the lowest, beside it."""
+    own = [name for name in MODULES if name.split(".")[:2] == ["search", part]]
+    assert own
+    arrows = [(name, other) for name in own for other in imports(name) if other.startswith("search.")]
+    others = [(name, other) for name, other in arrows if other.split(".")[1] != part and level(name) > 0]
+    assert [(name, other) for name, other in others if level(other) >= level(name)] == []
+
+
+@pytest.mark.parametrize(
+    ("package", "strange"),
+    [("objectives", {"storage", "search", "optuna", "sqlalchemy"}), ("storage", {"objectives", "search", "torch"})],
+)
+def test_lower_packages_know_nothing_of_higher_ones(package: str, strange: set[str]) -> None:
     """`objectives` and `storage` import neither each other nor `search`."""
-    files = list((ROOT / package).rglob("*.py"))
-    assert files
-    for file in files:
-        assert not {name.split(".")[0] for name in imports(file)} & FORBIDDEN[package], file
+    own = [name for name in MODULES if name.split(".")[0] == package]
+    assert own
+    assert [(name, other) for name in own for other in imports(name) if other.split(".")[0] in strange] == []
 
 
-def test_search_is_imported_in_the_order_of_its_folders() -> None:
-    """Data flow one way: no folder imports, even within a function, from one that comes later or stands beside it."""
-    place = {name: number for number, names in enumerate(ORDER) for name in names}
-    for file in (ROOT / "search").rglob("*.py"):
-        room = file.relative_to(ROOT / "search").parts[0].removesuffix(".py")
-        others = {name.split(".")[1] for name in imports(file) if name.startswith("search.")} - {room}
-        assert all(place[other] < place[room] for other in others & place.keys()), (file, others)
-        assert room in place or room == "__init__", f"{room} is in no line of ORDER"
+def test_no_imports_go_in_a_circle() -> None:
+    """Among all modules, with what is imported lazily."""
+    graphlib.TopologicalSorter({name: imports(name) & MODULES.keys() for name in MODULES}).prepare()
 
 
 def test_nothing_imports_the_command_line() -> None:
     """The composition root is at the top."""
-    for package in ("objectives", "storage", "search"):
-        for file in (ROOT / package).rglob("*.py"):
-            assert "search.cli.main" not in imports(file), file
+    assert [name for name in MODULES if "search.cli.main" in imports(name)] == []
+
+
+@pytest.mark.parametrize("folder", sorted({str(file.parent.relative_to(ROOT)) for file in MODULES.values()}))
+def test_a_folder_can_be_overlooked(folder: str) -> None:
+    """It holds no more than MOST_MODULES."""
+    assert sum(file.name != "__init__.py" for file in (ROOT / folder).glob("*.py")) <= MOST_MODULES
 
 
 @pytest.mark.parametrize("module", ["search.cli.main", "search.query.runs", "search.spec.study_spec"])
 def test_queries_and_help_start_without_what_is_heavy(module: str) -> None:
     """Importing what answers questions loads neither what trains, nor what draws, nor what serves."""
-    heavy = [
-        "torch",
-        "optuna",
-        "plotly",
-        "pandas",
-        "fastapi",
-        "starlette",
-        "uvicorn",
-        "httpx",
-        "prometheus_client",
-        "ray",
-    ]
-    code = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
+    heavy = {"torch", "optuna", "plotly", "pandas", "fastapi", "starlette", "uvicorn", "httpx", "prometheus_client"}
+    code = f"import sys, {module}; print(sorted({heavy | {'ray'}} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

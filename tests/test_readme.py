@@ -1,7 +1,8 @@
-"""Every command in the README works, in its order, in an empty directory."""
+"""Every command in the README works: the long ones in their order in an empty directory, the rest on a short search."""
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from tests.support.command import command
 from tests.support.service import served
 
 ROOT = Path(__file__).parents[1]
@@ -36,9 +38,21 @@ class Net(nn.Module):
 """
 
 
+#: How those begin that take long; they are started as users do.
+LONG = (
+    "fewest launch",
+    "fewest best --study small",
+    "fewest ladder",
+    "fewest train --preset",
+    "fewest export",
+    "python ",
+)
+LINES = [line.removeprefix(".venv/bin/") for line in ALONE if re.match(r"\.venv/bin/(fewest|python \w+\.py)", line)]
+
+
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One directory for all commands: the later ones ask about what the first one launched, or read its data."""
+    """One directory for all long commands: the later ones begin with what the first one found, or read its data."""
     directory = tmp_path_factory.mktemp("readme")
     x, y = load_digits(return_X_y=True)
     np.savez(directory / "digits.npz", X=x, y=y)
@@ -48,17 +62,38 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.mark.parametrize("line", [line for line in ALONE if re.match(r"\.venv/bin/(fewest|python \w+\.py)", line)])
-def test_command(line: str, directory: Path) -> None:
-    """The command ends well and says something and no error."""
-    name, *arguments = shlex.split(line.removeprefix(".venv/bin/"))
-    done = subprocess.run([BIN / name, *arguments], cwd=directory, capture_output=True, text=True, timeout=300)
+@pytest.fixture(scope="module")
+def launched(searched: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a finished study, as the first command leaves one."""
+    directory = tmp_path_factory.mktemp("launched")
+    shutil.copy(searched / "fewest.db", directory)
+    return directory
+
+
+def ended_well(done: subprocess.CompletedProcess[str]) -> None:
+    """The command says something and no error."""
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() + done.stderr.strip() and "error" not in done.stderr
-    if line.endswith("fewest launch"):
+
+
+@pytest.mark.parametrize("line", [line for line in LINES if not line.startswith(LONG)])
+def test_command(line: str, launched: Path) -> None:
+    """It ends well where a search has been."""
+    ended_well(command(launched, *shlex.split(line)[1:]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", [line for line in LINES if line.startswith(LONG)])
+def test_long_command(line: str, directory: Path) -> None:
+    """It ends well in the directory of those before it."""
+    name, *arguments = shlex.split(line)
+    done = subprocess.run([BIN / name, *arguments], cwd=directory, capture_output=True, text=True, timeout=300)
+    ended_well(done)
+    if line == "fewest launch":
         assert "Winner for 256 classes" in done.stdout and "The question's model: not learned" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_service_answers_what_it_is_asked_from_another_terminal(directory: Path) -> None:
     """Token, service and two workers; then a study by curl, followed to its end, and its best by curl."""
     *before, serving = SERVICE
@@ -82,16 +117,16 @@ def test_the_service_answers_what_it_is_asked_from_another_terminal(directory: P
 
 
 @pytest.mark.parametrize("code", PYTHON)
-def test_example(code: str, directory: Path) -> None:
-    """The Python in it runs where the first command was run, and prints something."""
-    done = subprocess.run([BIN / "python", "-c", code], cwd=directory, capture_output=True, text=True, timeout=60)
+def test_example(code: str, launched: Path) -> None:
+    """The Python in it runs where a search has been, and prints something."""
+    done = subprocess.run([BIN / "python", "-c", code], cwd=launched, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "converged" in done.stdout
 
 
 def test_set_up_is_two_commands_and_ci_runs_the_one_for_tests() -> None:
-    """Installing for use and for tests are one line each; CI does nothing else than the second."""
+    """Installing for use and for tests are one line each; CI does nothing else than the second and the slow tests."""
     run, test = (line for line in COMMANDS if "pip install" in line)
     assert run == "python3 -m venv .venv && .venv/bin/pip install ."
     ci = (ROOT / ".ci" / "run").read_text().splitlines()[-1]
-    assert ci.replace(" -q ", " ") == test
+    assert ci.replace(" -q ", " ") == f"{test} && .venv/bin/pytest -m slow"

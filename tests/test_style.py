@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+MYPY = pytest.param(["mypy"], marks=pytest.mark.slow)
 
-@pytest.mark.parametrize("tool", [["mypy"], ["ruff", "check", "."], ["ruff", "format", "--check", "."]])
+
+@pytest.mark.parametrize("tool", [MYPY, ["ruff", "check", "."], ["ruff", "format", "--check", "."]])
 def test_no_complaints(tool: list[str]) -> None:
     """The tool, with the settings of pyproject.toml, finds nothing."""
     done = subprocess.run([sys.executable, "-m", *tool], cwd=Path(__file__).parents[1], capture_output=True, text=True)

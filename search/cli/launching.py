@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from objectives.parameters import PARAMETERS, described
 from objectives.trainers.trainer import TrainerKind
 from search.cli import output
 from search.cli.options import (
@@ -51,7 +52,8 @@ class Engines(StrEnum):
 
 
 @app.command(
-    epilog="Examples: `fewest launch` · `fewest launch --classes 64 --trials 100` · "
+    epilog=f"Parameters to fix, range or choose from: {described(list(PARAMETERS)[1:])}.\n\n"
+    "Examples: `fewest launch` · `fewest launch --classes 64 --trials 100` · "
     "`fewest launch --fix activation=tanh --range lr=1e-4:1 --choices optimizer=adam,sgd` · "
     "`fewest launch --storage postgresql://localhost/fewest --study wide --range width=256:4096` · "
     "`fewest launch --engine ray --address auto --gpus-per-worker 1 --storage postgresql://db/fewest` · "
@@ -104,9 +106,6 @@ def launch(
 
     The same command again goes on where it stopped, to exactly that many trials. Ctrl-C lets running trials finish; a
     second one leaves at once. With a service's URL its workers search, and Ctrl-C only looks away.
-
-    Parameters to fix, range or choose from: hidden_layers, width, width_2, activation, optimizer, lr, first_lr_ratio,
-    scaling, gain, bias_init, batch_sampling, and with --data batch_size in its place.
 
     The class of --objective is constructed by keyword with what it names of inputs, classes, hidden_layers, width,
     width_2, activation and bias_init, and with parameters of its own that you fix, range or choose from; a range of

@@ -22,7 +22,7 @@ from search.query.studies import Studies
 from search.spec import parsing, stored_study
 from search.spec.space import Choices, Range
 from search.spec.stored_study import StoredStudy
-from search.spec.study_spec import DEFAULT_CLASSES, SAMPLERS, StudySpec
+from search.spec.study_spec import DEFAULT_CLASSES, StudySpec
 from search.train.processes import only_here
 from storage.store import BRIEF_SECONDS, Store
 
@@ -33,9 +33,10 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 MOST = (1 << 31) - 1  # what every database's integer holds
 
 
-def of_spec(name: str, about: str) -> Any:
+def of_spec(name: str) -> Any:
     """An option for one field of the spec: None unless given, so that a stored spec can supply it."""
-    return typer.Option(help=f"{about}  [default: {StudySpec.model_fields[name].default}]")
+    field = StudySpec.model_fields[name]
+    return typer.Option(help=f"{field.description}  [default: {field.default}]")
 
 
 def study_name(name: str | None) -> str | None:
@@ -68,7 +69,7 @@ Trainer = Annotated[
     TrainerKind,
     typer.Option(help="array: many trials as one computation; solo: one by one; auto: each where it trains faster"),
 ]
-Sampler = Annotated[str | None, of_spec("sampler", f"{', '.join(SAMPLERS)}, or MODULE:CLASS of any Optuna sampler.")]
+Sampler = Annotated[str | None, of_spec("sampler")]
 Trials = Annotated[list[int] | None, typer.Argument(min=0, max=MOST, metavar="[TRIAL]...", help="Trials by number.")]
 OfClasses = Annotated[int | None, typer.Option(min=2, max=MOST, help="Only the best of this class count.")]
 
@@ -99,12 +100,12 @@ class SpecOptions:
         str | None,
         typer.Option(help=f"Class counts: 256, or 16,64,256, or 16..1024 in doublings.  [default: {DEFAULT_CLASSES}]"),
     ] = None
-    inputs: Annotated[int | None, of_spec("inputs", "Inputs of a sample.")] = None
-    sigma: Annotated[float | None, of_spec("sigma", "Standard deviation of the noise on each input.")] = None
-    target: Annotated[float | None, of_spec("target", "Accuracy that counts as learned.")] = None
-    hold: Annotated[int | None, of_spec("hold", "Evaluations in a row that must reach the target.")] = None
-    max_epochs: Annotated[int | None, of_spec("max_epochs", "Most epochs of a trial.")] = None
-    seed: Annotated[int | None, of_spec("seed", "Seed of the sampler, the initial weights and the data.")] = None
+    inputs: Annotated[int | None, of_spec("inputs")] = None
+    sigma: Annotated[float | None, of_spec("sigma")] = None
+    target: Annotated[float | None, of_spec("target")] = None
+    hold: Annotated[int | None, of_spec("hold")] = None
+    max_epochs: Annotated[int | None, of_spec("max_epochs")] = None
+    seed: Annotated[int | None, of_spec("seed")] = None
 
     @property
     def fields(self) -> Mapping[str, Any]:

@@ -36,7 +36,7 @@ from search.serve.html import swagger_ui
 from search.serve.limits import BodyLimit, RateLimit
 from search.serve.login import router as login
 from search.serve.metrics import Metrics
-from search.serve.routes import router
+from search.serve.routes import routes
 from search.serve.tokens import Role, Tokens
 from storage.database import NameTaken, NotFound, StorageError
 from storage.store import Store
@@ -131,7 +131,8 @@ def _api(metrics: Metrics, studies: LocalStudies, tokens: Tokens | None) -> Fast
         exception_handlers={RequestValidationError: _invalid},
         responses={number: {"description": about, "model": Detail} for number, about in _ERRORS.items()},
     )
-    api.include_router(router(studies))
+    api.state.studies = studies
+    api.include_router(routes)
     if tokens:
         api.include_router(login(tokens))
 

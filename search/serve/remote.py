@@ -61,10 +61,13 @@ class RemoteStudies:
         self._http.close()
 
     def launch(self, name: str, spec: StudySpec, order: Order) -> bool:
-        fields = spec.model_dump(mode="json", exclude={"data", "start"})  # which no service takes
         wanted = {"trials": order.trials, "timeout": order.timeout, "retries": order.retries}
         more = {"until_epochs": order.until_epochs, "from": order.source}
-        return bool(self._ask("POST", "/studies", json={"name": name, "spec": fields, **wanted, **more})["created"])
+        return bool(
+            self._ask("POST", "/studies", json={"name": name, "spec": spec.model_dump(mode="json"), **wanted, **more})[
+                "created"
+            ]
+        )
 
     def listed(self, after: int = 0, limit: int | None = None) -> Sequence[StudySummary]:
         return _as(_SUMMARIES, list(self._pages("/studies", "studies", after, limit)))

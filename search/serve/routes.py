@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Json
 
+from objectives.parameters import PARAMETERS, described
 from search.query.ranking import BestQuery, By
 from search.query.records import plain
 from search.query.studies import DEFAULT_TRIALS, LocalStudies, Order
@@ -25,6 +26,7 @@ MOST_NUMBER = (1 << 31) - 1  # what every database's integer holds
 STRICT = ConfigDict(extra="forbid", strict=True)  # of bodies: neither false nor "0" is a number
 #: The JSON of an answer.
 Answer = dict[str, Any]
+_OF_WAVES = [name for name, parameter in PARAMETERS.items() if parameter.scope != "data"]
 log = logging.getLogger("fewest")
 
 Name = Annotated[
@@ -39,20 +41,31 @@ def _caller(request: Request) -> str:
     return str(request.scope["caller"])
 
 
+def _studies(request: Request) -> LocalStudies:
+    studies: LocalStudies = request.app.state.studies
+    return studies
+
+
 Caller = Annotated[str, Depends(_caller)]
+Served = Annotated[LocalStudies, Depends(_studies)]
+#: All routes, over the studies that the application holds as `state.studies`.
+routes = APIRouter(prefix="/v1")
 
 
 class Spec(StudySettings):
-    """What of a study's spec differs from the defaults: the JSON that a study's spec is answered in, or less of it."""
+    """A study's spec in the JSON that it is answered in, or as much of that as differs from the defaults."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"target": 0.95, "max_epochs": 100}]})
 
     sampler: Sampler = Field(default="tpe", description="What proposes configurations.")
     space: dict[str, Dimension] = Field(
         default_factory=dict,
-        description="By parameter what differs from the default space.",
+        description=f"By parameter what differs from the default space. Parameters: {described(_OF_WAVES)}.",
         examples=[{"classes": {"values": [32]}, "lr": {"low": 1e-4, "high": 1}, "activation": {"values": ["tanh"]}}],
     )
+
+    data: None = Field(default=None, description="Studies that are created here are of waves.")
+    start: tuple[()] = Field(default=(), strict=False, description="They begin with the best of another by `from`.")
 
     def complete(self) -> StudySpec:
         """The whole spec; UsageError names what is wrong."""
@@ -108,69 +121,72 @@ def _note(caller: str, done: str, name: str) -> None:
     log.info("%s has %s study %r", caller, done, name, extra={"study": name, "caller": caller})
 
 
-def router(studies: LocalStudies) -> APIRouter:
-    """All routes, over the studies of one store."""
-    routes = APIRouter(prefix="/v1")
+@routes.get("/health")
+def health(studies: Served) -> Answer:
+    """Whether the service and its store answer."""
+    studies.listed(limit=1)
+    return {"status": "ok"}
 
-    @routes.get("/health")
-    def health() -> Answer:
-        """Whether the service and its store answer."""
-        studies.listed(limit=1)
-        return {"status": "ok"}
 
-    @routes.get("/workers")
-    def workers() -> Answer:
-        """The workers that serve a study now, which, and how busy they are."""
-        return {"workers": plain(studies.workers())}
+@routes.get("/workers")
+def workers(studies: Served) -> Answer:
+    """The workers that serve a study now, which, and how busy they are."""
+    return {"workers": plain(studies.workers())}
 
-    @routes.get("/studies")
-    def listed(after: After = 0, limit: Limit = PAGE) -> Answer:
-        """The studies, page by page."""
-        return _page("studies", studies.listed(after, limit), "id", limit)
 
-    @routes.post("/studies", status_code=status.HTTP_201_CREATED, responses={200: {"description": "It was there."}})
-    def create(new: NewStudy, response: Response, caller: Caller) -> Answer:
-        """Create a study, or let the one of that name and spec go on to so many trials."""
-        order = Order(new.trials, new.timeout, new.retries, new.until_epochs, new.from_)
-        created = studies.launch(new.name, new.spec.complete(), order)
-        _note(caller, "created" if created else f"asked for {new.trials} trials of", new.name)
-        response.status_code = status.HTTP_201_CREATED if created else status.HTTP_200_OK
-        return {"created": created, "study": new.name}
+@routes.get("/studies")
+def listed(studies: Served, after: After = 0, limit: Limit = PAGE) -> Answer:
+    """The studies, page by page."""
+    return _page("studies", studies.listed(after, limit), "id", limit)
 
-    @routes.get("/studies/{name}")
-    def show(name: Name) -> Answer:
-        """How far a study is, and its spec."""
-        return {"status": plain(studies.status(name)), "spec": studies.spec(name).model_dump(mode="json")}
 
-    @routes.delete("/studies/{name}")
-    def delete(name: Name, caller: Caller) -> Answer:
-        """Delete a study and all that was found; its workers leave it."""
-        studies.delete(name)
-        _note(caller, "deleted", name)
-        return {"deleted": name}
+@routes.post("/studies", status_code=status.HTTP_201_CREATED, responses={200: {"description": "It was there."}})
+def create(studies: Served, new: NewStudy, response: Response, caller: Caller) -> Answer:
+    """Create a study, or let the one of that name and spec go on to so many trials."""
+    order = Order(new.trials, new.timeout, new.retries, new.until_epochs, new.from_)
+    created = studies.launch(new.name, new.spec.complete(), order)
+    _note(caller, "created" if created else f"asked for {new.trials} trials of", new.name)
+    response.status_code = status.HTTP_201_CREATED if created else status.HTTP_200_OK
+    return {"created": created, "study": new.name}
 
-    @routes.post("/studies/{name}/stop")
-    def stop(name: Name, caller: Caller) -> Answer:
-        """Ask every worker of a study to finish what it runs and leave it; creating it again lets it go on."""
-        studies.stop(name)
-        _note(caller, "stopped", name)
-        return {"stopping": name}
 
-    @routes.get("/studies/{name}/best")
-    def best(name: Name, asked: Annotated[Asked, Query()]) -> Answer:
-        """The best configurations, or of each value of a parameter, and how the trials ended that it was asked of."""
-        answer: Answer = plain(studies.best(name, asked.query(), asked.per, asked.top))
-        return answer
+@routes.get("/studies/{name}")
+def show(studies: Served, name: Name) -> Answer:
+    """How far a study is, and its spec."""
+    return {"status": plain(studies.status(name)), "spec": studies.spec(name).model_dump(mode="json")}
 
-    @routes.get("/studies/{name}/trials")
-    def trials(name: Name, after: After = -1, limit: Limit = PAGE) -> Answer:
-        """A study's trials in order, finished or not, page by page."""
-        return _page("trials", studies.trials(name, limit, after), "trial", limit)
 
-    @routes.get("/studies/{name}/conclusion")
-    def conclusion(name: Name) -> Answer:
-        """What a launch ends with: the confirmed configurations, the question's model, and how the search went."""
-        answer: Answer = plain(studies.conclusion(name))
-        return answer
+@routes.delete("/studies/{name}")
+def delete(studies: Served, name: Name, caller: Caller) -> Answer:
+    """Delete a study and all that was found; its workers leave it."""
+    studies.delete(name)
+    _note(caller, "deleted", name)
+    return {"deleted": name}
 
-    return routes
+
+@routes.post("/studies/{name}/stop")
+def stop(studies: Served, name: Name, caller: Caller) -> Answer:
+    """Ask every worker of a study to finish what it runs and leave it; creating it again lets it go on."""
+    studies.stop(name)
+    _note(caller, "stopped", name)
+    return {"stopping": name}
+
+
+@routes.get("/studies/{name}/best")
+def best(studies: Served, name: Name, asked: Annotated[Asked, Query()]) -> Answer:
+    """The best configurations, or of each value of a parameter, and how the trials ended that it was asked of."""
+    answer: Answer = plain(studies.best(name, asked.query(), asked.per, asked.top))
+    return answer
+
+
+@routes.get("/studies/{name}/trials")
+def trials(studies: Served, name: Name, after: After = -1, limit: Limit = PAGE) -> Answer:
+    """A study's trials in order, finished or not, page by page."""
+    return _page("trials", studies.trials(name, limit, after), "trial", limit)
+
+
+@routes.get("/studies/{name}/conclusion")
+def conclusion(studies: Served, name: Name) -> Answer:
+    """What a launch ends with: the confirmed configurations, the question's model, and how the search went."""
+    answer: Answer = plain(studies.conclusion(name))
+    return answer

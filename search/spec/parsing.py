@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from objectives.configuration import Configuration
-from objectives.parameters import ARCHITECTURE, PARAMETERS, Kind, check, unknown
+from objectives.parameters import ARCHITECTURE, PARAMETERS, check, unknown
 from objectives.user_code.loader import Constructor, UserCodeError
 from search.errors import UsageError
+from search.spec.dimensions import complete
 from search.spec.space import Choices, Range
-from search.spec.study_spec import DEFAULT_CLASSES, StudySpec, complete
+from search.spec.study_spec import DEFAULT_CLASSES, StudySpec
 
 if TYPE_CHECKING:
     from objectives.data.samples import Samples
@@ -83,38 +84,38 @@ def dimensions(
     fix: Iterable[str], ranges: Iterable[str], choices: Iterable[str], own: Constructor | None = None
 ) -> dict[str, Range | Choices]:
     """The dimensions of `--fix name=value`, `--range name=low:high` and `--choices name=a,b`, of any network."""
-    found: dict[str, Range | Choices] = {}
+    searched: dict[str, Range | Choices] = {}
     for option, texts in (("--fix", fix), ("--range", ranges), ("--choices", choices)):
         for text in texts:
             name, given = _pair(option, text, own)
             if name == "classes":
                 raise UsageError(f"`{option} {text}`: class counts are set with `--classes`")
-            if name in found:
+            if name in searched:
                 raise UsageError(f"`{option} {text}`: `{name}` is given twice")
             if option == "--fix":
-                found[name] = Choices(values=(value(name, given),))
+                searched[name] = Choices(values=(value(name, given),))
             elif option == "--choices":
-                found[name] = Choices(values=tuple(value(name, part) for part in given.split(",")))
+                searched[name] = Choices(values=tuple(value(name, part) for part in given.split(",")))
             else:
-                found[name] = _range(text, name, given)
-    return found
+                searched[name] = _range(text, name, given)
+    return searched
 
 
 def where(texts: Iterable[str]) -> dict[str, Range | Choices]:
     """Where parameters must lie: of `NAME=VALUE`, `NAME=A,B,…` or, for numbers, `NAME=LOW:HIGH`."""
-    found: dict[str, Range | Choices] = {}
+    narrowed: dict[str, Range | Choices] = {}
     for text in texts:
         name, equals, given = text.partition("=")
         low, colon, high = map(_untyped, given.partition(":"))
-        if name in found:
+        if name in narrowed:
             raise UsageError(f"`--where {text}`: `{name}` is given twice; several values read {name}=A,B")
         if not equals or not given:
             raise UsageError(f"`--where {text}` must read --where NAME=VALUE, NAME=A,B or NAME=LOW:HIGH")
         if colon and all(type(end) in (int, float) for end in (low, high)):
-            found[name] = Range(low=float(low), high=float(high))
+            narrowed[name] = Range(low=float(low), high=float(high))
         else:
-            found[name] = Choices(values=tuple(map(_untyped, map(str.strip, given.split(",")))))
-    return found
+            narrowed[name] = Choices(values=tuple(map(_untyped, map(str.strip, given.split(",")))))
+    return narrowed
 
 
 def configuration(
@@ -146,26 +147,24 @@ def value(name: str, text: str) -> Any:
     """The value of a parameter from its text."""
     if name not in PARAMETERS and name != "objective":
         return _untyped(text.strip())
-    found = PARAMETERS[name].read(text) if name in PARAMETERS else text.strip()
+    read = PARAMETERS[name].read(text) if name in PARAMETERS else text.strip()
     try:
-        check(name, found)
+        check(name, read)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    return found
+    return read
 
 
-def _range(text: str, name: str, given: str) -> Range:
+def _range(text: str, name: str, given: str) -> Range | Choices:
     low, colon, high = given.partition(":")
-    choice = name in PARAMETERS and PARAMETERS[name].kind is Kind.CHOICE
+    choice = name in PARAMETERS and PARAMETERS[name].kind is str
     if not colon or choice:
         what = "is a number's, not of choices" if choice else f"reads {name}=LOW:HIGH"
         raise UsageError(f"`--range {text}`: a range {what}")
     ends = value(name, low), value(name, high)
     if not all(type(end) in (int, float) for end in ends):
         raise UsageError(f"`--range {text}`: a range is from a number to a number")
-    found = complete(name, {"low": ends[0], "high": ends[1]})
-    assert isinstance(found, Range)
-    return found
+    return complete(name, {"low": ends[0], "high": ends[1]})
 
 
 def _untyped(text: str) -> bool | int | float | str:
@@ -174,8 +173,8 @@ def _untyped(text: str) -> bool | int | float | str:
         return text.lower() == "true"
     for number in (int, float):
         with suppress(ValueError, OverflowError):
-            found = number(text)
-            return found if math.isfinite(found) else text
+            read = number(text)
+            return read if math.isfinite(read) else text
     return text
 
 

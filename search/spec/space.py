@@ -1,7 +1,7 @@
 """The search space: parameters and their conditions, as Optuna distributions, and the page's two models in it.
 
 A dimension is a range (of whole or real numbers, on a log scale or not) or a tuple of choices; one choice fixes the
-parameter. The only condition: `width_2` exists where `hidden_layers` is 2. A module of a person's own is searched over
+parameter. The only condition: `width_2` exists where `hidden_layers` is 2. A user module is searched over
 how it is trained and what its constructor takes; `objective`, its import path, is then a parameter with one choice.
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, FiniteFloat, Tag, TypeAdapter
 
 from objectives.configuration import Configuration
-from objectives.parameters import ARCHITECTURE, PARAMETERS, Kind, Scope, check, unknown
+from objectives.parameters import ARCHITECTURE, PARAMETERS, check, unknown
 from objectives.user_code.loader import Constructor
 
 if TYPE_CHECKING:
@@ -21,33 +21,28 @@ if TYPE_CHECKING:
 
 
 PRESETS = ("question", "answer")
+MOST_CHOICES = 1000  # of a study's parameter; the store has them in every trial
 
 
-def _of_parameter(schema: dict[str, Any]) -> None:
-    """The default is the parameter's, which no document of a range can say."""
-    del schema["default"]
+#: Of a field that is as the parameter has it unless it is given, which no default in a schema can say.
+_AS_THE_PARAMETER: Any = Field(default=False, json_schema_extra=lambda schema: schema.__delitem__("default"))
 
 
 class Range(BaseModel):
-    """All numbers from `low` to `high`, both included."""
+    """All numbers from `low` to `high`, both included; unless given, `log` (scale) and `whole` are the parameter's."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     kind: Literal["range"] = "range"
     low: FiniteFloat
     high: FiniteFloat
-    log: bool = Field(
-        default=False, description="Searched on a log scale [as the parameter is].", json_schema_extra=_of_parameter
-    )
-    whole: bool = Field(
-        default=False, description="Of whole numbers [as the parameter is].", json_schema_extra=_of_parameter
-    )
+    log: bool = _AS_THE_PARAMETER
+    whole: bool = _AS_THE_PARAMETER
 
     def at(self, u: float) -> int | float:
         """The value at a fraction of the range, `u` in [0, 1); every whole number has an equal part of it."""
         low, high = (self.low - 0.5, self.high + 0.5) if self.whole else (self.low, self.high)
-        found = low * (high / low) ** u if self.log else low + (high - low) * u
-        return self.nearest(found)
+        return self.nearest(low * (high / low) ** u if self.log else low + (high - low) * u)
 
     def fraction(self, value: float) -> float:
         """Where in the range a value is, from 0 to 1."""
@@ -73,7 +68,9 @@ class Choices(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["choices"] = "choices"
-    values: tuple[Annotated[bool | str | int | float, BeforeValidator(_scalar)], ...]
+    values: tuple[Annotated[bool | str | int | float, BeforeValidator(_scalar)], ...] = Field(
+        json_schema_extra={"minItems": 1, "maxItems": MOST_CHOICES}
+    )
 
     def at(self, u: float) -> bool | str | int | float:
         """The value at a fraction of the choices, `u` in [0, 1)."""
@@ -87,43 +84,23 @@ def _kind(given: Any) -> str | None:
     return "choices" if "values" in given else "range" if {"low", "high"} & given.keys() else None
 
 
+_READS = 'A dimension reads {"low": LOW, "high": HIGH} or {"values": [A, B, …]}'
 Dimension = Annotated[
     Annotated[Range, Tag("range")] | Annotated[Choices, Tag("choices")],
-    Discriminator(
-        _kind,
-        custom_error_type="dimension",
-        custom_error_message='A dimension reads {"low": LOW, "high": HIGH} or {"values": [A, B, …]}',
-    ),
+    Discriminator(_kind, custom_error_type="dimension", custom_error_message=_READS),
 ]
 DIMENSION: TypeAdapter[Range | Choices] = TypeAdapter(Dimension)
-
-
-def completed(name: str, given: Range | Choices | Mapping[str, Any]) -> Range | Choices:
-    """A parameter's dimension, with what is not said of it; ValidationError if it is none.
-
-    A range of ours is whole and on a log scale as PARAMETERS has it. One of a user module's parameters is whole if both
-    ends are, and on a log scale if it begins above 0.
-    """
-    dimension, known = DIMENSION.validate_python(given), PARAMETERS.get(name)
-    if isinstance(dimension, Choices):
-        return Choices(values=tuple(map(known.typed, dimension.values))) if known else dimension
-    fields = given if isinstance(given, Mapping) else dimension.model_dump(exclude_unset=True)
-    whole = known.whole if known else all(type(fields[end]) is int for end in ("low", "high"))
-    log = known.log if known else dimension.low > 0
-    return Range.model_validate({"log": log, "whole": whole, **fields})
 
 
 def defaults(most_classes: int, training: int | None = None) -> dict[str, Range | Choices]:
     """The default space but for `classes`, of waves or of so many training samples; the page's models lie in it."""
     space: dict[str, Range | Choices] = {}
     for name, parameter in PARAMETERS.items():
-        if name == "classes" or parameter.scope is (Scope.DATA if training is None else Scope.WAVES):
+        if name == "classes" or parameter.scope == ("data" if training is None else "waves"):
             continue
-        if parameter.kind is Kind.CHOICE:
-            space[name] = Choices(values=parameter.choices)
-        else:
-            low, high = parameter.default_range(most_classes, training or 0)
-            space[name] = Range(low=low, high=high, log=parameter.log, whole=parameter.whole)
+        low, high = parameter.default_range(most_classes, training or 0)
+        number = Range(low=low, high=high, log=parameter.log, whole=parameter.kind is int)
+        space[name] = Choices(values=parameter.choices) if parameter.choices else number
     return space
 
 
@@ -165,15 +142,15 @@ def consistent(params: dict[str, Any]) -> dict[str, Any]:
 
 def fitted(space: Mapping[str, Range | Choices], params: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters moved into the space: numbers to the nearest of their range; what is no choice of it is left out."""
-    found: dict[str, Any] = {}
+    fitting: dict[str, Any] = {}
     for name, dimension in space.items():
         value = params.get(name)
         if isinstance(dimension, Choices):
             if value in dimension.values:
-                found[name] = value
+                fitting[name] = value
         elif isinstance(value, int | float):
-            found[name] = dimension.nearest(value)
-    return consistent(found)
+            fitting[name] = dimension.nearest(value)
+    return consistent(fitting)
 
 
 def carried(space: Mapping[str, Range | Choices], params: Mapping[str, Any], classes: int) -> dict[str, Any]:

@@ -7,19 +7,16 @@ from typing import Any, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from objectives.configuration import Configuration
-from objectives.parameters import IMPORT_PATH, PARAMETERS, Scope, check, unknown
+from objectives.parameters import IMPORT_PATH, PARAMETERS, unknown
 from objectives.user_code.loader import Constructor
 from search.errors import UsageError
-from search.spec.space import Choices, Dimension, Range, completed, defaults, of_own
+from search.spec.dimensions import Given, check_dimension, complete, in_a_line
+from search.spec.space import Choices, Dimension, Range, defaults, of_own
 
 Sampler = Literal["tpe", "random", "gp", "qmc", "cmaes"]
 SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 DEFAULT_CLASSES = 256
-MOST_CHOICES = 1000  # the store has them in every trial
 _OUT_OF_BOUNDS = "greater_than", "greater_than_equal", "less_than_equal", "finite_number"  # pydantic's types of errors
-
-#: A dimension, or the mapping of its fields that JSON has.
-Given = Range | Choices | Mapping[str, Any]
 
 
 class DataRef(BaseModel):
@@ -59,8 +56,7 @@ class StudySettings(BaseModel):
     target: float = Field(default=0.99, gt=0, le=1, description="Accuracy that counts as learned.")
     hold: int = Field(default=3, ge=1, le=1000, description="Evaluations in a row that must reach the target.")
     max_epochs: int = Field(default=300, ge=1, le=10_000_000, description="Most epochs of a trial.")
-    #: One of SAMPLERS, or the import path MODULE:CLASS of an Optuna sampler.
-    sampler: str = Field(default="tpe", description="What proposes configurations.")
+    sampler: str = Field(default="tpe", description=f"{', '.join(SAMPLERS)}, or MODULE:CLASS of any Optuna sampler.")
     seed: int = Field(
         default=0, ge=0, le=(1 << 63) - 1, description="Seed of the sampler, the initial weights and the data."
     )
@@ -83,12 +79,10 @@ class StudySpec(StudySettings):
     def _validate(self) -> Self:
         if self.sampler not in SAMPLERS and not IMPORT_PATH.fullmatch(self.sampler):
             raise UsageError(f"{unknown('`sampler`', self.sampler, SAMPLERS)}, or a sampler's import path MODULE:CLASS")
-        if "classes" not in self.space:
-            raise UsageError("the space lacks `classes`")
         for name, dimension in self.space.items():
             if not (self.objective or name in PARAMETERS):
                 raise UsageError(unknown("parameter", name, self.space))
-            _check_dimension(name, dimension)
+            check_dimension(name, dimension)
         return self
 
     @classmethod
@@ -134,8 +128,8 @@ class StudySpec(StudySettings):
     @property
     def objective(self) -> str | None:
         """Import path of a user module; None for our network."""
-        found = self.space.get("objective")
-        return str(found.values[0]) if isinstance(found, Choices) else None
+        objective = self.space.get("objective")
+        return str(objective.values[0]) if isinstance(objective, Choices) else None
 
     @property
     def training(self) -> int | None:
@@ -186,15 +180,12 @@ def validated(fields: dict[str, Any]) -> StudySpec:
     try:
         return StudySpec.model_validate(fields)
     except ValidationError as error:
-        raise UsageError(_line(error)) from None
-
-
-def complete(name: str, given: Given) -> Range | Choices:
-    """A parameter's dimension with what is not said of it; UsageError in one line if it is none."""
-    try:
-        return completed(name, given)
-    except ValidationError as error:
-        raise UsageError(_line(error, "space", name)) from None
+        first = error.errors()[0]
+        if len(first["loc"]) == 1 and first["type"] in _OUT_OF_BOUNDS:
+            name = str(first["loc"][0])
+            message = f"`{name.replace('_', '-')}` must be {_bounds(name)}, got {first['input']}"
+            raise UsageError(message) from None
+        raise UsageError(in_a_line(error)) from None
 
 
 def derive(seed: int, *purpose: object) -> int:
@@ -203,28 +194,18 @@ def derive(seed: int, *purpose: object) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
-def _line(error: ValidationError, *outer: str) -> str:
-    """What is first wrong with the fields of a spec, or with what is at `outer` in it."""
-    first = error.errors()[0]
-    place = *outer, *map(str, first["loc"])
-    if len(place) == 1 and first["type"] in _OUT_OF_BOUNDS:
-        return f"`{place[0].replace('_', '-')}` must be {_bounds(place[0])}, got {first['input']}"
-    message = first["msg"].removeprefix("Value error, ")
-    return f"`{'.'.join(place)}`: {message}" if place else message
-
-
 def _bounds(name: str) -> str:
     """What a number of the spec may be."""
     constraints = StudySpec.model_fields[name].metadata
-    found = {kind: getattr(each, kind) for each in constraints for kind in ("gt", "ge", "le") if hasattr(each, kind)}
-    if "gt" in found:
-        return f"in ({found['gt']}, {found['le']}]"
-    return f"from {found['ge']} to {found['le']}" if "le" in found else f"a number, {found['ge']} or more"
+    limits = {kind: getattr(each, kind) for each in constraints for kind in ("gt", "ge", "le") if hasattr(each, kind)}
+    if "gt" in limits:
+        return f"in ({limits['gt']}, {limits['le']}]"
+    return f"from {limits['ge']} to {limits['le']}" if "le" in limits else f"a number, {limits['ge']} or more"
 
 
 def _defaults(classes: Range | Choices, data: DataRef | None, own: Constructor | None) -> dict[str, Range | Choices]:
     """The default space of a study of so many classes."""
-    _check_dimension("classes", classes)
+    check_dimension("classes", classes)
     assert isinstance(classes, Choices)
     space: dict[str, Range | Choices] = {"classes": classes}
     space |= defaults(max(map(int, classes.values)), data.training if data else None)
@@ -233,44 +214,10 @@ def _defaults(classes: Range | Choices, data: DataRef | None, own: Constructor |
 
 def _foreign(name: str, allowed: Iterable[str]) -> str:
     """Why a parameter is none of a study that has the `allowed` ones."""
-    scope = PARAMETERS[name].scope if name in PARAMETERS else Scope.ALWAYS
-    if scope in (Scope.WAVES, Scope.DATA):
-        return f"`{name}` is for {'waves' if scope is Scope.WAVES else 'data of your own, given with `--data`'}"
+    scope = PARAMETERS[name].scope if name in PARAMETERS else "always"
+    if scope in ("waves", "data"):
+        return f"`{name}` is for {'waves' if scope == 'waves' else 'data of your own, given with `--data`'}"
     return unknown("parameter", name, allowed)
-
-
-def _check_dimension(name: str, dimension: Range | Choices) -> None:
-    """Every value that the dimension allows is one that a configuration accepts."""
-    try:
-        if isinstance(dimension, Choices):
-            _check_choices(name, dimension.values)
-        elif name == "classes":
-            raise ValueError("`classes` must be choices")
-        else:
-            _check_range(name, dimension)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-
-
-def _check_choices(name: str, values: tuple[bool | str | int | float, ...]) -> None:
-    if not values or len(set(values)) < len(values):
-        raise ValueError(f"`{name}` needs one or more different choices")
-    if len(values) > MOST_CHOICES:
-        raise ValueError(f"`{name}` has {len(values)} choices, more than {MOST_CHOICES}")
-    for value in values:
-        check(name, value)
-
-
-def _check_range(name: str, of: Range) -> None:
-    if not of.low <= of.high:
-        raise ValueError(f"the range of `{name}` is empty: {of.low:g} to {of.high:g}")
-    known = PARAMETERS.get(name)
-    if of.whole != (known.whole if known else of.whole and of.low.is_integer() and of.high.is_integer()):
-        raise ValueError(f"the range of `{name}` is {'not ' if of.whole else ''}of whole numbers")
-    for end in (of.low, of.high):
-        check(name, int(end) if of.whole and end == int(end) else end)
-    if of.log and of.low <= 0:
-        raise ValueError(f"the range of `{name}` is on a log scale and must begin above 0, got {of.low:g}")
 
 
 def in_words(value: Any) -> str:

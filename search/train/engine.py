@@ -7,13 +7,13 @@ drains them, a second makes them leave.
 
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from subprocess import DEVNULL, Popen
 from typing import IO, Generic, Protocol, TypeVar
 
 from search.errors import Failure
@@ -52,7 +52,7 @@ class WorkerProcess:
     """A process of the `worker` command, and what it said."""
 
     device: str
-    process: subprocess.Popen[bytes]
+    process: Popen[bytes]
     #: None if it speaks for itself, on our stderr.
     said: IO[bytes] | None
     #: How often it has been asked to leave.
@@ -91,9 +91,7 @@ def start(url: str, device: str, *options: str, captured: bool = True) -> Worker
     said = tempfile.TemporaryFile() if captured else None  # noqa: SIM115, read when the worker has died
     where = said or _STDERR  # its stdout, too: ours is for answers
     with held_back():
-        process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=where, stderr=where, start_new_session=True
-        )
+        process = Popen(command, env=environment, stdin=DEVNULL, stdout=where, stderr=where, start_new_session=True)
     return WorkerProcess(device, process, said)
 
 

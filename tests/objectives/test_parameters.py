@@ -10,24 +10,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from objectives.configuration import Configuration
-from objectives.parameters import PARAMETERS, Kind, Parameter, check
+from objectives.parameters import PARAMETERS, Parameter, check
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
-NUMBERS = [each for each in PARAMETERS.values() if each.kind is not Kind.CHOICE]
+NUMBERS = [each for each in PARAMETERS.values() if not each.choices]
 
 
 def test_a_configuration_has_the_parameters_of_the_table() -> None:
     """Those and no other; what may be left out has a default."""
     own = {field.name for field in fields(Configuration)} - {"objective", "arguments"}
     assert own == PARAMETERS.keys() == {each.name for each in PARAMETERS.values()}
-    required = {name: each.choices[0] if each.choices else 2 for name, each in PARAMETERS.items() if not each.optional}
+    required = {name: each.choices[0] if each.choices else 2 for name, each in PARAMETERS.items() if each.required}
     assert Configuration.of(required).params.items() >= required.items()
 
 
 @pytest.mark.parametrize("parameter", NUMBERS, ids=lambda each: each.name)
 def test_numbers_have_limits(parameter: Parameter) -> None:
     """Both are possible and nothing outside is, nor what is no number."""
-    low, high = parameter.limits
+    low, high = parameter.values
     for value in (low, high):
         check(parameter.name, value)
     impossible: list[Any] = [low - 1, high * 10, 10**400, float("inf"), float("nan"), True, str(high), None]
@@ -39,12 +39,12 @@ def test_numbers_have_limits(parameter: Parameter) -> None:
 
 @given(st.integers(2, 1 << 17), st.integers(1, 1 << 20))
 def test_default_ranges_are_possible(most_classes: int, training: int) -> None:
-    """Of whatever study; on a log scale they begin above 0."""
+    """Of whatever study; they begin above 0, as on a log scale they must."""
     for parameter in NUMBERS[1:]:  # not the class counts, which a study chooses
         low, high = parameter.default_range(most_classes, training)
         for end in (low, high):
             parameter.check(end)
-        assert low <= high and (low > 0 or not parameter.log)
+        assert low <= high and low > 0
 
 
 def test_text_is_read_in_the_parameters_type() -> None:
@@ -66,4 +66,4 @@ def test_the_readme_has_every_parameter_with_its_default() -> None:
         numbers = set(map(float, re.findall(r"\d+(?:e-?\d+)?", defaults[name])))
         searched = parameter.default_range(256, 1000) if name != "classes" else (256, 256)
         assert all(choice in defaults[name] for choice in parameter.choices), name
-        assert parameter.kind is Kind.CHOICE or numbers >= set(searched), name
+        assert parameter.choices or numbers >= set(searched), name

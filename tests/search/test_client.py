@@ -11,8 +11,8 @@ from search.errors import UsageError
 from search.query.records import ValueRecord, plain
 from storage.database import StorageMisuse
 from storage.store import Store
-from tests.conftest import command
 from tests.search.ask.test_study import begun, work
+from tests.support.command import command
 
 
 @pytest.fixture

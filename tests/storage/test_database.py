@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from storage import database as engine
 from storage.database import StorageError, StorageMisuse, connect, parse, redacted
 from storage.store import Store
-from tests.conftest import mounted
+from tests.support.mounts import mounted
 
 
 @pytest.mark.parametrize(

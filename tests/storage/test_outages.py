@@ -25,8 +25,10 @@ from storage.ledger import Run
 from storage.schema import workers
 from storage.store import Store
 from storage.studies import StudyRecord
-from tests.conftest import FEWEST, QUICK, mounted
 from tests.storage.test_ledger import finish, new
+from tests.support.command import FEWEST, QUICK
+from tests.support.forkserver import Process
+from tests.support.mounts import mounted
 
 POSTGRES_ONLY = pytest.mark.parametrize("url", ["postgres"], indirect=True)
 
@@ -191,9 +193,7 @@ def launched(url: str, cwd: Path, trials: int, interrupt: Callable[[], None]) ->
     """Output and errors of a launch of two workers, with something done to it once it has ten outcomes."""
     command = [FEWEST, "launch", "--format", "json", "--workers", "2", "--trials", str(trials), *QUICK]
     environment = os.environ | {"FEWEST_STORAGE": url}
-    process = subprocess.Popen(
-        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = Process(command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         while process.poll() is None:
             time.sleep(0.1)

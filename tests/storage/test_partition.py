@@ -87,7 +87,7 @@ def test_a_worker_whose_network_was_cut_takes_part_again(hosts: tuple[str, str],
     url = server.get_uri()
     record = swarm.made(url, 3, sampler="random", space=HOPELESS)
     remote = f"postgresql://postgres@{ADDRESS}/postgres"
-    work = f"from tests import swarm; swarm.simulate_impatiently({remote!r}, 1.0)"
+    work = f"from tests.support import swarm; swarm.simulate_impatiently({remote!r}, 1.0)"
     there = ["ip", "netns", "exec", hosts[1], sys.executable, "-c", work]
     with closing(Store.open(url)) as store, subprocess.Popen(there, stderr=subprocess.PIPE, text=True) as cut_off:
         try:

@@ -1,8 +1,6 @@
-"""The service as a process of its own, and a client of it; and a command in this process, which saves starting one."""
+"""The service as a process of its own, and a client of it."""
 
-import os
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from search.cli import main as cli
-from tests.conftest import FEWEST
+from tests.support.command import FEWEST, command, environment
+from tests.support.forkserver import Process
 
 
 @dataclass
@@ -39,24 +37,24 @@ class Served:
 
 def here(directory: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
     """Exit status, stdout and stderr of the command in a directory."""
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as left:
-        patch.chdir(directory)
-        patch.setattr(sys, "argv", ["fewest", *arguments])
-        cli.main()
-    said = capsys.readouterr()
-    return int(left.value.code or 0), said.out, said.err
+    done = command(directory, *arguments)
+    return done.returncode, done.stdout, done.stderr
 
 
 @contextmanager
-def served(directory: Path, *options: str, extra: Mapping[str, str] | None = None) -> Iterator[Served]:
-    """`fewest serve` on a free port, stopped in the end; what it says on stdout fails."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("FEWEST_")}
+def served(
+    directory: Path, *options: str, extra: Mapping[str, str] | None = None, cold: bool = False
+) -> Iterator[Served]:
+    """`fewest serve` on a free port, stopped in the end; what it says on stdout fails.
+
+    `cold`: it is started as users do, with its workers as children.
+    """
     log, out = directory / "serve.log", directory / "serve.out"
     with log.open("w") as err, out.open("w") as answers:
-        process = subprocess.Popen(
+        process = (subprocess.Popen if cold else Process)(
             [FEWEST, "serve", "--port", "0", *options],
             cwd=directory,
-            env=environment | dict(extra or {}),
+            env=environment(extra),
             stdout=answers,
             stderr=err,
             text=True,

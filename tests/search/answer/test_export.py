@@ -28,8 +28,8 @@ from search.answer.export.script import Framework, Recipe, quoted, script
 from search.errors import Failure
 from search.spec import parsing as options
 from search.spec.study_spec import DataRef, StudySpec
-from tests.conftest import QUICK, command
 from tests.support import records
+from tests.support.command import command
 
 BASE: dict[str, Any] = {"classes": 8, "width": 12, "activation": "tanh", "optimizer": "adam", "lr": 0.05}
 BASE |= {"scaling": "fixed", "gain": 3.0, "first_lr_ratio": 0.1}
@@ -154,6 +154,7 @@ def test_torchs_optimizers_are_ours(name: str, double: None) -> None:
         assert torch.allclose(parameter, copy, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_keras_script_trains_as_our_trainer() -> None:
     """From our weights, on our batches, it ends with ours, but for where Keras puts ε and for Nadam's momentum."""
     here = [sys.executable, "-m", "tests.support.keras_beside_ours"]
@@ -221,11 +222,10 @@ def test_a_script_that_does_not_run_is_one_line() -> None:
 
 
 @pytest.fixture(scope="module")
-def launched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a finished study of 30 quick trials."""
+def launched(searched: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a finished study, to write to."""
     directory = tmp_path_factory.mktemp("export")
-    done = command(directory, "launch", *QUICK, "--trials", "30", "--seed", "1")
-    assert done.returncode == 0, done.stderr
+    shutil.copy(searched / "fewest.db", directory)
     return directory
 
 
@@ -252,6 +252,7 @@ def test_the_winner_is_taken_home(launched: Path, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_keras_script_converges_as_recorded() -> None:
     """It was run, and says so."""
     spec = StudySpec.of(options.class_counts("8"), inputs=16)

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,10 +29,10 @@ from storage import ledger, studies
 from storage.schema import RunKind
 from storage.schema import runs as table
 from storage.store import Store
-from tests.conftest import FEWEST
 from tests.support import records
+from tests.support.command import FEWEST, Fewest
+from tests.support.forkserver import Process
 
-Fewest = Callable[..., subprocess.CompletedProcess[str]]
 OF_LADDER = table.c.kind == RunKind.LADDER
 
 
@@ -235,7 +234,7 @@ def test_ctrl_c_loses_nothing_and_the_rest_is_done_later(sqlite: Store, tmp_path
     record = made(sqlite, inputs=225)
     command = [FEWEST, "ladder", "--study", "s", "--classes", "128", "--seeds", "1", "--max-epochs", "40"]
     environment = os.environ | {"FEWEST_STORAGE": f"sqlite:///{tmp_path}/store.db"}
-    process = subprocess.Popen(
+    process = Process(
         [*command, "--workers", "1"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     until = time.monotonic() + 60

@@ -1,11 +1,8 @@
 """The report as a file, in a browser, as pictures and in optuna-dashboard, of a real study."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,20 +18,18 @@ from search.spec import stored_study
 from search.spec.study_spec import DataRef, StudySpec
 from storage.optuna_storage import optuna_storage
 from storage.store import Store
-from tests.conftest import FEWEST, QUICK, command
+from tests.support.command import Fewest, command
 
-Fewest = Callable[..., subprocess.CompletedProcess[str]]
 CHROMIUM = Path("/usr/bin/chromium")
 needs_a_browser = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no {CHROMIUM} to look at it with")
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of a finished study of 40 quick trials, and its report."""
+def finished(searched: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a finished study of 30 quick trials, and its report."""
     directory = tmp_path_factory.mktemp("finished")
-    done = command(directory, "launch", *QUICK, "--trials", "40", "--seed", "1")
-    assert done.returncode == 0, done.stderr
-    (directory / "said").write_text(done.stdout)
+    for name in ("fewest.db", "said"):
+        shutil.copy(searched / name, directory)
     done = command(directory, "report")
     assert done.returncode == 0 and "report.html: " in done.stdout and done.stderr == ""
     return directory
@@ -59,7 +54,7 @@ def test_the_page_says_what_a_launch_says_and_shows_every_figure(finished: Path)
     """Winner, question's model and misses in the words of `launch`; figures as JSON; nothing from elsewhere."""
     text = (finished / "report.html").read_text()
     launch = (finished / "said").read_text().splitlines()
-    words = [line for line in launch if line.startswith(("Winner for", "The question's model", "40 of 40"))]
+    words = [line for line in launch if line.startswith(("Winner for", "The question's model", "30 of 30"))]
     assert len(words) == 3 and all(escape(said) in text for said in words)
     shown = json.loads(re.findall(r'id="figures">(.*?)</script>', text, re.S)[0])
     names = {"curves", "parallel", "importance", "convergence-optimizer", "epochs-lr", "epochs-activation"}
@@ -140,14 +135,12 @@ def test_a_full_disk_leaves_no_half_of_a_report(fewest: Fewest, finished: Path, 
 def test_pictures_without_a_chrome_are_one_line(finished: Path, tmp_path: Path) -> None:
     """It says what to install; the page is there all the same."""
     shutil.copy(finished / "fewest.db", tmp_path)
-    environment = {**os.environ, "BROWSER_PATH": str(tmp_path / "chrome")}
-    done = subprocess.run(
-        [FEWEST, "report", "--png", "figures"], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
+    done = command(tmp_path, "report", "--png", "figures", extra={"BROWSER_PATH": str(tmp_path / "chrome")})
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "install Chromium or Chrome" in done.stderr
     assert (tmp_path / "report.html").exists()
 
 
+@pytest.mark.slow
 @needs_a_browser
 def test_a_picture_is_written(this: Findings, tmp_path: Path) -> None:
     """A PNG by the exhibit's name, of twice its size in pixels."""
@@ -176,10 +169,11 @@ def test_the_dashboard_shows_the_main_figures_once(finished: Path, this: Finding
     pictures.show_in_dashboard(store, "default", [each for part in fewer for each in part.exhibits])
     second = shown()
     assert second.keys() == first.keys() and second != first
-    assert store.read(query.status, store.read(stored_study.find, "default")).done == 40
+    assert store.read(query.status, store.read(stored_study.find, "default")).done == 30
     store.close()
 
 
+@pytest.mark.slow
 @needs_a_browser
 def test_it_is_drawn_in_a_browser_offline_at_every_size_and_in_both_schemes(finished: Path) -> None:
     """No request, no complaint, every figure drawn, nothing wider than the page; hits and misses differ in mark.

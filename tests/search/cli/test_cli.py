@@ -8,32 +8,21 @@ import sqlite3
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from tests.conftest import FEWEST, QUICK, command
+from tests.support.command import FEWEST, QUICK, Fewest, cold
 
-Fewest = Callable[..., subprocess.CompletedProcess[str]]
 TRAIN = ["train", "--set", "width=64", "activation=sine", "optimizer=adam", "lr=0.01", "gain=30", "scaling=fixed"]
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of a finished study of 30 quick trials."""
-    directory = tmp_path_factory.mktemp("finished")
-    done = command(directory, "launch", *QUICK, "--trials", "30", "--seed", "1")
-    assert done.returncode == 0, done.stderr
-    return directory / "fewest.db"
-
-
 @pytest.fixture
-def store(finished: Path, tmp_path: Path) -> Path:
-    """A copy of it where the test's own command looks."""
-    return Path(shutil.copy(finished, tmp_path))
+def store(searched: Path, tmp_path: Path) -> Path:
+    """A finished study where the test's own command looks."""
+    return Path(shutil.copy(searched / "fewest.db", tmp_path))
 
 
 def test_a_study_is_launched_asked_about_and_used(fewest: Fewest, store: Path) -> None:
@@ -142,12 +131,12 @@ def test_a_lower_budget_keeps_what_there_is_and_says_so(fewest: Fewest, store: P
     assert json.loads(done.stdout)["status"]["done"] == 30 and "more than --trials 20" in done.stderr
 
 
-def test_files_of_the_users_directory_do_not_stand_in_for_modules(fewest: Fewest, tmp_path: Path) -> None:
-    """A `search` folder or a `random.py` where the command is run are the user's own business."""
+def test_files_of_the_users_directory_do_not_stand_in_for_modules(tmp_path: Path) -> None:
+    """As users start it: a `search` folder or a `random.py` where the command is run are the user's own business."""
     (tmp_path / "search").mkdir()
     (tmp_path / "search" / "__init__.py").touch()
     (tmp_path / "random.py").write_text("raise SystemExit('my own file ran')")
-    done = fewest("launch", *QUICK, "--trials", "3", "--format", "json")
+    done = cold(tmp_path, "launch", *QUICK, "--trials", "3", "--format", "json")
     assert done.returncode == 0 and json.loads(done.stdout)["status"]["done"] == 3
 
 
@@ -230,6 +219,19 @@ def test_cuda_where_there_is_none_is_refused(fewest: Fewest, tmp_path: Path) -> 
     for asked in (["launch"], TRAIN):
         done = fewest(*asked, "--device", "cuda:1")
         assert done.returncode == 2 and "no CUDA GPU" in done.stderr and list(tmp_path.iterdir()) == []
+
+
+def test_the_installed_command_answers_refuses_and_fails(store: Path) -> None:
+    """As users start it, with an answer, a mistake and a fault of the store: stdout, stderr and exit status."""
+    done = cold(store.parent, "best", "--top", "1", "--format", "json")
+    assert (done.returncode, done.stderr) == (0, "") and len(json.loads(done.stdout)) == 1
+    for arguments, status in (
+        (["best", "--study", "none"], 2),
+        (["best", "--storage", "postgresql://127.0.0.1:1/x"], 1),
+    ):
+        done = cold(store.parent, *arguments)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (status, "", 1), done.stderr
+        assert done.stderr.startswith("error: ")
 
 
 def test_an_unknown_study_is_named_with_those_there_are(fewest: Fewest, store: Path) -> None:

@@ -243,7 +243,7 @@ def test_its_workers_are_replaced_and_leave_with_it(tmp_path: Path) -> None:
     store = Store.open(f"sqlite:///{tmp_path}/fewest.db", create=True)
     spec = StudySpec.of(classes=options.class_counts("8"), max_epochs=20)
     study = store.write(stored_study.create, "default", spec, 100_000)
-    with served(tmp_path, "--workers", "1", "--log", "json") as service:
+    with served(tmp_path, "--workers", "1", "--log", "json", cold=True) as service:
         this = psutil.Process(service.process.pid)
         first = _until(lambda: this.children())[0]
         os.kill(first.pid, signal.SIGKILL)

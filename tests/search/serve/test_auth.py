@@ -13,7 +13,7 @@ import pytest
 
 from search.serve.auth import is_loopback
 from search.serve.tokens import SESSION_SECONDS, Role, Tokens, add, read, revoke, seal
-from tests.conftest import command
+from tests.support.command import command
 from tests.support.service import Served, here, served
 
 PAGE = {"Accept": "text/html,*/*;q=0.8"}

@@ -23,9 +23,10 @@ from search.spec import stored_study
 from storage import studies
 from storage.optuna_storage import optuna_storage
 from storage.store import Store
-from tests.conftest import FEWEST
 from tests.search.answer.test_report import CHROMIUM, needs_a_browser
 from tests.search.ask.test_study import begun, work
+from tests.support.command import FEWEST
+from tests.support.forkserver import Process
 from tests.support.service import Served, here, served
 
 
@@ -73,6 +74,7 @@ def note(directory: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 @needs_a_browser
 def test_a_person_logs_in_looks_and_cannot_write(shown: tuple[Served, str], reported: Path) -> None:
     """From the log-in page to the list, the study, its trials and our figures; a note is refused, and says why."""
@@ -166,7 +168,7 @@ def test_one_person_looks_while_workers_write(kind: str, request: pytest.Fixture
     _, study = begun(store, 400)
     pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     command = [FEWEST, "dashboard", "--study", "s", "--no-browser"]
-    with subprocess.Popen(command, env=os.environ | {"FEWEST_STORAGE": url}, cwd=tmp_path, **pipes) as dashboard:
+    with Process(command, env=os.environ | {"FEWEST_STORAGE": url}, cwd=tmp_path, **pipes) as dashboard:
         assert dashboard.stdout and dashboard.stderr
         page = dashboard.stdout.readline().strip()
         assert page.endswith("/dashboard/studies/1") and httpx.get(page, timeout=30).status_code == 200

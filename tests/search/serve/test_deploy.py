@@ -18,7 +18,7 @@ from search.spec import parsing as options
 from search.spec import stored_study
 from search.spec.study_spec import StudySpec
 from storage.store import Store
-from tests.conftest import FEWEST
+from tests.support.command import FEWEST
 from tests.support.service import here
 
 GPUS = pytest.mark.parametrize("gpus", [0, 1])

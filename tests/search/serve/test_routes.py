@@ -20,9 +20,10 @@ from search.spec.study_spec import StudySpec
 from storage.database import NotFound, StorageError, StorageMisuse
 from storage.schema import PENDING, attempts, runs
 from storage.store import Store
-from tests.conftest import FEWEST, QUICK, command
 from tests.search.ask.test_study import begun, work
 from tests.search.train.test_standing_worker import address, until, working
+from tests.support.command import FEWEST, QUICK, command
+from tests.support.forkserver import Process
 from tests.support.service import Served, served
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
@@ -70,27 +71,27 @@ def test_a_client_of_the_service_answers_as_the_store_does(service: Served) -> N
 def test_pages_follow_each_other_to_the_end(service: Served) -> None:
     """Each says where the next begins, and the last that there is none."""
     with service.client() as client:
-        after, found = -1, []
+        after, trials = -1, []
         while after is not None:
             page = client.get(f"/v1/studies/s/trials?after={after}&limit=15").json()
-            found += [trial["trial"] for trial in page["trials"]]
+            trials += [trial["trial"] for trial in page["trials"]]
             after = page["next"]
-        assert found == list(range(40))
+        assert trials == list(range(40))
         assert client.get("/v1/studies/s/trials?limit=1001").status_code == 422
 
 
 def test_a_launch_at_a_service_is_run_by_its_workers(service: Served) -> None:
     """It ends with a winner; the same again adds nothing; another spec is refused; `stop` and `best` reach it, too."""
-    there = ["--storage", service.url, "--study", "far"]
-    launched = command(service.directory, "launch", *QUICK, "--trials", "20", *there)
+    options = ["--storage", service.url, "--study", "far"]
+    launched = command(service.directory, "launch", *QUICK, "--trials", "20", *options)
     assert launched.returncode == 0, launched.stderr
     assert "Winner for 8 classes" in launched.stdout and "20 of 20 trials done" in launched.stdout
-    assert command(service.directory, "launch", *QUICK, "--trials", "20", *there).stdout == launched.stdout
-    other = command(service.directory, "launch", *QUICK, "--target", "0.5", *there)
+    assert command(service.directory, "launch", *QUICK, "--trials", "20", *options).stdout == launched.stdout
+    other = command(service.directory, "launch", *QUICK, "--target", "0.5", *options)
     assert other.returncode == 2 and "has `target` 0.99, not 0.5" in other.stderr
-    assert command(service.directory, "best", *there).stdout.startswith("rank")
-    assert command(service.directory, "stop", *there).returncode == 0
-    assert '"stopping": true' in command(service.directory, "status", "--format", "json", *there).stdout
+    assert command(service.directory, "best", *options).stdout.startswith("rank")
+    assert command(service.directory, "stop", *options).returncode == 0
+    assert '"stopping": true' in command(service.directory, "status", "--format", "json", *options).stdout
     with service.client() as client:
         assert client.delete("/v1/studies/far").status_code == 200
         assert client.get("/v1/studies/far").json() == {"detail": "no study 'far'; it has s"}
@@ -122,8 +123,9 @@ def test_nobodys_code_comes_in(service: Served, spec: dict[str, object]) -> None
         ({"space": {"batch_size": {"values": [8]}}}, "`batch_size` is for data of your own"),
         ({"hold": "3"}, "body.spec.hold: Input should be a valid integer"),
         ({"target": 1.5}, "body.spec.target: Input should be less than or equal to 1"),
-        ({"data": None}, "body.spec.data: Extra inputs are not permitted"),
-        ({"start": [{"lr": 1.0}]}, "body.spec.start: Extra inputs are not permitted"),
+        ({"data": {"name": "own.npz", "digest": "0"}}, "body.spec.data: Input should be None"),
+        ({"start": [{"lr": 1.0}]}, "body.spec.start: Tuple should have at most 0 items"),
+        ({"objective": "os:system"}, "body.spec.objective: Extra inputs are not permitted"),
     ],
 )
 def test_no_text_of_the_command_line_is_read(service: Served, spec: dict[str, object], message: str) -> None:
@@ -156,8 +158,7 @@ def test_the_spec_that_a_service_answers_makes_the_same_study(service: Served) -
         assert created.status_code == 201 and created.json()["created"]
         whole = client.get("/v1/studies/again").json()["spec"]
         assert StudySpec.model_validate(whole) == fixed
-        fields = {name: value for name, value in whole.items() if name not in ("data", "start")}
-        assert client.post("/v1/studies", json={"name": "again", "spec": fields, "trials": 1}).status_code == 200
+        assert client.post("/v1/studies", json={"name": "again", "spec": whole, "trials": 1}).status_code == 200
         assert not studies.launch("again", fixed, Order(1))
         wider = {**partial["space"], "width": {"low": 8, "high": 65}}
         with pytest.raises(Conflict, match=r"has `width` 8:64, not 8:65"):
@@ -193,14 +194,14 @@ def test_a_name_that_nobody_could_ask_for_is_refused(service: Served, name: str)
     with service.client() as client:
         refused = client.post("/v1/studies", json={"name": name})
     assert refused.status_code == 422 and refused.json()["detail"].startswith("body.name: ")
-    with connect(service.url) as there, pytest.raises(UsageError, match="name"):
-        there.status(study=name)
+    with connect(service.url) as client, pytest.raises(UsageError, match="name"):
+        client.status(study=name)
 
 
 def test_a_path_that_a_service_lacks_is_no_missing_study(service: Served) -> None:
     """As when its URL is given with a path: one line about the URL."""
-    with connect(f"{service.url}/v1") as there, pytest.raises(StorageError, match="check its URL"):
-        there.status(study="s")
+    with connect(f"{service.url}/v1") as client, pytest.raises(StorageError, match="check its URL"):
+        client.status(study="s")
 
 
 def test_whatever_the_document_allows_or_not_is_answered_as_it_says(service: Served) -> None:
@@ -227,7 +228,7 @@ def test_a_service_may_be_killed_and_started_again_in_mid_study(sqlite: Store, t
         worker = stack.enter_context(working(url, tmp_path / "worker.log"))
         launch = [FEWEST, "launch", *STEADY, "--trials", "60", "--study", "s", "--storage", first.url]
         pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        follower = stack.enter_context(subprocess.Popen(launch, cwd=tmp_path, **pipes))
+        follower = stack.enter_context(Process(launch, cwd=tmp_path, **pipes))
         until(lambda: _outcomes(sqlite) > 5, worker)
         assert client.status(study="s").budget == 60
         first.process.kill()

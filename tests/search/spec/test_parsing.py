@@ -22,8 +22,8 @@ def test_class_counts() -> None:
 
 def test_dimensions() -> None:
     """Fixed, narrowed and chosen parameters, with the types of their parameter."""
-    found = options.dimensions(["activation=tanh"], ["lr=1e-4:1", "width=8:64"], ["optimizer=adam,sgd"])
-    assert found == {
+    dimensions = options.dimensions(["activation=tanh"], ["lr=1e-4:1", "width=8:64"], ["optimizer=adam,sgd"])
+    assert dimensions == {
         "activation": Choices(values=("tanh",)),
         "lr": Range(low=1e-4, high=1, log=True, whole=False),
         "width": Range(low=8, high=64, log=True, whole=True),

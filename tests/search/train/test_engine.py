@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import psutil
 import pytest
 import sqlalchemy as sa
 
@@ -20,7 +21,8 @@ from search.spec import stored_study
 from storage.database import now
 from storage.schema import RunState, attempts, runs, workers
 from storage.store import Store
-from tests.conftest import FEWEST, QUICK
+from tests.support.command import FEWEST, QUICK, command
+from tests.support.forkserver import Process
 
 #: Trials long enough to be caught running: a tenth of a second and more for each epoch, and nothing converges.
 SLOW = ["--classes", "512", "--inputs", "225", "--max-epochs", "12", "--fix", "activation=sigmoid", "--fix", "gain=1"]
@@ -30,11 +32,10 @@ SQLITE_ONLY = pytest.mark.parametrize("url", ["sqlite"], indirect=True)  # the s
 
 
 @contextmanager
-def launched(url: str, cwd: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """A running `fewest launch`, killed with its workers if the test fails before it ends."""
-    command = [FEWEST, "launch", "--format", "json", *options]
-    process = subprocess.Popen(
-        command,
+def launched(url: str, cwd: Path, *options: str, cold: bool = False) -> Iterator[subprocess.Popen[str]]:
+    """A running `fewest launch`, killed if the test fails before it ends; `cold`: as users start it."""
+    process = (subprocess.Popen if cold else Process)(
+        [FEWEST, "launch", "--format", "json", *options],
         cwd=cwd,
         env=os.environ | {"FEWEST_STORAGE": url},
         stdout=subprocess.PIPE,
@@ -122,7 +123,7 @@ def test_ctrl_c_drains_and_the_same_command_finishes_exactly(url: str, tmp_path:
 def test_it_is_interrupted_even_if_a_script_has_begun_it(url: str, tmp_path: Path) -> None:
     """Where SIGINT is ignored at the start, as by `&` in a script: its workers hear of it, however young they are."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with launched(url, tmp_path, "--trials", "1000", *SLOW) as process:
+    with launched(url, tmp_path, "--trials", "1000", *SLOW, cold=True) as process:
         signal.signal(signal.SIGINT, before)
         assert process.stderr and process.stderr.readline().startswith("0 of 1000 trials")
         process.send_signal(signal.SIGINT)
@@ -174,7 +175,7 @@ def test_killed_workers_are_replaced_and_their_trials_tried_again(url: str, tmp_
 @SQLITE_ONLY
 def test_a_killed_launch_leaves_no_worker_behind_and_is_resumed(url: str, tmp_path: Path) -> None:
     """SIGKILL to the launch itself: its workers drain, and the next launch ends with exactly N."""
-    with launched(url, tmp_path, "--trials", "30", *QUICK) as process:
+    with launched(url, tmp_path, "--trials", "30", *QUICK, cold=True) as process:
         wait_for(url, lambda _, state: state["done"] >= 2)
         process.kill()
         process.communicate()
@@ -187,7 +188,7 @@ def test_stop_ends_a_running_study_for_all_its_workers(url: str, tmp_path: Path)
     """`fewest stop` from elsewhere: the launch ends, and goes on when it is launched again."""
     with launched(url, tmp_path, "--trials", "3000", *QUICK) as process:
         wait_for(url, lambda _, state: state["done"] >= 3)
-        subprocess.run([FEWEST, "stop"], env=os.environ | {"FEWEST_STORAGE": url}, check=True, capture_output=True)
+        assert command(tmp_path, "stop", "--storage", url).returncode == 0
         _, err = process.communicate(timeout=60)
     assert process.returncode == 0 and "stopped with" in err
 
@@ -205,7 +206,7 @@ def test_two_launches_at_once_share_one_budget(url: str, tmp_path: Path) -> None
 def test_the_storage_url_is_not_in_the_process_list(tmp_path: Path) -> None:
     """A password in the URL reaches the workers, but no command line."""
     url = f"sqlite:///{tmp_path}/s3cret.db"
-    with launched(url, tmp_path, "--trials", "3000", *QUICK) as process:
+    with launched(url, tmp_path, "--trials", "3000", *QUICK, cold=True) as process:
         wait_for(url, lambda _, state: state["done"] >= 1)
         store = Store.open(url)
         lines = [Path(f"/proc/{pid}/cmdline").read_text() for pid in worker_pids(store)]
@@ -232,7 +233,7 @@ def test_workers_that_cannot_work_end_the_launch_in_one_line(tmp_path: Path) -> 
 def test_progress_is_live_on_a_terminal(tmp_path: Path) -> None:
     """On a terminal the bar, the counts and the incumbent in words are redrawn; stdout stays clean."""
     parent, child = pty.openpty()
-    process = subprocess.Popen(
+    process = Process(
         [FEWEST, "launch", "--trials", "25", "--format", "json", *QUICK],
         cwd=tmp_path,
         env=os.environ | {"TERM": "xterm", "COLUMNS": "150"},
@@ -259,16 +260,15 @@ def _no_leftovers(tmp_path: Path) -> Iterator[None]:
     """No test leaves a worker process behind."""
     yield
     time.sleep(0.1)
-    found = subprocess.run(["pgrep", "-f", "search.cli.main worker"], capture_output=True, text=True).stdout.split()
-    left = [pid for pid in found if _directory(pid) == str(tmp_path)]
-    for pid in left:
-        os.kill(int(pid), signal.SIGKILL)
+    left = [process for process in psutil.process_iter() if _directory(process) == str(tmp_path)]
+    for process in left:
+        process.kill()
     assert not left
 
 
-def _directory(pid: str) -> str:
-    """Where a process runs; empty if it is gone."""
+def _directory(process: psutil.Process) -> str:
+    """Where a process runs; empty if it is gone, or is somebody else's."""
     try:
-        return os.readlink(f"/proc/{pid}/cwd")
-    except FileNotFoundError:
+        return process.cwd()
+    except psutil.Error:
         return ""

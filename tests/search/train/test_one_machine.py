@@ -1,8 +1,5 @@
 """A SQLite file is for the processes of one machine: what would work on it from another is refused."""
 
-from collections.abc import Callable
-from subprocess import CompletedProcess
-
 import pytest
 import sqlalchemy as sa
 
@@ -11,9 +8,9 @@ from storage import leases, studies
 from storage.leases import Process, SingleMachineOnly
 from storage.schema import runs, workers
 from storage.store import Store
-from tests.conftest import QUICK
 from tests.search.train.test_worker import made
 from tests.storage.test_ledger import expire, register, rows
+from tests.support.command import QUICK, Fewest
 
 FAR = Process("another-boot/1", 1)
 
@@ -22,7 +19,7 @@ FAR = Process("another-boot/1", 1)
     "arguments", [["worker"], ["worker", "--study", "s"], ["launch", *QUICK], ["confirm"], ["ladder"]]
 )
 def test_no_command_works_on_the_file_of_another_machines_worker(
-    fewest: Callable[..., CompletedProcess[str]], sqlite: Store, arguments: list[str]
+    fewest: Fewest, sqlite: Store, arguments: list[str]
 ) -> None:
     """One line names that worker; no study is made, no worker registered and no trial taken."""
     made(sqlite, 5)

@@ -22,8 +22,8 @@ import sqlalchemy as sa
 from search.spec import stored_study
 from storage.schema import RunState, runs, workers
 from storage.store import Store
-from tests.conftest import FEWEST
 from tests.search.train.test_engine import SLOW
+from tests.support.command import FEWEST, Fewest
 from tests.support.nodes import LOOPBACK
 from tests.support.swarm import checked, work
 
@@ -148,7 +148,7 @@ def test_without_ray_one_line_says_how_to_install_it(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_an_address_without_a_cluster_is_told_at_once(fewest: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_an_address_without_a_cluster_is_told_at_once(fewest: Fewest) -> None:
     """Exit status 1 and one line, long before Ray would give up."""
     began = time.monotonic()
     done = fewest("launch", "--engine", "ray", "--address", "127.0.0.1:1")
@@ -156,6 +156,7 @@ def test_an_address_without_a_cluster_is_told_at_once(fewest: Callable[..., subp
     assert done.stderr == "error: no Ray cluster listens at 127.0.0.1:1: Connection refused\n"
 
 
+@pytest.mark.slow
 def test_sqlite_is_refused_where_the_cluster_is_of_several_machines(nodes: Nodes, tmp_path: Path) -> None:
     """Exit status 2 and one line with the reason, and no file is made."""
     process = ray(nodes, "sqlite:///store.db", tmp_path, "--trials", "1")
@@ -165,6 +166,7 @@ def test_sqlite_is_refused_where_the_cluster_is_of_several_machines(nodes: Nodes
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @POSTGRES_ONLY
 def test_ctrl_c_drains_the_nodes_and_any_worker_goes_on(
     nodes: Nodes, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -183,6 +185,7 @@ def test_ctrl_c_drains_the_nodes_and_any_worker_goes_on(
     assert books(url, 8) == {"done": 8}
 
 
+@pytest.mark.slow
 @POSTGRES_ONLY
 def test_ctrl_c_reaches_workers_that_have_only_begun(nodes: Nodes, url: str, tmp_path: Path) -> None:
     """They leave before they take a trial, although their node was told to ignore it."""
@@ -195,6 +198,7 @@ def test_ctrl_c_reaches_workers_that_have_only_begun(nodes: Nodes, url: str, tmp
     assert RunState.DONE not in states(url)
 
 
+@pytest.mark.slow
 @POSTGRES_ONLY
 def test_a_lost_node_costs_no_trial_and_repeats_none(nodes: Nodes, url: str, tmp_path: Path) -> None:
     """SIGKILL to a node and all its workers in mid-trial: they start again on the other node, and N is exact.

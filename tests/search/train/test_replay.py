@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from search.train.replay import Replay, check, compared
 from search.train.worker import Worker
 from storage import schema
 from storage.store import Store
-from tests.conftest import QUICK, command
+from tests.support.command import Fewest, command
 
 #: Trials of one shape or of many, and a learning rate at which some diverge.
 SPACES: Sequence[tuple[TrainerKind, list[str], list[str]]] = [
@@ -99,30 +99,21 @@ def test_what_has_no_outcome_to_compare_with_is_refused(changed: dict[str, Any],
     assert said in str(refused.value) and "leave it out" in str(refused.value)
 
 
-@pytest.fixture(scope="module")
-def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a study of 30 trials by two workers."""
-    directory = tmp_path_factory.mktemp("replay")
-    done = command(directory, "launch", *QUICK, "--trials", "30", "--workers", "2")
-    assert done.returncode == 0, done.stderr
-    return directory
-
-
-def test_a_study_of_two_workers_is_reproduced(two_workers: Path) -> None:
+def test_a_study_of_searched_is_reproduced(searched: Path) -> None:
     """Twenty at random, or those that are asked for; the last line counts them, for programs on stderr."""
-    done = command(two_workers, "replay")
+    done = command(searched, "replay")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "20 of 20 reproduce their epochs, 20 their curves to the bit"
-    named = command(two_workers, "replay", "3", "0", "--format", "json")
+    named = command(searched, "replay", "3", "0", "--format", "json")
     assert [row["trial"] for row in json.loads(named.stdout)] == [3, 0]
     assert named.stderr.splitlines()[-1].startswith("2 of 2 reproduce")
-    unknown = command(two_workers, "replay", "41")
+    unknown = command(searched, "replay", "41")
     assert unknown.returncode == 2 and "the nearest is 29" in unknown.stderr and unknown.stderr.count("\n") == 1
 
 
-def test_a_difference_is_shown_and_is_a_failure(two_workers: Path, tmp_path: Path, fewest: Callable[..., Any]) -> None:
+def test_a_difference_is_shown_and_is_a_failure(searched: Path, tmp_path: Path, fewest: Fewest) -> None:
     """Another seed in the record, made by a worker of which little is known: exit status 1, and all of it is said."""
-    shutil.copy(two_workers / "fewest.db", tmp_path)
+    shutil.copy(searched / "fewest.db", tmp_path)
     store = Store.open(f"sqlite:///{tmp_path}/fewest.db")
     one = sa.update(schema.runs).where(schema.runs.c.trial == 3, schema.runs.c.replicate == 0).values(seed=1)
     store.write(lambda connection: connection.execute(one))

@@ -27,8 +27,9 @@ from storage import ledger, schema, studies
 from storage.optuna_storage import optuna_storage
 from storage.schema import RunState, attempts, runs
 from storage.store import Store
-from tests.conftest import FEWEST
 from tests.search.train.test_worker import made
+from tests.support.command import FEWEST
+from tests.support.forkserver import Process
 
 WAIT_SECONDS = 60.0
 
@@ -54,7 +55,7 @@ def until(holds: Callable[[], Any], process: subprocess.Popen[str] | None = None
 def working(url: str, log: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
     """`fewest worker` as a process, killed in the end."""
     with log.open("w") as said:
-        process = subprocess.Popen([FEWEST, "worker", "--storage", url, *options], stderr=said, text=True)
+        process = Process([FEWEST, "worker", "--storage", url, *options], stderr=said, text=True)
     try:
         yield process
     finally:
@@ -182,7 +183,8 @@ def test_what_cannot_finish_within_the_grace_is_released(store: Store, tmp_path:
     endless = new_run(record.spec, "endless", None, 0, preset("question", 8).params, 10_000_000)
     store.write(ledger.add, record.study_id, [endless])
     with working(address(store), tmp_path / "log", "--grace", "0.5", "--log", "json") as process:
-        until(lambda: store.read(query.status, record)["workers"], process)
+        held = sa.select(runs.c.run_id).where(runs.c.state == RunState.RUNNING)
+        until(lambda: store.read(sa.Connection.scalar, held), process)
         process.send_signal(signal.SIGTERM)
         assert process.wait(WAIT_SECONDS) == 143
     *_, drains, released = (json.loads(line) for line in (tmp_path / "log").read_text().splitlines())

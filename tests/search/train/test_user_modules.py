@@ -20,7 +20,7 @@ from search.spec import parsing as options
 from search.spec.space import Choices, Range, carried, preset
 from search.spec.study_spec import StudySpec
 from search.train.dry_run import rehearse
-from tests.conftest import command
+from tests.support.command import command, forked
 
 MINE = """
 import random
@@ -48,7 +48,7 @@ OWN = "tests.support.user_modules:"
 
 
 @pytest.fixture(scope="module")
-def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a module, and a study of 24 trials of it by two workers."""
     directory = tmp_path_factory.mktemp("mine")
     (directory / "own_net.py").write_text(MINE)
@@ -63,39 +63,39 @@ def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def listed(directory: Path) -> list[dict[str, Any]]:
     """The study's trials."""
-    found: list[dict[str, Any]] = json.loads((directory / "trials.json").read_text())
-    return found
+    rows: list[dict[str, Any]] = json.loads((directory / "trials.json").read_text())
+    return rows
 
 
-def test_a_study_of_an_own_module_finds_a_winner(mine: Path) -> None:
+def test_a_study_of_an_own_module_finds_a_winner(searched: Path) -> None:
     """Over its own parameters too, shown with them everywhere, and with no model of the question beside it."""
-    answer = json.loads((mine / "answer.json").read_text())
+    answer = json.loads((searched / "answer.json").read_text())
     assert answer["status"]["done"] == 24 and answer["winner"]["confirmed"] and answer["question"] is None
     params = answer["winner"]["params"]
     assert params["objective"] == "own_net:Net" and params["kernel"] in (3, 5) and isinstance(params["norm"], bool)
     assert not {"activation", "hidden_layers", "width_2", "bias_init"} & params.keys()
-    report = command(mine, "report")
-    assert report.returncode == 0 and (mine / "report.html").exists(), report.stderr
-    shown = command(mine, "best").stdout
+    report = command(searched, "report")
+    assert report.returncode == 0 and (searched / "report.html").exists(), report.stderr
+    shown = command(searched, "best").stdout
     assert "own_net:Net width " in shown and " dropout 0." in shown and " bias" not in shown
 
 
-def test_an_exception_in_a_worker_is_a_miss_with_its_reason(mine: Path) -> None:
+def test_an_exception_in_a_worker_is_a_miss_with_its_reason(searched: Path) -> None:
     """Only of the configurations that raise; the study goes on."""
-    rows = listed(mine)
+    rows = listed(searched)
     assert all((row["end"] == "exception") == (row["params"]["kernel"] == 99) for row in rows)
     raised = [row for row in rows if row["end"] == "exception"]
     message = "own_net:Net: ValueError: kernel 99 is wider than 8 inputs (own_net.py, line 10)"
     assert raised and {(row["reason"], row["state"], row["attempts"]) for row in raised} == {(message, "done", 1)}
-    assert f"miss at 0 ({message})" in " ".join(command(mine, "trials").stdout.split())
+    assert f"miss at 0 ({message})" in " ".join(command(searched, "trials").stdout.split())
 
 
-def test_a_trial_of_any_worker_is_the_same_alone(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_of_any_worker_is_the_same_alone(searched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Epochs and loss to the bit, whichever of two workers trained it."""
     monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.chdir(mine)
+    monkeypatch.chdir(searched)
     solo = Solo(Batches(Waves(inputs=8)), target=0.9, hold=1)
-    for row in listed(mine):
+    for row in listed(searched):
         solo.admit(Trial(0, Configuration.of(row["params"]), row["seed"], row["data_seed"], row["cap"]))
         ended: list[Any] = []
         while not ended:
@@ -103,17 +103,17 @@ def test_a_trial_of_any_worker_is_the_same_alone(mine: Path, monkeypatch: pytest
         assert (ended[0][1].end, ended[0][1].epochs, ended[0][1].loss) == (row["end"], row["epochs"], row["loss"])
 
 
-def test_the_best_is_trained_and_saved(mine: Path) -> None:
+def test_the_best_is_trained_and_saved(searched: Path) -> None:
     """With weights by its own names, and what it prints apart from the answer."""
-    done = command(mine, "train", "--save", "w.pt", "--format", "json")
+    done = command(searched, "train", "--save", "w.pt", "--format", "json")
     assert json.loads(done.stdout)["params"]["objective"] == "own_net:Net" and "my own print" in done.stderr
-    assert {"conv.weight", "last.bias"} <= torch.load(mine / "w.pt")["state_dict"].keys()
+    assert {"conv.weight", "last.bias"} <= torch.load(searched / "w.pt")["state_dict"].keys()
 
 
-def test_a_worker_that_lacks_the_module_says_so(mine: Path, tmp_path: Path) -> None:
+def test_a_worker_that_lacks_the_module_says_so(searched: Path, tmp_path: Path) -> None:
     """Exit status 2 and one line, wherever the store is."""
-    shutil.copy(mine / "fewest.db", tmp_path)
-    done = command(tmp_path, "worker", "--study", "default")
+    shutil.copy(searched / "fewest.db", tmp_path)
+    done = forked(tmp_path, "worker", "--study", "default")
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert "`objective` own_net:Net: ModuleNotFoundError" in done.stderr
 
@@ -187,8 +187,8 @@ def test_the_space_is_what_the_constructor_names() -> None:
     assert spec.space.keys() == {"objective", "width", "dropout", *training}
     assert spec.space["dropout"] == Range(low=0, high=0.5, log=False, whole=False)
     named = options.constructor(OWN + "Raises")
-    found = options.dimensions(["where=true"], [], [], named) | options.dimensions([], ["where=2:9"], [], named)
-    assert found["where"] == Range(low=2, high=9, log=True, whole=True)
+    dimensions = options.dimensions(["where=true"], [], [], named) | options.dimensions([], ["where=2:9"], [], named)
+    assert dimensions["where"] == Range(low=2, high=9, log=True, whole=True)
     several = options.dimensions([], [], ["where=1,0.5,false,inf"], named)["where"]
     assert several == Choices(values=(1, 0.5, False, "inf"))
     assert Choices.model_validate_json(several.model_dump_json()).values[2] is False

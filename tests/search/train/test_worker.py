@@ -144,13 +144,14 @@ def test_a_working_worker_reports_its_load(sqlite: Store) -> None:
     record = made(sqlite, 16, target=1.0, hold=1000, max_epochs=20_000, sampler="random")
     reports: list[Load] = []
     worker = Worker(sqlite, record, "cpu")
-    load = worker._meter.load
+    take = worker._meter.take
 
-    def heard() -> Load:
-        reports.append(load())
-        return reports[-1]
+    def heard() -> Usage:
+        usage = take()
+        reports.append(usage.load())
+        return usage
 
-    worker._meter.load = heard  # type: ignore[method-assign]
+    worker._meter.take = heard  # type: ignore[method-assign]
     worker._study.judge = lambda run, progress: None  # type: ignore[method-assign]
     worker._study._stopping.trials = 1  # no horizon
     began = time.monotonic()
