@@ -27,8 +27,7 @@ def status(at: AnyStudyOptions) -> None:
 def best(
     at: AnyStudyOptions,
     per: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The best of each value of a parameter, and how all ended."),
+        str | None, typer.Option(metavar="NAME", help="The best of each value of a parameter, and how all ended.")
     ] = None,
     where: Annotated[
         list[str] | None,

@@ -21,8 +21,7 @@ def deploy(
     workers: Annotated[int, typer.Option(min=1, max=10_000, help="How many workers.")] = 4,
     gpus: Annotated[int, typer.Option(min=0, max=1, help="GPUs of each worker, which trains on one or none.")] = 0,
     image: Annotated[
-        str | None,
-        typer.Option(help="The image's name, for kubernetes and compose.  [default: fewest:VERSION]"),
+        str | None, typer.Option(help="The image's name, for kubernetes and compose.  [default: fewest:VERSION]")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write the files there, instead of printing them.")

@@ -19,15 +19,7 @@ from search.answer.ladder.verdicts import Claim, RungRecord
 from search.answer.wording import epochs, numbers, short
 from search.ask.scoring import front
 from search.logs import console
-from search.query.records import (
-    BestAnswer,
-    BestRecord,
-    Conclusion,
-    Status,
-    TrialRecord,
-    ValueRecord,
-    plain,
-)
+from search.query.records import BestAnswer, BestRecord, Conclusion, Status, TrialRecord, ValueRecord, plain
 
 if TYPE_CHECKING:
     from search.train.replay import ReplayRecord  # which loads torch
