@@ -2,10 +2,10 @@
 
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from search.cli import output
-from search.cli.options import MAX_INTEGER, AnyStudyOptions, Commands
+from search.cli.options import AnyStudyOptions, Commands, at_least
 from search.cli.output import Format
 from search.query.best_query import BestQuery, By
 from search.spec import parsing
@@ -27,23 +27,21 @@ def status(at: AnyStudyOptions) -> None:
 def best(
     at: AnyStudyOptions,
     per: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The best of each value of a parameter, and how all ended.")
+        str | None, Option(metavar="NAME", help="The best of each value of a parameter, and how all ended.")
     ] = None,
     where: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=…", help="Only configurations with NAME=VALUE, NAME=A,B or NAME=LOW:HIGH."),
+        Option(metavar="NAME=…", help="Only those with NAME=VALUE, NAME=A,B or NAME=LOW:HIGH."),
     ] = None,
-    classes: Annotated[
-        int | None, typer.Option(min=2, max=MAX_INTEGER, help="Only configurations for this class count.")
-    ] = None,
-    by: Annotated[By, typer.Option(help="What the least of is best; weights: how many the network has.")] = By.EPOCHS,
+    classes: Annotated[int | None, at_least(2, "Only configurations for this class count.")] = None,
+    by: Annotated[By, Option(help="What the least of is best; weights: how many the network has.")] = By.EPOCHS,
     target: Annotated[
-        float | None, typer.Option(help="Judge the recorded curves by another accuracy.  [default: the study's]")
+        float | None, Option(help="Judge the recorded curves by another accuracy.  [default: the study's]")
     ] = None,
     hold: Annotated[
-        int | None, typer.Option(help="Judge them by so many evaluations in a row.  [default: the study's]")
+        int | None, Option(help="Judge them by so many evaluations in a row.  [default: the study's]")
     ] = None,
-    top: Annotated[int, typer.Option(min=1, max=MAX_INTEGER, help="How many.")] = 10,
+    top: Annotated[int, at_least(1, "How many.")] = 10,
 ) -> None:
     """The best configurations: confirmed ones first, then by epochs, refuted ones last. Equal rank means a tie.
 
@@ -59,8 +57,8 @@ def best(
 @app.command(epilog="Example: `fewest trials --after 99 --limit 50` · `fewest trials --limit 100000 --format csv`")
 def trials(
     at: AnyStudyOptions,
-    limit: Annotated[int, typer.Option(min=1, max=MAX_INTEGER, help="How many.")] = 50,
-    after: Annotated[int, typer.Option(min=-1, max=MAX_INTEGER, help="Begin after this trial.")] = -1,
+    limit: Annotated[int, at_least(1, "How many.")] = 50,
+    after: Annotated[int, at_least(-1, "Begin after this trial.")] = -1,
 ) -> None:
     """The study's trials in order, finished or not."""
     page = at.ask().trials(at.study, limit, after)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from search.cli import output
 from search.serve.deploy import Deployment, Target, rendered, write
@@ -17,15 +18,13 @@ app = typer.Typer()
     "`fewest deploy systemd --out units` · `fewest deploy compose --workers 8 --out .`"
 )
 def deploy(
-    target: Annotated[Target, typer.Argument(help="What is to run them.")],
-    workers: Annotated[int, typer.Option(min=1, max=10_000, help="How many workers.")] = 4,
-    gpus: Annotated[int, typer.Option(min=0, max=1, help="GPUs of each worker, which trains on one or none.")] = 0,
+    target: Annotated[Target, Argument(help="What is to run them.")],
+    workers: Annotated[int, Option(min=1, max=10_000, help="How many workers.")] = 4,
+    gpus: Annotated[int, Option(min=0, max=1, help="GPUs of each worker, which trains on one or none.")] = 0,
     image: Annotated[
-        str | None, typer.Option(help="The image's name, for kubernetes and compose.  [default: fewest:VERSION]")
+        str | None, Option(help="The image's name, for kubernetes and compose.  [default: fewest:VERSION]")
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write the files there, instead of printing them.")
-    ] = None,
+    out: Annotated[Path | None, Option(metavar="DIR", help="Write the files there, instead of printing them.")] = None,
 ) -> None:
     """Print ready files that run workers on machines of yours and, but for slurm, the service.
 

@@ -2,11 +2,10 @@
 
 import importlib.util
 import os
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from objectives.convergence import End
 from search import files
@@ -14,10 +13,10 @@ from search.answer.ladder import ladder as ladder_of
 from search.answer.ladder.verdicts import claims
 from search.answer.wording import epochs
 from search.ask.purpose import Purpose
-from search.cli import output
-from search.cli.options import MAX_INTEGER, Commands, Device, StudyOptions, StudyPlace, Workers, available, spread
+from search.cli import options, output
+from search.cli.options import MAX_INTEGER
 from search.cli.output import Format
-from search.cli.progress import View
+from search.cli.progress import run_waiting
 from search.errors import Failure, UsageError
 from search.query import runs
 from search.query.records import RunRecord
@@ -25,27 +24,21 @@ from search.spec import parsing, stored_study
 from search.spec.space import Choices
 from search.spec.stored_study import StoredStudy
 from search.spec.study_spec import DEFAULT_CLASSES, StudySpec
-from search.train.engine import LocalEngine
 from search.train.processes import require_one_machine
 from storage import ledger, studies
 from storage.database import StorageError
 from storage.schema import RunKind, RunState
 from storage.store import OUTAGE_SECONDS, Store
 
-if TYPE_CHECKING:
-    from search.answer.report.figures import Exhibit
-    from search.answer.why.why import Step
-
-app = Commands()
+app = options.Commands()
+REPORT = Path("report.html")
 
 
 @app.command(epilog="Examples: `fewest why 12` · `fewest why 12 --study digits --format json`")
 def why(
-    at: StudyOptions,
-    number: Annotated[
-        int, typer.Argument(metavar="TRIAL", min=0, max=MAX_INTEGER, help="As `fewest trials` numbers them.")
-    ],
-    device: Device = "auto",
+    at: options.StudyOptions,
+    number: Annotated[int, Argument(metavar="TRIAL", min=0, max=MAX_INTEGER, help="As `fewest trials` numbers them.")],
+    device: options.Device = "auto",
 ) -> None:
     """What held a missed trial back, and what to change.
 
@@ -54,11 +47,18 @@ def why(
     been best. Each piece of advice is tried for as many epochs, on the same seeds; the best is followed and what is
     left is measured again, so that later steps include the earlier ones.
     """
-    place = available(device)[0]
+    place = options.available(device)[0]
     store, opened = at.open()
-    trial = store.read(runs.trial, opened, number)
-    steps = _steps(store, opened, trial, place) if trial.end in (End.CAP, End.DIVERGED) else []
-    headline = _headline(trial, opened.spec.max_epochs)
+    trial, spec, steps = store.read(runs.trial, opened, number), opened.spec, []
+    if trial.end in (End.CAP, End.DIVERGED):
+        if spec.objective:
+            raise UsageError(f"trial {number} is of {spec.objective}, and units of our own network are measured here")
+        from search.answer.why.why import Why
+        from search.spec.dataset import stored
+
+        with output.err.status("training"):
+            steps = Why(spec, stored(spec, store), place).steps(trial)
+    headline = _headline(trial, spec.max_epochs)
     records = [step.record for step in steps]
     if at.format is Format.JSON:
         return output.record({"trial": number, "said": headline, "steps": records}, at.format)
@@ -69,17 +69,6 @@ def why(
         output.line(f"{i}. {step.sentences}")
     if not steps and trial.end == End.CAP:
         output.line("Nothing that is measured here explains it: another seed may do better.")
-
-
-def _steps(store: Store, study: StoredStudy, trial: RunRecord, device: str) -> "list[Step]":
-    spec = study.spec
-    if spec.objective:
-        raise UsageError(f"trial {trial.trial} is of {spec.objective}, and units of our own network are measured here")
-    from search.answer.why.why import Why
-    from search.spec.dataset import stored
-
-    with output.err.status("training"):
-        return Why(spec, stored(spec, store), device).steps(trial)
 
 
 def _headline(trial: RunRecord, max_epochs: int) -> str:
@@ -103,13 +92,11 @@ def _headline(trial: RunRecord, max_epochs: int) -> str:
 
 @app.command(epilog="Examples: `fewest report` · `fewest report --out counts.html --study counts --png figures`")
 def report(
-    at: StudyPlace,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The page: one HTML file that needs nothing else.")] = Path(
-        "report.html"
-    ),
+    at: options.StudyPlace,
+    out: Annotated[Path, Option(metavar="FILE", help="The page: one HTML file that needs nothing else.")] = REPORT,
     png: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Also write each figure there as a PNG: needs `fewest[png]` and a Chrome."),
+        Option(metavar="DIR", help="Also write each figure there as a PNG: needs `fewest[png]` and a Chrome."),
     ] = None,
 ) -> None:
     """What a study found, to look at: learning curves, epochs against each parameter, and what decides, in one file.
@@ -122,9 +109,9 @@ def report(
         _check_png(png)
     store, opened = at.open()
 
+    from search.answer.report import pictures
     from search.answer.report import report as page
     from search.answer.report.findings import gather
-    from search.answer.report.pictures import show_in_dashboard
 
     with output.err.status("drawing"):
         findings = store.read(gather, opened)
@@ -134,9 +121,13 @@ def report(
         exhibits = [each for part in parts for each in part.exhibits]
         output.line(f"{out}: {len(exhibits)} figures, {len(content) / 1e6:.1f} MB")
         if png:
-            _write_pictures(exhibits, png)
+            try:
+                pictures.write(exhibits, png)
+            except RuntimeError as error:
+                raise Failure(f"`--png`: {error}; install Chromium or Chrome, or run plotly_get_chrome") from None
+            output.line(f"{png}: the same as PNG")
         try:
-            show_in_dashboard(store, at.study, exhibits)
+            pictures.show_in_dashboard(store, at.study, exhibits)
         except StorageError as error:  # a store that one may only read is enough for the page
             output.notice(f"not shown in optuna-dashboard: {error}")
 
@@ -153,41 +144,28 @@ def _check_png(png: Path) -> None:
         raise UsageError(f"cannot write to {png}; `--png` names a directory that you may write to")
 
 
-def _write_pictures(exhibits: "list[Exhibit]", png: Path) -> None:
-    from search.answer.report.pictures import write
-
-    try:
-        write(exhibits, png)
-    except RuntimeError as error:
-        raise Failure(f"`--png`: {error}; install Chromium or Chrome, or run plotly_get_chrome") from None
-    output.line(f"{png}: the same as PNG")
-
-
 @app.command(
     epilog="Examples: `fewest ladder` · `fewest ladder --classes 32,64,256 --seeds 5` · "
     "`fewest ladder --max-epochs 2500 --format json`"
 )
 def ladder(
-    at: StudyOptions,
+    at: options.StudyOptions,
+    on: options.WorkerOptions,
     classes: Annotated[
         str | None,
-        typer.Option(
-            help=f"Class counts, of the study or not.  [default: the study's, of a new one {DEFAULT_CLASSES}]"
-        ),
+        Option(help=f"Class counts, of the study or not.  [default: the study's, of a new one {DEFAULT_CLASSES}]"),
     ] = None,
     seeds: Annotated[
-        int, typer.Option(min=1, max=30, help="Seeds of each rung; 3 are the fewest that can tell two apart.")
+        int, Option(min=1, max=30, help="Seeds of each rung; 3 are the fewest that can tell two apart.")
     ] = 3,
-    max_epochs: Annotated[int, typer.Option(min=1, max=10_000_000, help="Most epochs of each run.")] = 1000,
-    workers: Workers = None,
-    device: Device = "auto",
+    max_epochs: Annotated[int, Option(min=1, max=10_000_000, help="Most epochs of each run.")] = 1000,
 ) -> None:
     """Measure the page's claims: its model, each advice of its answer alone, then all together, and the winner.
 
     The same command again goes on where it stopped, and more seeds or class counts only add runs. They are kept in the
     study, which is made if need be, and no search waits for them.
     """
-    places = available(device)
+    devices = on.devices()
     asked = parsing.class_counts(classes) if classes else None
     store = Store.open(at.storage, create=True, patience=OUTAGE_SECONDS)
     require_one_machine(store)
@@ -197,23 +175,16 @@ def ladder(
     done = 0
     while due := store.read(ladder_of.due, opened, counts, seeds, max_epochs):
         store.write(ledger.replace_waiting, opened.study_id, RunKind.LADDER, due)
-        used = spread(places, min(workers or len(places), len(due)))
-        engine = LocalEngine(store, opened, at.storage, used, "--purpose", Purpose.LADDER)
-        with View(output.err) as view:
-            finished = engine.run(partial(view.show_ladder, done + len(due)))
         done += len(due)
-        if not finished or store.read(runs.status, opened).stopping:
-            output.notice("stopped; nothing is lost, and the same command goes on")
-            raise typer.Exit(0 if finished else 130)
+        run_waiting(store, opened, at.storage, devices[: len(due)], Purpose.LADDER, done)
     rungs = [rung for rung in store.read(ladder_of.rung_records, opened, max_epochs) if rung.classes in counts]
     if at.format is not Format.TABLE:
         output.records(rungs, at.format)
     else:
         output.ladder_table(rungs, claims(rungs))
     if not any(rung.kind == "winner" for rung in rungs):
-        output.notice(
-            f"study {at.study!r} has no winner yet; `fewest launch` finds one, and this command then measures it"
-        )
+        lacking = f"study {at.study!r} has no winner yet"
+        output.notice(f"{lacking}; `fewest launch` finds one, and this command then measures it")
 
 
 def _study_of_waves(store: Store, name: str, asked: Choices | None) -> StoredStudy:

@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from search.cli import asking, deploying, explaining, launching, replaying, running, serving, training
-from search.cli.options import fail
+from search.cli.output import fail
 from search.errors import Failure, UsageError
 from search.logs import Log, set_up
 from storage.database import StorageError, StorageMisuse

@@ -7,17 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Exit, Option
 
 from objectives.convergence import Progress
 from search import files
 from search.answer.export.script import Framework
 from search.answer.wording import epochs
 from search.cli import output
-from search.cli.options import MAX_INTEGER, Commands, OfClasses, StudyOptions, StudyPlace, Trials, available
+from search.cli.options import Commands, OfClasses, StudyOptions, StudyPlace, Trials, at_least, available, pick
 from search.errors import Failure, UsageError
-from search.query import ranking, runs
-from search.query.best_query import for_classes
+from search.query import runs
 from search.query.records import RunRecord
 from search.spec import parsing
 from search.spec.stored_study import StoredStudy
@@ -38,11 +37,9 @@ app = Commands()
 def replay(
     at: StudyOptions,
     which: Trials = None,
-    sample: Annotated[
-        int, typer.Option(min=1, max=MAX_INTEGER, help="How many at random, always the same, if no trial is named.")
-    ] = 20,
+    sample: Annotated[int, at_least(1, "How many at random, always the same, if no trial is named.")] = 20,
     device: Annotated[
-        str | None, typer.Option(help="auto, cpu, cuda or cuda:N.  [default: as recorded, where there is such a one]")
+        str | None, Option(help="auto, cpu, cuda or cuda:N.  [default: as recorded, where there is such a one]")
     ] = None,
 ) -> None:
     """Train recorded trials again, each alone, and compare epochs and every evaluation with the record.
@@ -72,7 +69,7 @@ def replay(
     _say_what_changed(rows)
     output.replayed(rows, at.format)
     if not all(row.same_epochs and row.same_curve for row in rows):
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 @app.command(
@@ -81,16 +78,14 @@ def replay(
 )
 def export(
     at: StudyPlace,
-    trial: Annotated[
-        int | None, typer.Option(min=0, max=MAX_INTEGER, help="A trial by number, in place of the best.")
-    ] = None,
+    trial: Annotated[int | None, at_least(0, "A trial by number, in place of the best.")] = None,
     classes: OfClasses = None,
-    as_: Annotated[Framework, typer.Option("--as", help="What the script is for.")] = Framework.TORCH,
+    as_: Annotated[Framework, Option("--as", help="What the script is for.")] = Framework.TORCH,
     out: Annotated[
-        Path | None, typer.Option(help="The script's file; data of your own go beside it.  [default: standard output]")
+        Path | None, Option(help="The script's file; data of your own go beside it.  [default: standard output]")
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(help="Write trained weights here, too, as `fewest train --save` does.")
+        Path | None, Option(help="Write trained weights here, too, as `fewest train --save` does.")
     ] = None,
 ) -> None:
     """Write the winner as a short script that trains it without fewest.
@@ -98,15 +93,14 @@ def export(
     The script is run on one seed after another, until one converges in as many epochs as recorded; that seed is in it,
     and what came out. It draws other numbers than the trial did, so where none of 10 seeds does, it has the nearest.
     """
-    if trial is not None and classes:
-        raise UsageError("`--classes` chooses the best, and `--trial` a trial; leave one out")
     if weights and as_ is not Framework.TORCH:
         raise UsageError("`--weights` are for torch; leave it out, or `--as keras`")
     store, opened = at.open()
     spec = opened.spec
     if spec.objective:
         raise UsageError(f"{spec.objective} is your own code already; `fewest train --save` keeps its trained weights")
-    recorded = _converged(store, opened, trial, classes)
+    numbers = () if trial is None else (trial,)
+    recorded = pick(store, opened, "so there is nothing to export", numbers, classes)[0]
     if spec.data and not out:
         raise UsageError("`--out` is needed, since the script's data go into a file beside it")
 
@@ -129,28 +123,12 @@ def export(
         sys.stdout.write(exported.text)
 
 
-def _converged(store: Store, study: StoredStudy, number: int | None, classes: int | None) -> RunRecord:
-    """A trial by number, or the best, as recorded; Failure if it has not converged."""
-    if number is None:
-        best = store.read(ranking.best, study, for_classes(classes), 1)
-        if not best:
-            counted = f" for {classes} classes" if classes else ""
-            fact = f"nothing has converged in study {study.name!r} yet{counted}"
-            raise Failure(f"{fact}, so there is nothing to export")
-        number = best[0].trial
-    recorded = store.read(runs.trial, study, number)
-    if not recorded.converged:
-        fact = f"trial {number} of study {study.name!r} has not converged"
-        raise Failure(f"{fact}, so there is nothing to export; `fewest best` shows what has")
-    return recorded
-
-
 def _check_files(named: Sequence[tuple[str, Path | None]]) -> None:
     """UsageError unless each can be written, and no two are one."""
-    there = [(option, path) for option, path in named if path]
-    for option, path in there:
+    given = [(option, path) for option, path in named if path]
+    for option, path in given:
         files.check(path, option)
-    if len({path.absolute() for _, path in there}) < len(there):
+    if len({path.absolute() for _, path in given}) < len(given):
         raise UsageError("`--out` and `--weights` name the same file")
 
 

@@ -3,17 +3,15 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from objectives.configuration import Configuration
 from objectives.convergence import Trial
 from search import files
 from search.cli import output
-from search.cli.options import Commands, Device, SpecOptions, StudyOptions, available, remark
+from search.cli.options import Commands, Device, SpecOptions, StudyOptions, available, pick, remark
 from search.cli.output import Format
-from search.errors import Failure, UsageError
-from search.query import ranking
-from search.query.best_query import for_classes
+from search.errors import UsageError
 from search.spec import parsing
 from search.spec.space import preset as preset_of
 from search.spec.study_spec import DEFAULT_CLASSES, StudySpec, derive, refuse_of_waves, validated
@@ -36,15 +34,11 @@ Asked = tuple[StudySpec, "Samples | None", Configuration]
 def train(
     asked: SpecOptions,
     at: StudyOptions,
-    more: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="More settings, after --set.")
-    ] = None,
-    preset: Annotated[str | None, typer.Option(help="question or answer: the page's two models.")] = None,
-    config: Annotated[Path | None, typer.Option(help="JSON file with one object of parameters.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE of each parameter.")] = None,
-    save: Annotated[
-        Path | None, typer.Option(help="Write parameters and trained weights here, for torch.load.")
-    ] = None,
+    more: Annotated[list[str] | None, Argument(metavar="[NAME=VALUE]...", help="More settings, after --set.")] = None,
+    preset: Annotated[str | None, Option(help="question or answer: the page's two models.")] = None,
+    config: Annotated[Path | None, Option(help="JSON file with one object of parameters.")] = None,
+    set_: Annotated[list[str] | None, Option("--set", help="NAME=VALUE of each parameter.")] = None,
+    save: Annotated[Path | None, Option(help="Write parameters and trained weights here, for torch.load.")] = None,
     device: Device = "auto",
 ) -> None:
     """Train one configuration, of a preset, a file or settings, else the study's best, and say when it converged."""
@@ -53,10 +47,8 @@ def train(
         raise UsageError("`--preset`, `--config` and `--set` exclude each other; give one")
     if asked.objective and not (config or settings):
         raise UsageError("`--objective` needs `--config` or `--set`; a study has its own")
-    if preset:
-        spec, samples, configuration = _preset(asked, preset)
-    elif config or settings:
-        spec, samples, configuration = _configured(asked, config, settings)
+    if preset or config or settings:
+        spec, samples, configuration = _named(asked, preset, config, settings)
     else:
         spec, samples, configuration = _best(asked, at)
     if save:
@@ -76,21 +68,15 @@ def train(
     output.record({"converged": outcome.converged, **kept, **where}, at.format)
 
 
-def _preset(asked: SpecOptions, name: str) -> Asked:
-    """One of the page's models."""
+def _named(asked: SpecOptions, preset: str | None, config: Path | None, settings: list[str]) -> Asked:
+    """The configuration of a preset, a file or settings."""
     spec, samples = asked.read()
     default = spec.class_counts[0] if spec.data else DEFAULT_CLASSES
-    classes = parsing.value("classes", asked.classes) if asked.classes else default
-    try:
-        return spec, samples, preset_of(name, classes, spec.training)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-
-
-def _configured(asked: SpecOptions, config: Path | None, settings: list[str]) -> Asked:
-    """The configuration of a file or of settings."""
-    spec, samples = asked.read()
-    default = spec.class_counts[0] if spec.data else DEFAULT_CLASSES
+    if preset:
+        try:
+            return spec, samples, preset_of(preset, asked.class_count or default, spec.training)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
     own = parsing.constructor(asked.objective)
     configuration = parsing.configuration(asked.classes, config, settings, default, own)
     spec.check(configuration)
@@ -103,13 +89,10 @@ def _best(asked: SpecOptions, at: StudyOptions) -> Asked:
         option = "--data" if asked.data else "--label"
         raise UsageError(f"`{option}` needs `--preset`, `--config` or `--set`; a study has data of its own")
     store, study = at.open()
-    classes = parsing.value("classes", asked.classes) if asked.classes else None
-    best = store.read(ranking.best, study, for_classes(classes), 1)
-    if not best:
-        raise Failure(f"nothing has converged in study {study.name!r} yet; give `--preset`, `--config` or `--set`")
+    (best,) = pick(store, study, "so give `--preset`, `--config` or `--set`", (), asked.class_count)
     spec = validated({**study.spec.model_dump(), **asked.fields})
     if spec.data:
         refuse_of_waves(asked.fields)
     from search.spec.dataset import stored
 
-    return spec, stored(spec, store), Configuration.of(best[0].params)
+    return spec, stored(spec, store), Configuration.of(best.params)
