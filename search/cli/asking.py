@@ -19,19 +19,14 @@ def status(at: AnyStudyOptions) -> None:
     output.status(at.ask().status(at.study), at.format)
 
 
-@app.command(
-    epilog="Examples: `fewest best` · `fewest best --per activation` · `fewest best --per classes --format csv` · "
-    "`fewest best --where activation=tanh,relu --where lr=0.01:0.1` · `fewest best --target 0.95 --hold 1` · "
-    "`fewest best --by weights --top 3 --format json`"
-)
+@app.command()
 def best(
     at: AnyStudyOptions,
     per: Annotated[
         str | None, Option(metavar="NAME", help="The best of each value of a parameter, and how all ended.")
     ] = None,
     where: Annotated[
-        list[str] | None,
-        Option(metavar="NAME=…", help="Only those with NAME=VALUE, NAME=A,B or NAME=LOW:HIGH."),
+        list[str] | None, Option(metavar="NAME=…", help="Only those with NAME=VALUE, NAME=A,B or NAME=LOW:HIGH.")
     ] = None,
     classes: Annotated[int | None, at_least(2, "Only configurations for this class count.")] = None,
     by: Annotated[By, Option(help="What the least of is best; weights: how many the network has.")] = By.EPOCHS,
@@ -46,6 +41,10 @@ def best(
     """The best configurations: confirmed ones first, then by epochs, refuted ones last. Equal rank means a tie.
 
     Another --target or --hold is answered from the recorded curves, without training.
+
+    Examples: `fewest best` · `fewest best --per activation` · `fewest best --per classes --format csv` ·
+    `fewest best --where activation=tanh,relu --where lr=0.01:0.1` · `fewest best --target 0.95 --hold 1` ·
+    `fewest best --by weights --top 3 --format json`
     """
     narrowed = parsing.where([*(where or ()), *([f"classes={classes}"] if classes else ())])
     answer = at.ask().best(at.study, BestQuery(narrowed, by, target, hold), per, top)
@@ -54,13 +53,16 @@ def best(
     output.best_table(answer, by, per)
 
 
-@app.command(epilog="Example: `fewest trials --after 99 --limit 50` · `fewest trials --limit 100000 --format csv`")
+@app.command()
 def trials(
     at: AnyStudyOptions,
     limit: Annotated[int, at_least(1, "How many.")] = 50,
     after: Annotated[int, at_least(-1, "Begin after this trial.")] = -1,
 ) -> None:
-    """The study's trials in order, finished or not."""
+    """The study's trials in order, finished or not.
+
+    Example: `fewest trials --after 99 --limit 50` · `fewest trials --limit 100000 --format csv`
+    """
     page = at.ask().trials(at.study, limit, after)
     if at.format is not Format.TABLE:
         return output.records(page, at.format)

@@ -34,7 +34,7 @@ app = options.Commands()
 REPORT = Path("report.html")
 
 
-@app.command(epilog="Examples: `fewest why 12` · `fewest why 12 --study digits --format json`")
+@app.command()
 def why(
     at: options.StudyOptions,
     number: Annotated[int, Argument(metavar="TRIAL", min=0, max=MAX_INTEGER, help="As `fewest trials` numbers them.")],
@@ -46,6 +46,8 @@ def why(
     classes apart, whether noise drowns them, how far the first update moves the first layer, and which step would have
     been best. Each piece of advice is tried for as many epochs, on the same seeds; the best is followed and what is
     left is measured again, so that later steps include the earlier ones.
+
+    Examples: `fewest why 12` · `fewest why 12 --study digits --format json`
     """
     place = options.available(device)[0]
     store, opened = at.open()
@@ -90,7 +92,7 @@ def _headline(trial: RunRecord, max_epochs: int) -> str:
     return f"{name} {wrong}: accuracy {trial.best_accuracy or 0:.3f} at best in {given}"
 
 
-@app.command(epilog="Examples: `fewest report` · `fewest report --out counts.html --study counts --png figures`")
+@app.command()
 def report(
     at: options.StudyPlace,
     out: Annotated[Path, Option(metavar="FILE", help="The page: one HTML file that needs nothing else.")] = REPORT,
@@ -103,6 +105,8 @@ def report(
 
     The figures also go to the study's page in optuna-dashboard, in place of those of an earlier report. A study that
     still runs can be reported on; its workers are not held up.
+
+    Examples: `fewest report` · `fewest report --out counts.html --study counts --png figures`
     """
     files.check(out, "--out")
     if png:
@@ -144,10 +148,7 @@ def _check_png(png: Path) -> None:
         raise UsageError(f"cannot write to {png}; `--png` names a directory that you may write to")
 
 
-@app.command(
-    epilog="Examples: `fewest ladder` · `fewest ladder --classes 32,64,256 --seeds 5` · "
-    "`fewest ladder --max-epochs 2500 --format json`"
-)
+@app.command()
 def ladder(
     at: options.StudyOptions,
     on: options.WorkerOptions,
@@ -164,6 +165,9 @@ def ladder(
 
     The same command again goes on where it stopped, and more seeds or class counts only add runs. They are kept in the
     study, which is made if need be, and no search waits for them.
+
+    Examples: `fewest ladder` · `fewest ladder --classes 32,64,256 --seeds 5` ·
+    `fewest ladder --max-epochs 2500 --format json`
     """
     devices = on.devices()
     asked = parsing.class_counts(classes) if classes else None

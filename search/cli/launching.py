@@ -71,17 +71,7 @@ class EngineOptions(options.WorkerOptions):
         return lambda store, study: cluster.engine(store, study, url, self.device, self.workers, *settings)
 
 
-@app.command(
-    epilog=f"Parameters to fix, range or choose from: {described(list(PARAMETERS)[1:])}.\n\n"
-    "Examples: `fewest launch` · `fewest launch --classes 64 --trials 100` · "
-    "`fewest launch --fix activation=tanh --range lr=1e-4:1 --choices optimizer=adam,sgd` · "
-    "`fewest launch --storage postgresql://localhost/fewest --study wide --range width=256:4096` · "
-    "`fewest launch --engine ray --address auto --gpus-per-worker 1 --storage postgresql://db/fewest` · "
-    "`fewest launch --data digits.npz --study digits --target 0.95` · "
-    "`fewest launch --data iris.csv --label species --study iris --target 0.95` · "
-    "`fewest launch --objective mynet:Net --range dropout=0.01:0.5 --choices kernel=3,5,7 --study mine` · "
-    "`FEWEST_TOKEN=… fewest launch --storage https://HOST:8080 --study mine`"
-)
+@app.command(epilog=f"Parameters to fix, range or choose from: {described(list(PARAMETERS)[1:])}.")
 def launch(
     asked: options.SpecOptions,
     at: options.AnyStudyOptions,
@@ -112,6 +102,17 @@ def launch(
     width_2, activation and bias_init, and with parameters of its own that you fix, range or choose from; a range of
     these is of whole numbers if both ends are, and on a log scale if it begins above 0. It maps (batch, inputs) to
     logits (batch, classes). Its first layer learns at lr × first_lr_ratio.
+
+    README, "Words", says what epoch, rung, replicate and the other words of this help mean.
+
+    Examples: `fewest launch` · `fewest launch --classes 64 --trials 100` ·
+    `fewest launch --fix activation=tanh --range lr=1e-4:1 --choices optimizer=adam,sgd` ·
+    `fewest launch --storage postgresql://localhost/fewest --study wide --range width=256:4096` ·
+    `fewest launch --engine ray --address auto --gpus-per-worker 1 --storage postgresql://db/fewest` ·
+    `fewest launch --data digits.npz --study digits --target 0.95` ·
+    `fewest launch --data iris.csv --label species --study iris --target 0.95` ·
+    `fewest launch --objective mynet:Net --range dropout=0.01:0.5 --choices kernel=3,5,7 --study mine` ·
+    `FEWEST_TOKEN=… fewest launch --storage https://HOST:8080 --study mine`
     """
     own = parsing.constructor(asked.objective)
     searched = parsing.dimensions(fix or (), range_ or (), choices or (), own)

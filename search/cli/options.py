@@ -53,13 +53,10 @@ def study_name(name: str | None) -> str | None:
     return None if name is None else parsing.study_name(name)
 
 
-Storage = Annotated[str, Option(envvar="FEWEST_STORAGE", help="sqlite:///FILE or postgresql://HOST/NAME")]
+STORE = "sqlite:///FILE or postgresql://HOST/NAME"
+Storage = Annotated[str, Option(envvar="FEWEST_STORAGE", help=STORE)]
 AnyStorage = Annotated[
-    str,
-    Option(
-        envvar="FEWEST_STORAGE",
-        help="sqlite:///FILE, postgresql://HOST/NAME, or a service: http://HOST:PORT (its token in FEWEST_TOKEN)",
-    ),
+    str, Option(envvar="FEWEST_STORAGE", help=f"{STORE}, or a service: http://HOST:PORT (its token in FEWEST_TOKEN)")
 ]
 StudyName = Annotated[str, Option(callback=study_name, help="Name of the study in the storage.")]
 Output = Annotated[Format, Option("--format", help="table for people, json or csv for programs")]
@@ -131,10 +128,10 @@ class WorkerOptions:
     workers: Annotated[int | None, at_least(1, "Worker processes.  [default: one per GPU, else per core]")] = None
     device: Device = "auto"
 
-    def devices(self, most: int | None = None) -> list[str]:
-        """The device of each worker, of which there are `most` at most; UsageError for what is not there."""
+    def devices(self) -> list[str]:
+        """The device of each worker; UsageError for what is not there."""
         places = available(self.device)
-        return spread(places, min(self.workers or len(places), most or MAX_INTEGER))
+        return spread(places, self.workers or len(places))
 
 
 @dataclass(frozen=True)
@@ -160,11 +157,10 @@ class StudyOptions(StudyPlace):
 
 
 @dataclass(frozen=True)
-class AnyStudyPlace:
+class AnyStudyPlace(StudyPlace):
     """Which study of which store or service."""
 
     storage: AnyStorage = STORAGE
-    study: StudyName = STUDY
 
     def ask(self) -> Studies:
         """The studies there."""
@@ -179,14 +175,20 @@ class AnyStudyOptions(AnyStudyPlace):
 
 
 class Commands(typer.Typer):
-    """Commands in which a parameter annotated with a group of options stands for all of its fields."""
+    """Commands in which a parameter annotated with a group of options stands for all of its fields.
 
-    def command(self, name: str | None = None, **settings: Any) -> Callable[[Command], Command]:
+    The last paragraph of a docstring stands below the options in the help if it begins with `Example`.
+    """
+
+    def command(
+        self, name: str | None = None, *, epilog: str | None = None, **more: Any
+    ) -> Callable[[Command], Command]:
         """As typer's."""
-        register = super().command(name, **settings)
 
         def decorate(function: Command) -> Command:
-            register(_ungrouped(function))
+            text, example, rest = (inspect.getdoc(function) or "").partition("\n\nExample")
+            below = "\n\n".join(filter(None, (epilog, f"{example}{rest}".strip()))) or None
+            super(Commands, self).command(name, help=text, epilog=below, **more)(_ungrouped(function))
             return function
 
         return decorate

@@ -31,11 +31,7 @@ log = logging.getLogger("fewest")
 NOTHING = "so there is nothing to confirm"
 
 
-@app.command(
-    epilog="Examples: `fewest worker --storage postgresql://HOST/NAME`, once for each core or GPU of each machine that "
-    "reaches it · `fewest worker --device cuda:1` · `fewest worker --study default` · "
-    "in a batch job: `FEWEST_STORAGE=postgresql://HOST/NAME fewest worker --exit-idle --grace 25 --log json`"
-)
+@app.command()
 def worker(
     device: options.Device = "auto",
     trainer: options.Trainer = TrainerKind.AUTO,
@@ -63,6 +59,10 @@ def worker(
     On a SQLite file they must be of one machine; on Postgres they may be of many. Each goes where the fewest workers
     are, and draws the figures of a study that it has found over. Ctrl-C or SIGTERM lets running trials finish; a second
     one, or the end of the grace after SIGTERM, releases them to other workers at once (exit status 130, or 143).
+
+    Examples: `fewest worker --storage postgresql://HOST/NAME`, once for each core or GPU of each machine that reaches
+    it · `fewest worker --device cuda:1` · `fewest worker --study default` ·
+    in a batch job: `FEWEST_STORAGE=postgresql://HOST/NAME fewest worker --exit-idle --grace 25 --log json`
     """
     parent = int(os.environ.get("FEWEST_PARENT", 0)) or None
     set_up(log_form, logging.WARNING if parent else logging.INFO, worker=worker_name(os.getpid()), study=study)
@@ -112,9 +112,7 @@ def _interrupted(number: int) -> None:
     os._exit(fail("interrupted", 130 if number == signal.SIGINT else 143))
 
 
-@app.command(
-    epilog="Examples: `fewest confirm` · `fewest confirm --top 3 --seeds 20` · `fewest confirm 12 40 --seeds 10`"
-)
+@app.command()
 def confirm(
     at: options.StudyOptions,
     on: options.WorkerOptions,
@@ -123,7 +121,10 @@ def confirm(
     seeds: Annotated[int, Option(min=1, max=30, help="Fresh seeds that each is to have been run on.")] = 5,
     classes: options.OfClasses = None,
 ) -> None:
-    """Re-run the best configurations on fresh seeds, without another trial, and rank them by what comes out."""
+    """Re-run the best configurations on fresh seeds, without another trial, and rank them by what comes out.
+
+    Examples: `fewest confirm` · `fewest confirm --top 3 --seeds 20` · `fewest confirm 12 40 --seeds 10`
+    """
     from search.ask.study import replicate  # which loads Optuna
 
     devices, query = on.devices(), for_classes(classes)

@@ -1,4 +1,4 @@
-"""Commands that let people and programs ask from elsewhere: serve, token, dashboard."""
+"""Commands that serve people, programs and workers elsewhere: serve, token, dashboard, deploy."""
 
 import logging
 import os
@@ -9,15 +9,15 @@ import webbrowser
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from typer import Argument, Option
 
 from search import files
 from search.cli import output
-from search.cli.options import LogForm, Storage, available, spread
+from search.cli.options import Commands, LogForm, Storage, available, spread
 from search.client import STORAGE
 from search.errors import Failure, UsageError
 from search.logs import Log, set_up
+from search.serve import deploy as deployment
 from search.serve import tokens
 from search.serve.tokens import Role, Tokens
 from search.train.processes import GRACE_SECONDS, handling
@@ -30,18 +30,11 @@ LOCALHOST, PORT = "127.0.0.1", 8080
 RATE = 50.0
 CONNECTIONS = 8  # that a service keeps open to a Postgres
 
-app = typer.Typer()
+app = Commands()
 log = logging.getLogger("fewest")
 
 
-@app.command(
-    epilog="Examples, on this machine: `fewest serve --workers 2`, then "
-    """`curl http://127.0.0.1:8080/v1/studies -H "Content-Type: application/json" -d '{"name": "mine"}'` · """
-    "for others: `fewest token ann --role write --tokens tokens` prints a TOKEN, then `fewest serve --host 0.0.0.0 "
-    "--tokens tokens --tls-cert cert.pem --tls-key key.pem --log json` · "
-    """their `curl -H "Authorization: Bearer $TOKEN" https://HOST:8080/v1/studies` · """
-    "and `FEWEST_TOKEN=$TOKEN fewest launch --storage https://HOST:8080`"
-)
+@app.command()
 def serve(
     host: Annotated[str, Option(help="Address to listen on; any but this machine's own needs `--tokens`.")] = LOCALHOST,
     port: Annotated[int, Option(min=0, max=65535, help="0 takes one that is free.")] = PORT,
@@ -64,6 +57,13 @@ def serve(
     `Authorization: Bearer TOKEN`, and a browser logs in with a token, for 12 hours. `fewest token` adds and revokes
     tokens while it runs. SIGTERM or Ctrl-C lets requests and trials that run finish; a second one releases the trials.
     Behind a proxy set FORWARDED_ALLOW_IPS to its address, so that callers are told apart.
+
+    Examples, on this machine: `fewest serve --workers 2`, then `curl http://127.0.0.1:8080/v1/studies -H "Content-Type:
+    application/json" -d '{"name": "mine"}'` ·
+    for others: `fewest token ann --role write --tokens tokens` prints a TOKEN, then `fewest serve --host 0.0.0.0
+    --tokens tokens --tls-cert cert.pem --tls-key key.pem --log json` ·
+    their `curl -H "Authorization: Bearer $TOKEN" https://HOST:8080/v1/studies` ·
+    and `FEWEST_TOKEN=$TOKEN fewest launch --storage https://HOST:8080`
     """
     set_up(log_form)
     _check_tls(tls_cert, tls_key)
@@ -94,12 +94,7 @@ def serve(
     log.info("the service at %s has ended", url)
 
 
-@app.command(
-    epilog="Examples: `TOKEN=$(fewest token ann --role write --tokens tokens)`, then beside "
-    "`fewest serve --tokens tokens` "
-    """`curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8080/v1/studies` or """
-    "`FEWEST_TOKEN=$TOKEN fewest status --storage http://127.0.0.1:8080` · `fewest token ann --revoke --tokens tokens`"
-)
+@app.command()
 def token(
     name: Annotated[str, Argument(help="Whose token it is; `--revoke` and the service's log name it.")],
     tokens_: Annotated[Path, Option("--tokens", metavar="FILE", help="As of `fewest serve`; made if it is not there.")],
@@ -110,6 +105,10 @@ def token(
 
     Its owner gives it to the log-in page, or to programs in FEWEST_TOKEN. A service that runs reads the file again, so
     that a new token is good, and a revoked one is not, from then on.
+
+    Examples: `TOKEN=$(fewest token ann --role write --tokens tokens)`, then beside `fewest serve --tokens tokens` `curl
+    -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8080/v1/studies` or `FEWEST_TOKEN=$TOKEN fewest status --storage
+    http://127.0.0.1:8080` · `fewest token ann --revoke --tokens tokens`
     """
     if revoke:
         tokens.revoke(tokens_, name)
@@ -117,7 +116,7 @@ def token(
     output.line(tokens.add(tokens_, name, role))
 
 
-@app.command(epilog="Examples: `fewest dashboard` · `fewest dashboard --study small --no-browser`")
+@app.command()
 def dashboard(
     study: Annotated[str | None, Option(help="Open this study's page.  [default: the list of studies]")] = None,
     port: Annotated[int, Option(min=0, max=65535, help="0 takes one that is free.")] = 0,
@@ -128,6 +127,8 @@ def dashboard(
 
     It is optuna-dashboard, on this machine alone, and only shows; `fewest serve` is for others. Our figures are on the
     page of a study that standing workers have finished, and `fewest report` puts them on any.
+
+    Examples: `fewest dashboard` · `fewest dashboard --study small --no-browser`
     """
     store = Store.open(storage)
     page = f"/studies/{store.read(studies.find, study).study_id}" if study else ""
@@ -143,6 +144,38 @@ def dashboard(
     with handling(lambda _: None):
         service.serve(application, listening)
     store.close()
+
+
+@app.command()
+def deploy(
+    target: Annotated[deployment.Target, Argument(help="What is to run them.")],
+    workers: Annotated[int, Option(min=1, max=10_000, help="How many workers.")] = 4,
+    gpus: Annotated[int, Option(min=0, max=1, help="GPUs of each worker, which trains on one or none.")] = 0,
+    image: Annotated[
+        str | None, Option(help="The image's name, for kubernetes and compose.  [default: fewest:VERSION]")
+    ] = None,
+    out: Annotated[Path | None, Option(metavar="DIR", help="Write the files there, instead of printing them.")] = None,
+) -> None:
+    """Print ready files that run workers on machines of yours and, but for slurm, the service.
+
+    Each file says how to use it, and what to fill in. slurm: a script for an array job. kubernetes: Postgres, the
+    service, and an indexed Job of workers. systemd: units of the service and of workers, for a Postgres of yours.
+    compose: all of it on one machine. SIGTERM gives workers 25 s to finish what they train.
+
+    Examples: `fewest deploy slurm --workers 64 > fewest.sbatch` ·
+    `fewest deploy kubernetes --gpus 1 --image registry.example.org/fewest:1 --out deploy` ·
+    `fewest deploy systemd --out units` · `fewest deploy compose --workers 8 --out .`
+    """
+    texts = deployment.rendered(deployment.Deployment(target, workers, gpus, image), out)
+    if out:
+        deployment.write(texts, out)
+        for name in texts:
+            output.line(str(out / name))
+        return
+    for name, text in texts.items():
+        if len(texts) > 1:
+            print(f"# ==> {name} <==")
+        sys.stdout.write(text)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib import metadata
@@ -88,7 +88,8 @@ def join(address: str | None, gpus: float | None, spec: StudySpec, url: str) -> 
     if len(nodes) > 1 and parse(url).get_backend_name() == "sqlite":
         raise StorageMisuse("a SQLite file is of one machine, and this Ray cluster is of several; name a Postgres")
     each = float(any(node.get("GPU") for node in nodes)) if gpus is None else gpus
-    return Cluster(each, sum(_room(node, each) for node in nodes))
+    rooms = (min(node.get("CPU", 0), node.get("GPU", 0) / each if each else inf) for node in nodes)
+    return Cluster(each, sum(map(int, rooms)))
 
 
 def _knock(address: str) -> None:
@@ -101,10 +102,6 @@ def _knock(address: str) -> None:
     except (OSError, UnicodeError) as error:
         fault = getattr(error, "strerror", None) or error
         raise Failure(f"no Ray cluster listens at {address}: {fault}") from None
-
-
-def _room(node: Mapping[str, float], gpus: float) -> int:
-    return int(min(node.get("CPU", 0), node.get("GPU", 0) / gpus if gpus else inf))
 
 
 def code(spec: StudySpec) -> list[Path]:

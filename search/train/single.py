@@ -33,9 +33,8 @@ def train(
         now = f"accuracy {progress.accuracy[-1]:.3f}, loss {progress.loss[-1]:.3g}"
         show(f"epoch {progress.epoch} of {trial.cap}: {now}")
 
-    outcome = alone(
-        trainer, trial, shown, 1 if save else EPOCHS_AT_ONCE
-    )  # at 1, a GPU too ends with what it evaluated last
+    at_once = 1 if save else EPOCHS_AT_ONCE  # at 1, a GPU too ends with what it evaluated last
+    outcome = alone(trainer, trial, shown, at_once)
     if outcome.end is End.OUT_OF_MEMORY and save:
         raise Failure(f"it ran out of memory, so there are no weights for {save}")
     if save and trainer.network:

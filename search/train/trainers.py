@@ -59,9 +59,8 @@ def alone(trainer: Trainer, trial: Trial, show: Callable[[Progress], None], at_o
 
 def software(kind: TrainerKind, device: str) -> Mapping[str, str | None]:
     """What besides a trial decides its numbers: trainer, versions and what computes, and the commit of a checkout."""
-    commit = (
-        _git("rev-parse", "HEAD") if _git("ls-files", __file__) else None
-    )  # else an installed copy in some checkout
+    # of another repository, perhaps, where an installed copy lies: then this file is not among its files
+    commit = _git("rev-parse", "HEAD") if _git("ls-files", __file__) else None
     packages = {name: metadata.version(name) for name in ("fewest", "torch", "numpy", "numba", "optuna")}
     versions = {"python": platform.python_version(), **packages}
     return {"trainer": kind, "hardware": _hardware(device), **versions, "commit": commit}
