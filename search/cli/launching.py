@@ -149,27 +149,22 @@ def _follow(at: options.AnyStudyOptions, spec: StudySpec, order: Order) -> None:
     remote = RemoteStudies(at.storage)
     remote.launch(at.study, spec, order)
     remote.patience = OUTAGE_SECONDS  # it was there
+    before = None
     try:
-        finished = _followed(remote, at.study)
+        with view() as shown:
+            while True:
+                state = remote.status(at.study)
+                idle = not state.workers and before == state.epochs_trained
+                shown.show(state, "waiting for workers: `fewest worker` or `fewest serve --workers`" if idle else "")
+                before = state.epochs_trained
+                if state.over or (state.stopping and not state.running):
+                    break
+                time.sleep(FOLLOW_SECONDS)
     except KeyboardInterrupt:
         goes_on = f"fewest stop --study {shlex.quote(at.study)} --storage {shlex.quote(at.storage)}"
         output.notice(f"no longer following study {at.study!r}, which goes on; `{goes_on}` ends it")
         raise Exit(130) from None
-    _conclude(remote, at, order, finished)
-
-
-def _followed(remote: Studies, study: str) -> bool:
-    """Show the status until the study is over; False if it is stopping."""
-    with view() as shown:
-        before = None
-        while True:
-            state = remote.status(study)
-            idle = not state.workers and before == state.epochs_trained
-            shown.show(state, "waiting for workers: `fewest worker` or `fewest serve --workers`" if idle else "")
-            before = state.epochs_trained
-            if state.over or (state.stopping and not state.running):
-                return state.over
-            time.sleep(FOLLOW_SECONDS)
+    _conclude(remote, at, order, state.over)
 
 
 def _conclude(studies: Studies, at: options.AnyStudyOptions, order: Order, finished: bool) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from search.cli import asking, explaining, launching, running, serving, training
+from search.cli import asking, launching, running, serving, training
 from search.cli.output import fail
 from search.errors import Failure, UsageError
 from search.logs import Log, set_up
@@ -31,7 +31,7 @@ app = typer.Typer(
     "`fewest train` trains one configuration, `fewest replay` a recorded trial again; `fewest export` makes a script "
     "of the winner.",
 )
-for part in (launching, running, asking, explaining, training, serving):
+for part in (launching, running, asking, training, serving):
     app.add_typer(part.app)
 
 

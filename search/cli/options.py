@@ -55,10 +55,6 @@ def study_name(name: str | None) -> str | None:
 
 STORE = "sqlite:///FILE or postgresql://HOST/NAME"
 Storage = Annotated[str, Option(envvar="FEWEST_STORAGE", help=STORE)]
-AnyStorage = Annotated[
-    str, Option(envvar="FEWEST_STORAGE", help=f"{STORE}, or a service: http://HOST:PORT (its token in FEWEST_TOKEN)")
-]
-StudyName = Annotated[str, Option(callback=study_name, help="Name of the study in the storage.")]
 Output = Annotated[Format, Option("--format", help="table for people, json or csv for programs")]
 Device = Annotated[str, Option(help="auto, cpu, cuda or cuda:N")]
 LogForm = Annotated[
@@ -130,8 +126,7 @@ class WorkerOptions:
 
     def devices(self) -> list[str]:
         """The device of each worker; UsageError for what is not there."""
-        places = available(self.device)
-        return spread(places, self.workers or len(places))
+        return spread(available(self.device), self.workers)
 
 
 @dataclass(frozen=True)
@@ -139,7 +134,7 @@ class StudyPlace:
     """Which study of which store."""
 
     storage: Storage = STORAGE
-    study: StudyName = STUDY
+    study: Annotated[str, Option(callback=study_name, help="Name of the study in the storage.")] = STUDY
 
     def open(self, patience: float = BRIEF_SECONDS) -> tuple[Store, StoredStudy]:
         """The store, and the study in it; NotFound if there is none of that name."""
@@ -160,7 +155,10 @@ class StudyOptions(StudyPlace):
 class AnyStudyPlace(StudyPlace):
     """Which study of which store or service."""
 
-    storage: AnyStorage = STORAGE
+    storage: Annotated[
+        str,
+        Option(envvar="FEWEST_STORAGE", help=f"{STORE}, or a service: http://HOST:PORT (token in FEWEST_TOKEN)"),
+    ] = STORAGE
 
     def ask(self) -> Studies:
         """The studies there."""
@@ -180,15 +178,13 @@ class Commands(typer.Typer):
     The last paragraph of a docstring stands below the options in the help if it begins with `Example`.
     """
 
-    def command(
-        self, name: str | None = None, *, epilog: str | None = None, **more: Any
-    ) -> Callable[[Command], Command]:
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[Command], Command]:
         """As typer's."""
 
         def decorate(function: Command) -> Command:
             text, example, rest = (inspect.getdoc(function) or "").partition("\n\nExample")
-            below = "\n\n".join(filter(None, (epilog, f"{example}{rest}".strip()))) or None
-            super(Commands, self).command(name, help=text, epilog=below, **more)(_ungrouped(function))
+            below = f"{settings.pop('epilog', '')}\n\n{example.strip()}{rest}".strip() or None
+            super(Commands, self).command(name, help=text, epilog=below, **settings)(_ungrouped(function))
             return function
 
         return decorate
@@ -229,9 +225,9 @@ def available(asked: str) -> list[str]:
         raise UsageError(str(error)) from None
 
 
-def spread(places: Sequence[str], workers: int) -> list[str]:
-    """The device of each of so many workers."""
-    return [places[i % len(places)] for i in range(workers)]
+def spread(places: Sequence[str], workers: int | None) -> list[str]:
+    """The device of each of so many workers, by default one each."""
+    return [places[i % len(places)] for i in range(workers or len(places))]
 
 
 def pick(

@@ -33,8 +33,6 @@ class _Answers(Console):
 
 # A narrow terminal breaks long lines better than a table squeezed into it, and a pipe has no width at all.
 out = _Answers(width=max(200, shutil.get_terminal_size().columns))
-
-
 err = console
 
 
@@ -155,9 +153,8 @@ def replayed(rows: "Sequence[ReplayRecord]", format: Format) -> None:
 def answer(conclusion: Conclusion, format: Format) -> None:
     """How a launch ends, for programs; `winner` is that of a study of one class count."""
     firsts = conclusion.winners
-    winner = firsts[0] if len(firsts) == 1 else None
     rest = {"by_classes": conclusion.by_classes, "question": conclusion.question, "status": conclusion.status}
-    record({"winner": winner, "winners": firsts, **rest}, format)
+    record({"winner": firsts[0] if len(firsts) == 1 else None, "winners": firsts, **rest}, format)
 
 
 def conclusion(found: Conclusion, until_epochs: int | None = None) -> None:

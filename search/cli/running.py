@@ -28,7 +28,6 @@ from storage.store import OUTAGE_SECONDS, Store
 
 app = options.Commands()
 log = logging.getLogger("fewest")
-NOTHING = "so there is nothing to confirm"
 
 
 @app.command()
@@ -129,16 +128,13 @@ def confirm(
 
     devices, query = on.devices(), for_classes(classes)
     store, opened = at.open(OUTAGE_SECONDS)
-    picked = {row.trial or 0: row for row in options.pick(store, opened, NOTHING, which or (), classes, top)}
+    picked = options.pick(store, opened, "so there is nothing to confirm", which or (), classes, top)
+    spec, numbers = opened.spec, [row.trial for row in picked]
+    due = [replicate(spec, row.trial or 0, k, row.params, row.spent) for row in picked for k in range(1, seeds + 1)]
     store.write(studies.resume, opened.study_id)
-    due = [
-        replicate(opened.spec, number, k, row.params, row.spent)
-        for number, row in picked.items()
-        for k in range(1, seeds + 1)
-    ]
     store.write(ledger.add, opened.study_id, due)  # which leaves those that exist as they are
     run_waiting(store, opened, at.storage, devices, Purpose.CONFIRM)
-    best = [row for row in store.read(ranking.best, opened, query, options.MAX_INTEGER) if row.trial in picked]
+    best = [row for row in store.read(ranking.best, opened, query, options.MAX_INTEGER) if row.trial in numbers]
     if at.format is not Format.TABLE:
         return output.records(best, at.format)
     output.best_table(BestAnswer(best, store.read(ranking.tally, opened, query)))

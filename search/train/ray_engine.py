@@ -32,7 +32,6 @@ ASK_SECONDS = 2.0  # between two questions to an actor whether it runs
 KNOCK_SECONDS = 3.0  # for the head of a cluster to take a connection
 SILENT_SECONDS = 10.0  # without an answer, after which an actor has no place in the cluster
 OBJECT_STORE_BYTES = 80 << 20  # about the least that Ray takes: only last words pass through it
-MOST_PORT = 0xFFFF
 OURS = "objectives", "search", "storage"
 
 
@@ -95,7 +94,7 @@ def join(address: str | None, gpus: float | None, spec: StudySpec, url: str) -> 
 def _knock(address: str) -> None:
     """Failure if nobody listens at HOST:PORT: Ray itself tries on for many minutes, and writes about it."""
     host, _, port = address.rpartition(":")
-    if not host or "/" in host or not port.isdecimal() or int(port) > MOST_PORT:
+    if not host or "/" in host or not port.isdecimal() or int(port) > 0xFFFF:
         raise UsageError(f"`--address` is auto or HOST:PORT, on a machine of the cluster itself, got {address!r}")
     try:
         socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()

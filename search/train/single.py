@@ -19,14 +19,9 @@ from search.train.trainers import EPOCHS_AT_ONCE, alone, batches
 
 
 def train(
-    spec: StudySpec,
-    samples: Samples | None,  # of a data set
-    trial: Trial,
-    device: str,
-    save: Path | None,
-    show: Callable[[str], None],
+    spec: StudySpec, samples: Samples | None, trial: Trial, device: str, save: Path | None, show: Callable[[str], None]
 ) -> Outcome:
-    """The outcome; with `save`, the parameters and trained weights are written there for `torch.load`."""
+    """The outcome on samples or, without any, waves; with `save`, `torch.load` reads parameters and weights there."""
     trainer = Solo(batches(spec, samples, device), spec.target, spec.hold)
 
     def shown(progress: Progress) -> None:
