@@ -60,7 +60,7 @@ def replay(
 
     for recorded in trials:
         check(recorded)
-    again, rows = Replay(opened.spec, stored(opened.spec, store), place), list[ReplayRecord]()
+    again, rows = Replay(opened.spec, stored(opened.spec, store), place), []
     with output.err.status("training") as shown:
 
         def show(progress: Progress) -> None:
