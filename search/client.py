@@ -1,10 +1,10 @@
-"""What the shell can ask, in Python: the same answers as plain records.
+"""What the shell can ask, in Python: the same answers, as records.
 
-from search import client
+from search.client import connect
 
-client.best(per="activation", storage="sqlite:///fewest.db")
-client.frame(client.trials())
-client.connect("http://127.0.0.1:8080").status(study="mine")
+with connect("sqlite:///fewest.db") as studies:
+    for row in studies.best(study="mine"):
+        print(row.epochs, row.params)
 """
 
 import os
@@ -14,18 +14,20 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import ValidationError
 
 from search.errors import UsageError
-from search.query.ranking import By, Wanted
-from search.query.studies import Studies, opened
-from search.spec.space import Choices, Dimension, Range
-from storage.store import BRIEF_SECONDS
+from search.query.ranking import BestQuery, By
+from search.query.records import BestRecord, Status, TrialRecord, ValueRecord, plain
+from search.query.studies import LocalStudies, Studies
+from search.spec.space import DIMENSION, Choices, Range
+from storage.store import BRIEF_SECONDS, Store
 
 if TYPE_CHECKING:
     import pandas
 
 STORAGE, STUDY = "sqlite:///fewest.db", "default"
 
-#: A value, several of them in a list, or the lowest and the highest in a tuple.
-Within = str | float | list[str | float] | tuple[float, float]
+#: A value, several of them in a list, the lowest and the highest in a tuple, or what JSON has for these: a mapping of
+#: `values`, or of `low` and `high`.
+Within = str | float | list[str | float] | tuple[float, float] | Mapping[str, Any]
 
 
 class Client:
@@ -43,51 +45,53 @@ class Client:
     def best(
         self,
         *,
-        per: str | None = None,
         where: Mapping[str, Within] | None = None,
         by: str = "epochs",
         target: float | None = None,
         hold: int | None = None,
         top: int = 10,
         study: str = STUDY,
-    ) -> list[dict[str, Any]]:
-        """The best configurations, or with `per` the best of each value of a parameter; see `fewest best --help`.
+    ) -> Sequence[BestRecord]:
+        """The best configurations; see `fewest best --help`.
 
-        `where` narrows: {"activation": "tanh"}, {"optimizer": ["adam", "sgd"]}, {"lr": (0.01, 0.1)}. `by` is epochs,
+        `where` narrows: {"activation": "tanh"}, {"optimizer": ["adam", "sgd"]}, {"lr": (0.01, 0.1)}, which the service
+        reads as {"lr": {"low": 0.01, "high": 0.1}} and {"optimizer": {"values": ["adam", "sgd"]}}. `by` is epochs,
         seconds or weights. Another `target` (accuracy in (0, 1]) or `hold` (evaluations in a row) judges the recorded
-        curves anew.
-
-        A record has `rank` (equal for ties), `trial`, `classes`, `epochs` (to convergence), `replicates` and how many
-        of them converged, `replicate_epochs`, `confirmed`, `accuracy`, `loss` (nats), `seconds` (of training),
-        `weights` and `params`; with `per` as in `ranking.best_per`. UsageError for bad arguments, StorageMisuse for a
-        store or study that is not there.
+        curves anew. UsageError for bad arguments, StorageMisuse for a store or study that is not there.
         """
-        if by not in list(By):
-            raise UsageError(f"`by` must be one of {', '.join(By)}, got {by!r}")
-        try:
-            asked = {name: _dimension(name, within) for name, within in (where or {}).items()}
-        except ValidationError:
-            raise UsageError(f"`where` takes values, lists of values or tuples (low, high), got {where!r}") from None
-        found: list[dict[str, Any]] = self._studies.best(study, Wanted(asked, By(by), target, hold), per, top)["best"]
-        return found
+        query = _query(where, by, target, hold)
+        return [row for row in self._studies.best(study, query, None, top).best if isinstance(row, BestRecord)]
 
-    def trials(self, *, limit: int | None = None, after: int = -1, study: str = STUDY) -> list[dict[str, Any]]:
+    def best_per(
+        self,
+        parameter: str,
+        *,
+        where: Mapping[str, Within] | None = None,
+        by: str = "epochs",
+        target: float | None = None,
+        hold: int | None = None,
+        top: int = 10,
+        study: str = STUDY,
+    ) -> Sequence[ValueRecord]:
+        """The best configuration of each value of a parameter, and how all trials of that value ended; as `best`."""
+        query = _query(where, by, target, hold)
+        return [row for row in self._studies.best(study, query, parameter, top).best if isinstance(row, ValueRecord)]
+
+    def trials(self, *, limit: int | None = None, after: int = -1, study: str = STUDY) -> Sequence[TrialRecord]:
         """The study's trials in order of their numbers, finished or not: `limit` of them after `after`."""
         return self._studies.trials(study, limit, after)
 
-    def status(self, *, study: str = STUDY) -> dict[str, Any]:
+    def status(self, *, study: str = STUDY) -> Status:
         """How far a study is: its trials by state, its workers, and the incumbent."""
         return self._studies.status(study)
 
     @staticmethod
-    def frame(records: Sequence[Mapping[str, Any]]) -> "pandas.DataFrame":
-        """Records of `best` or `trials` as a pandas frame, a column for each parameter; ImportError without pandas."""
+    def frame(records: Sequence[BestRecord | TrialRecord | ValueRecord]) -> "pandas.DataFrame":
+        """Records as a pandas frame, a column for each parameter; ImportError without pandas."""
         import pandas
 
-        rows = (
-            {name: value for name, value in row.items() if name != "params"} | (row["params"] or {}) for row in records
-        )
-        return pandas.DataFrame(list(rows))
+        rows = [record.flat() if isinstance(record, ValueRecord) else plain(record) for record in records]
+        return pandas.DataFrame([row | (row.pop("params") or {}) for row in rows])
 
 
 def connect(storage: str | None = None, token: str | None = None, patience: float = BRIEF_SECONDS) -> Client:
@@ -97,35 +101,38 @@ def connect(storage: str | None = None, token: str | None = None, patience: floa
     the service is busy or away, each question is asked again for `patience` seconds, at growing intervals up to 2 s;
     then it is a StorageError. So with 60 a program outlives a restart of either.
     """
-    return Client(opened(storage or os.environ.get("FEWEST_STORAGE") or STORAGE, token, patience))
+    return Client(open_studies(storage or os.environ.get("FEWEST_STORAGE") or STORAGE, token, patience))
 
 
-def best(*, storage: str | None = None, **asked: Any) -> list[dict[str, Any]]:
-    """`Client.best` of the store at `storage`."""
-    with connect(storage) as client:
-        return client.best(**asked)
+def open_studies(url: str, token: str | None = None, patience: float = BRIEF_SECONDS) -> Studies:
+    """The studies at a storage URL; StorageMisuse if there is no store. Questions wait `patience` seconds for it."""
+    if is_service(url):
+        from search.serve.remote import RemoteStudies  # which loads httpx
+
+        return RemoteStudies(url, token, patience)
+    return LocalStudies(Store.open(url, patience=patience))
 
 
-def trials(*, storage: str | None = None, **asked: Any) -> list[dict[str, Any]]:
-    """`Client.trials` of the store at `storage`."""
-    with connect(storage) as client:
-        return client.trials(**asked)
+def is_service(url: str) -> bool:
+    """Whether a storage URL is that of a service."""
+    return url.startswith(("http://", "https://"))
 
 
-def status(*, storage: str | None = None, **asked: Any) -> dict[str, Any]:
-    """`Client.status` of the store at `storage`."""
-    with connect(storage) as client:
-        return client.status(**asked)
+def _query(where: Mapping[str, Within] | None, by: str, target: float | None, hold: int | None) -> BestQuery:
+    if by not in list(By):
+        raise UsageError(f"`by` must be one of {', '.join(By)}, got {by!r}")
+    try:
+        narrowed = {name: _dimension(name, within) for name, within in (where or {}).items()}
+    except ValidationError:
+        raise UsageError(f"`where` takes values, lists of values or tuples (low, high), got {where!r}") from None
+    return BestQuery(narrowed, By(by), target, hold)
 
 
-frame = Client.frame
-
-
-def _dimension(name: str, within: Within) -> Dimension:
+def _dimension(name: str, within: Within) -> Range | Choices:
+    if isinstance(within, tuple) and len(within) != 2:
+        raise UsageError(f"`where`: {name!r} takes a value, a list of values or a tuple (low, high), got {within!r}")
     if isinstance(within, tuple):
-        if len(within) != 2:
-            raise UsageError(
-                f"`where`: {name!r} takes a value, a list of values or a tuple (low, high), got {within!r}"
-            )
-        return Range(low=within[0], high=within[1], log=False, whole=False)
-    return Choices(values=tuple(within) if isinstance(within, list) else (within,))
+        within = {"low": within[0], "high": within[1]}
+    elif not isinstance(within, Mapping):
+        within = {"values": within if isinstance(within, list) else [within]}
+    return DIMENSION.validate_python(within)

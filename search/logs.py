@@ -1,10 +1,9 @@
-"""What a worker or the service logs, on stderr: lines for people, or JSON objects, one a line, for programs.
+"""The log of a worker or the service, on stderr: lines for people, or JSON objects, one a line, for programs.
 
-A process says once what all of its lines are about, so that what is logged below, of a store that is away or of a
-device that fails, has it too.
+A process says once what all of its lines are about, so that a line from below, of a store that is away or of a device
+that fails, has it too.
 """
 
-import json
 import logging
 import sys
 import threading
@@ -12,12 +11,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
-from search.cli.output import Notices
+from pythonjsonlogger.json import JsonFormatter
+from rich.console import Console
+from rich.text import Text
 
 FIELDS = "study", "trial", "attempt", "worker", "caller", "request"
 _about: dict[str, str] = {}  # of the whole process: a thread that it starts speaks of the same
 
+#: The one console on stderr: lines that it prints stand above its live display.
+console = Console(stderr=True)
 log = logging.getLogger("fewest")
 
 
@@ -29,7 +33,7 @@ class Log(StrEnum):
 
 
 def set_up(form: Log, level: int = logging.INFO, **fields: str | None) -> None:
-    """Log what is at least of that level, from now on, and with it those of FIELDS that all of it is about."""
+    """Log lines of at least that level from now on, each with those of FIELDS that all of them are about."""
     _about.clear()
     _about.update({name: value for name, value in fields.items() if value is not None})
     handler: logging.Handler = Notices()
@@ -46,28 +50,37 @@ def set_up(form: Log, level: int = logging.INFO, **fields: str | None) -> None:
 
 @contextmanager
 def about(**fields: str) -> Iterator[None]:
-    """Within, all lines are about that, too; and after an exception, which ends the process with a last line."""
+    """Lines within have those fields, too; so has the last line of a process that an exception ends."""
     _about.update(fields)
     yield
     for name in fields:
         del _about[name]
 
 
+class Notices(logging.Handler):
+    """Log records as lines on stderr, above a live display if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        console.print(Text(self.format(record)), soft_wrap=True)
+
+
 class _Text(logging.Formatter):
     """The message, after its level if it tells of something wrong."""
 
     def format(self, record: logging.LogRecord) -> str:
-        said = super().format(record)
-        return f"{record.levelname.lower()}: {said}" if record.levelno >= logging.WARNING else said
+        message = super().format(record)
+        return f"{record.levelname.lower()}: {message}" if record.levelno >= logging.WARNING else message
 
 
-class _Json(logging.Formatter):
-    """`time` (UTC), `level`, `message`, and of FIELDS what there is to say."""
+class _Json(JsonFormatter):
+    """Objects of `time` (UTC), `level`, `message`, those of FIELDS that are known, and the `exception`."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        told = {"time": time, "level": record.levelname.lower(), "message": record.getMessage()}
-        if record.exc_info:
-            told["exception"] = self.formatException(record.exc_info)
-        found = _about | vars(record)
-        return json.dumps(told | {name: found[name] for name in FIELDS if name in found})
+    def __init__(self) -> None:
+        renamed = {"asctime": "time", "levelname": "level", "exc_info": "exception"}
+        super().__init__(["asctime", "levelname", "message"], rename_fields=renamed)
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        return {"time": log_data["time"], "level": log_data.pop("level").lower(), **_about, **log_data}

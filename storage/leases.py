@@ -79,7 +79,7 @@ def renew(connection: Connection, worker_id: int, load: Load | None = None) -> N
 
 def retire(connection: Connection, worker_id: int) -> None:
     """End the worker's lease; its unfinished runs wait for another worker, and no attempt counts against them."""
-    pending = and_(runs.c.study_id.in_(select(studies.c.study_id)), runs.c.told == PENDING)
+    pending = and_(runs.c.study_id.in_(select(studies.c.study_id)), runs.c.outcome_seq == PENDING)
     held = and_(pending, runs.c.worker_id == worker_id, runs.c.state == RunState.RUNNING)
     for run_id in connection.scalars(select(runs.c.run_id).where(held).with_for_update()).all():
         end_attempt(connection, run_id, "released")

@@ -11,7 +11,7 @@ another, and gets back what it was given without knowing; and an outcome that wa
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,17 +34,23 @@ from sqlalchemy import (
 from storage import schema
 from storage.database import StorageMisuse, now, pipelined
 from storage.leases import end_attempt
-from storage.schema import PENDING, RunState, attempts, curves, of_ladder, runs, studies, workers
-from storage.studies import ASKS, THERE, upsert
+from storage.schema import PENDING, RunKind, RunState, attempts, curves, runs, studies, workers
+from storage.studies import ACCEPTS_TRIALS, EXISTS_IN_OPTUNA, upsert
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NewRun:
-    """A run to be done. `trial` is the number of the trial that it replicates; None of a reference or of the ladder."""
+    """A run to be done."""
 
+    kind: RunKind
+    #: What no other run of the study is called.
     name: str
-    trial: int | None
-    replicate: int
+    #: Which model, of a reference or on the ladder.
+    label: str | None = None
+    #: The number of the trial, or of the one that it replicates.
+    trial: int | None = None
+    #: Which of several runs of one configuration.
+    replicate: int = 0
     params: Mapping[str, Any]
     seed: int
     data_seed: int
@@ -69,11 +75,12 @@ class Run:
 
     run_id: int
     study_id: int
+    kind: RunKind
     name: str
     trial: int | None
     trial_id: int | None
     replicate: int
-    params: dict[str, Any]
+    params: Mapping[str, Any]
     seed: int
     data_seed: int
     cap: int | None
@@ -81,11 +88,11 @@ class Run:
 
 
 @dataclass(frozen=True)
-class News:
+class StudyDelta:
     """What a worker that looks at its study learns."""
 
     #: Runs told since it last looked, in that order: rows of `fewest_runs`.
-    told: Sequence[Row[Any]]
+    outcomes: Sequence[Row[Any]]
     #: Runs that wait or that some worker holds: rows of `fewest_runs`, and whether the lease has `expired`.
     unfinished: Sequence[Row[Any]]
     #: Another trial may be created now.
@@ -98,14 +105,14 @@ class News:
     until_epochs: int | None
 
 
-def look(connection: Connection, study_id: int, since: int) -> News:
+def poll(connection: Connection, study_id: int, since: int) -> StudyDelta:
     """The study after its `since`-th outcome; StorageMisuse if it was deleted."""
     rows: Sequence[Row[Any]] = connection.execute(_LOOK, {"this_study": study_id, "since": since}).all()
     if not rows:
         raise StorageMisuse("the study has been deleted")
-    return News(
-        told=[row for row in rows if row.told not in (None, PENDING)],
-        unfinished=[row for row in rows if row.told == PENDING],
+    return StudyDelta(
+        outcomes=[row for row in rows if row.outcome_seq not in (None, PENDING)],
+        unfinished=[row for row in rows if row.outcome_seq == PENDING],
         asks=bool(rows[0].asks),
         stopping=rows[0].stopping,
         reserved=rows[0].reserved,
@@ -139,8 +146,16 @@ def create(
                 for name, (value, distribution) in trial.optuna.items()
             ],
         )
-    row = _row(study_id, NewRun(str(number), number, 0, trial.params, trial.seed, trial.data_seed, None))
-    row |= {"trial_id": trial_id, "state": RunState.RUNNING, "worker_id": worker_id, "attempt": 1}
+    run = NewRun(
+        kind=RunKind.TRIAL,
+        name=str(number),
+        trial=number,
+        params=trial.params,
+        seed=trial.seed,
+        data_seed=trial.data_seed,
+        cap=None,
+    )
+    row = _row(study_id, run) | {"trial_id": trial_id, "state": RunState.RUNNING, "worker_id": worker_id, "attempt": 1}
     return _run(connection.execute(_BEGUN, row).one())
 
 
@@ -151,11 +166,11 @@ def add(connection: Connection, study_id: int, new: Sequence[NewRun]) -> None:
         connection.execute(upsert(connection)(runs).on_conflict_do_nothing(), rows)
 
 
-def climb(connection: Connection, study_id: int, new: Sequence[NewRun]) -> None:
-    """Add runs of the ladder, and withdraw what still waits of one that was asked for before and is not among them."""
+def replace_waiting(connection: Connection, study_id: int, kind: RunKind, new: Sequence[NewRun]) -> None:
+    """Add runs of a kind, and withdraw what still waits of that kind and is not among them."""
     connection.execute(_locked(study_id))
-    waits = and_(runs.c.study_id == study_id, runs.c.told == PENDING, runs.c.state == RunState.WAITING)
-    other = and_(waits, of_ladder, runs.c.name.not_in([run.name for run in new]))
+    waits = and_(runs.c.study_id == study_id, runs.c.outcome_seq == PENDING, runs.c.state == RunState.WAITING)
+    other = and_(waits, runs.c.kind == kind, runs.c.name.not_in([run.name for run in new]))
     ids = connection.scalars(select(runs.c.run_id).where(other)).all()
     for table in (attempts, runs):
         connection.execute(delete(table).where(table.c.run_id.in_(ids)))
@@ -168,10 +183,10 @@ def take(
     worker_id: int,
     held: Collection[int],
     *,
+    kinds: Collection[RunKind],
     judge: bool = True,
-    ladder: bool = False,
 ) -> Run | None:
-    """Take a run that waits, of the ladder or any other; None if there is none, or the study is being stopped.
+    """Take a run of these kinds that waits; None if there is none, or the study is being stopped.
 
     With `judge`, attempts of others whose lease has expired are ended first. `held` are the runs that the worker knows
     to hold; one that was taken from it meanwhile is left to others until it has told its own attempt.
@@ -181,7 +196,7 @@ def take(
     unknown = connection.execute(_UNKNOWN, known).first()
     if unknown:
         return _run(unknown)
-    unfinished = and_(runs.c.study_id == study_id, runs.c.told == PENDING)
+    unfinished = and_(runs.c.study_id == study_id, runs.c.outcome_seq == PENDING)
     if judge:
         dead = select(workers.c.worker_id).where(workers.c.expires <= now(), workers.c.worker_id != worker_id)
         lost = select(runs).where(unfinished, runs.c.state == RunState.RUNNING, runs.c.worker_id.in_(dead))
@@ -189,8 +204,7 @@ def take(
             _fault(connection, run, "expired", study.retries)
     if study.stopping:
         return None
-    mine = of_ladder if ladder else not_(of_ladder)
-    waits = and_(unfinished, mine, runs.c.state == RunState.WAITING, runs.c.run_id.not_in(held))
+    waits = and_(unfinished, runs.c.kind.in_(kinds), runs.c.state == RunState.WAITING, runs.c.run_id.not_in(held))
     first = select(runs.c.run_id).where(waits).order_by(runs.c.run_id).limit(1)
     run_id = connection.scalar(first.with_for_update(skip_locked=True))
     attempt = {"worker_id": worker_id, "attempt": runs.c.attempt + 1, "started": now()}
@@ -211,10 +225,10 @@ def finish(
     `outcome` fills the outcome's columns of `fewest_runs`; `values` and `attributes` are what Optuna gets of a trial.
     """
     this = {"this_run": run.run_id, "this_attempt": run.attempt}
-    told = connection.scalar(_TOLD, this | {"this_study": run.study_id})
-    if told is None:
+    seq = connection.scalar(_NEXT_SEQ, this | {"this_study": run.study_id})
+    if seq is None:
         return connection.scalar(_STATE, this) == RunState.DONE
-    done = {"state": RunState.DONE, "told": told, **outcome}
+    done = {"state": RunState.DONE, "outcome_seq": seq, **outcome}
     if connection.execute(_DONE, this | done).rowcount == 0:  # taken, or even told, while this waited for its turn
         connection.rollback()
         return False
@@ -251,9 +265,11 @@ def _fault(connection: Connection, run: Row[Any], reason: str, retries: int) -> 
     end_attempt(connection, run.run_id, reason)
     values: dict[str, Any] = {"faults": run.faults + 1, "reason": reason, "state": RunState.WAITING}
     if run.faults >= retries:
-        next_told = update(studies).where(studies.c.study_id == run.study_id).values(told=studies.c.told + 1)
-        told = connection.execute(next_told.returning(studies.c.told)).scalar_one()
-        values |= {"state": RunState.FAILED, "finished": now(), "told": told}
+        next_seq = (
+            update(studies).where(studies.c.study_id == run.study_id).values(outcome_seq=studies.c.outcome_seq + 1)
+        )
+        seq = connection.execute(next_seq.returning(studies.c.outcome_seq)).scalar_one()
+        values |= {"state": RunState.FAILED, "finished": now(), "outcome_seq": seq}
         if run.trial_id is not None:
             _complete(connection, run.trial_id, "FAIL", {"reason": reason})
     connection.execute(update(runs).where(runs.c.run_id == run.run_id).values(values))
@@ -270,7 +286,9 @@ def _complete(connection: Connection, trial_id: int, state: str, attributes: Map
 def _row(study_id: int, run: NewRun) -> dict[str, Any]:
     return {
         "study_id": study_id,
+        "kind": run.kind,
         "name": run.name,
+        "label": run.label,
         "trial": run.trial,
         "replicate": run.replicate,
         "classes": run.params["classes"],
@@ -285,8 +303,8 @@ def _row(study_id: int, run: NewRun) -> dict[str, Any]:
 def _run(row: Row[Any] | None) -> Run | None:
     if row is None:
         return None
-    fields = ("run_id", "study_id", "name", "trial", "trial_id", "replicate", "seed", "data_seed", "cap", "attempt")
-    return Run(params=json.loads(row.params), **{name: getattr(row, name) for name in fields})
+    given = {field.name: getattr(row, field.name) for field in fields(Run)}
+    return Run(**given | {"kind": RunKind(row.kind), "params": json.loads(row.params)})
 
 
 def _utc_now() -> datetime:
@@ -297,7 +315,7 @@ def _utc_now() -> datetime:
 
 _STUDY = studies.c.study_id == bindparam("this_study")
 _RUNNING = literal("RUNNING", schema.optuna_trials.c.state.type)
-_UNFINISHED = and_(runs.c.study_id == bindparam("this_study"), runs.c.told == PENDING)
+_UNFINISHED = and_(runs.c.study_id == bindparam("this_study"), runs.c.outcome_seq == PENDING)
 _ATTEMPT = and_(runs.c.run_id == bindparam("this_run"), runs.c.attempt == bindparam("this_attempt"))
 _HELD = and_(_ATTEMPT, runs.c.state == RunState.RUNNING)
 #: Runs that the worker was given by a commit whose answer it never got.
@@ -307,17 +325,17 @@ _UNKNOWN = select(runs).where(
     runs.c.worker_id == bindparam("this_worker"),
     runs.c.run_id.not_in(bindparam("held", expanding=True)),
 )
-_STATE_OF_STUDY = studies.c.stopping, studies.c.reserved, studies.c.until_epochs, ASKS.label("asks")
+_STATE_OF_STUDY = studies.c.stopping, studies.c.reserved, studies.c.until_epochs, ACCEPTS_TRIALS.label("asks")
 _LOOK = (
     select(*_STATE_OF_STUDY, (workers.c.expires <= now()).label("expired"), runs)
     .select_from(
         studies.outerjoin(
             runs,
-            and_(runs.c.study_id == studies.c.study_id, runs.c.told > bindparam("since")),
+            and_(runs.c.study_id == studies.c.study_id, runs.c.outcome_seq > bindparam("since")),
         ).outerjoin(workers, workers.c.worker_id == runs.c.worker_id)
     )
-    .where(_STUDY, THERE)
-    .order_by(runs.c.told, runs.c.run_id)
+    .where(_STUDY, EXISTS_IN_OPTUNA)
+    .order_by(runs.c.outcome_seq, runs.c.run_id)
 )
 #: The next trial of a study that takes one; the study's row stays locked, so that each number is given once.
 _TRIAL = (
@@ -325,7 +343,7 @@ _TRIAL = (
     .from_select(
         ["number", "study_id", "state", "datetime_start"],
         select(studies.c.reserved, studies.c.study_id, _RUNNING, bindparam("start", type_=DateTime))
-        .where(_STUDY, ASKS, not_(_UNKNOWN.exists()))
+        .where(_STUDY, ACCEPTS_TRIALS, not_(_UNKNOWN.exists()))
         .with_for_update(),
     )
     .returning(schema.optuna_trials.c.trial_id, schema.optuna_trials.c.number)
@@ -334,7 +352,12 @@ _SLOT = update(studies).where(_STUDY).values(reserved=studies.c.reserved + 1)
 _PARAMS = insert(schema.optuna_params).inline()
 _BEGUN = insert(runs).values(started=now()).returning(runs)
 #: The study's row stays locked, so that commits keep the order.
-_TOLD = update(studies).where(_STUDY, exists().where(_HELD)).values(told=studies.c.told + 1).returning(studies.c.told)
+_NEXT_SEQ = (
+    update(studies)
+    .where(_STUDY, exists().where(_HELD))
+    .values(outcome_seq=studies.c.outcome_seq + 1)
+    .returning(studies.c.outcome_seq)
+)
 _STATE = select(runs.c.state).where(_ATTEMPT)
 _DONE = update(runs).where(_HELD).values(finished=now())
 _CURVE = insert(curves).inline()

@@ -1,9 +1,7 @@
 """Tables. Ours begin with `fewest_`; Optuna's own are declared as far as we write them, and are created by Optuna.
 
-A *run* is one training that must be done exactly once: a trial's own (replicate 0), a replicate of a trial (1, 2, …),
-or of no trial: the reference model that a winner is shown beside (replicate 0), or one of the ladder (1, 2, …), which
-only workers that are there for it take. A run is tried in *attempts*; a worker holds all its
-runs by one lease. Times are seconds since 1970 by the database's clock; Optuna's are naive UTC.
+A *run* is one training that must be done exactly once; its `RunKind` says what for. A run is tried in *attempts*; a
+worker holds all its runs by one lease. Times are seconds since 1970 by the database's clock; Optuna's are naive UTC.
 """
 
 from enum import StrEnum
@@ -11,8 +9,8 @@ from enum import StrEnum
 import sqlalchemy as sa
 from sqlalchemy import Boolean, Column, Double, Index, Integer, LargeBinary, Table, Text, UniqueConstraint
 
-VERSION = 5
-#: `told` of a run that has no outcome yet: after every place in the order, so that one range of one index holds both
+VERSION = 6
+#: `outcome_seq` of a run without an outcome: after every place in the order, so that one range of one index holds both
 #: what a reader has not seen and what is unfinished.
 PENDING = 2**31 - 1
 
@@ -24,6 +22,15 @@ class RunState(StrEnum):
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
+
+
+class RunKind(StrEnum):
+    """What a run is for."""
+
+    TRIAL = "trial"  # a configuration that the search tries; one of a study's budget
+    REPLICATE = "replicate"  # a trial's configuration again, on fresh seeds
+    REFERENCE = "reference"  # the question's model, which a winner is shown beside
+    LADDER = "ladder"  # one seed of a rung of the ladder; only workers that are there for it take it
 
 
 ours = sa.MetaData()
@@ -38,12 +45,12 @@ studies = Table(
     Column("spec", Text, nullable=False),  # JSON
     Column("budget", Integer, nullable=False),  # trials that may ever be created
     Column("reserved", Integer, nullable=False),  # trials created so far
-    Column("told", Integer, nullable=False),  # outcomes so far: the order that readers follow
+    Column("outcome_seq", Integer, nullable=False),  # outcomes so far: the order that readers follow
     Column("stopping", Boolean, nullable=False),  # workers finish what they run, and leave
     Column("deadline", Double),  # no new trial after it
     Column("until_epochs", Integer),  # no new trial once a configuration of so few epochs is confirmed
     Column("retries", Integer, nullable=False),  # attempts after the first, when workers are lost or fail
-    Column("concluded", Integer),  # `told` when a worker found nothing left to do; null, or less, while there may be
+    Column("concluded", Integer),  # `outcome_seq` when nothing was left to do; null, or less, while there may be
 )
 
 workers = Table(
@@ -69,10 +76,12 @@ runs = Table(
     ours,
     Column("run_id", Integer, primary_key=True),
     Column("study_id", Integer, nullable=False),
-    Column("name", Text, nullable=False),  # 12, 12#3 (its third replicate), question@256, ladder:256:adam@1000#1
-    Column("trial", Integer),  # number in the study; null for a reference and on the ladder
-    Column("trial_id", Integer),  # Optuna's, of replicate 0 only
-    Column("replicate", Integer, nullable=False),
+    Column("name", Text, nullable=False),  # for people, and so that it is added once: 12, 12#3, ladder:256:adam@1000#1
+    Column("kind", Text, nullable=False),  # a RunKind
+    Column("label", Text),  # of a reference or on the ladder: which model
+    Column("trial", Integer),  # number in the study, of a trial and its replicates
+    Column("trial_id", Integer),  # Optuna's, of a trial
+    Column("replicate", Integer, nullable=False),  # which of several runs of one configuration: 0 of a trial's own
     Column("classes", Integer, nullable=False),
     Column("params", Text, nullable=False),  # JSON
     Column("seed", sa.BigInteger, nullable=False),
@@ -83,7 +92,7 @@ runs = Table(
     Column("started", Double),  # when the last of them began
     Column("faults", Integer, nullable=False),  # attempts lost to a fault or an expired lease
     Column("reason", Text),  # of the last fault
-    Column("told", Integer, nullable=False, default=PENDING),  # place in the order of outcomes
+    Column("outcome_seq", Integer, nullable=False, default=PENDING),  # place in the order of outcomes
     Column("finished", Double),
     Column("cap", Integer),  # most epochs: of replicates and references from the start, of trials in the outcome
     # The outcome, null until there is one.
@@ -100,14 +109,11 @@ runs = Table(
     Column("stream_offset", Integer),
     Column("rungs", Text),  # JSON: shortfall at each rung, null where it ended before
     UniqueConstraint("study_id", "name"),
-    Index("fewest_runs_told", "study_id", "told"),
-    Index("fewest_runs_trial", "study_id", "replicate", "trial"),
-    Index("fewest_runs_best", "study_id", "replicate", "state", "converged", "epochs", "trial"),
-    Index("fewest_runs_classes", "study_id", "classes", "replicate", "state", "converged", "epochs", "trial"),
+    Index("fewest_runs_outcome_seq", "study_id", "outcome_seq"),
+    Index("fewest_runs_trial", "study_id", "kind", "trial"),
+    Index("fewest_runs_best", "study_id", "kind", "state", "converged", "epochs", "trial"),
+    Index("fewest_runs_classes", "study_id", "classes", "kind", "state", "converged", "epochs", "trial"),
 )
-
-#: The runs of the ladder.
-of_ladder = sa.and_(runs.c.trial.is_(None), runs.c.replicate > 0)
 
 #: Attempts that came to nothing; the one that led to the outcome is in the run.
 attempts = Table(

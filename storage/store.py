@@ -5,8 +5,6 @@ are the body of one transaction: `store.write(ledger.finish, run, …)`. A body 
 even if its commit had reached the database unseen, so each recognises its own earlier work and leaves it as it is.
 """
 
-import logging
-import random
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -17,17 +15,15 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from storage import migrations, schema
+from storage.backoff import Backoff
 from storage.database import StorageError, StorageMisuse, connect, explain, redacted, transient
 
 BRIEF_SECONDS = 5.0  # patience of a command that answers a query
 OUTAGE_SECONDS = 300.0  # patience of a process that must outlive a restart of the database
-FIRST_NOTE_SECONDS = 2.0  # of waiting before the first log line about it
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 2.0  # between two attempts, doubled each time
 OPTUNA_ATTEMPTS = 20  # at creating Optuna's tables, a tenth of a second apart
 
 P = ParamSpec("P")
 R = TypeVar("R")
-log = logging.getLogger("fewest")
 
 
 @dataclass
@@ -80,21 +76,15 @@ class Store:
         # One statement sees one state of Postgres, in a transaction or not; autocommit saves two round trips.
         autocommit = not writes and self.engine.dialect.name == "postgresql"
         options: dict[str, Any] = {"isolation_level": "AUTOCOMMIT"} if autocommit else {"writes": writes}
-        began, note_at, pause, failed = time.monotonic(), FIRST_NOTE_SECONDS, FIRST_PAUSE_SECONDS, False
+        backoff, failed = Backoff(lambda: self.patience), False
         while True:
             try:
                 with self.engine.connect().execution_options(**options) as connection, connection.begin():
                     result = body(connection, *args, **kwargs)
             except SQLAlchemyError as error:
                 fault, failed = explain(error, self.engine.url), True
-                waited = time.monotonic() - began
-                if not transient(error) or waited >= self.patience:
+                if not transient(error) or not backoff.pause(fault):
                     raise fault from error
-                if waited >= note_at:
-                    log.warning("%s; trying again for %.0f s", fault, self.patience - waited)
-                    note_at = 2 * waited
-                time.sleep(pause * random.uniform(0.5, 1))
-                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
             else:
                 if failed:
                     self._recovered = time.monotonic()

@@ -10,24 +10,27 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from storage import schema
 from storage.database import NameTaken, NotFound, StorageMisuse, now, redacted
-from storage.schema import PENDING, RunState, attempts, curves, of_ladder, runs, studies, workers
+from storage.schema import PENDING, RunKind, RunState, attempts, curves, runs, studies, workers
 
 _DATA_LOCK = 0x6665776564  # beside that of `storage.store`
 RETRIES = 2  # attempts after the first, unless the study says otherwise
 #: The study is there for Optuna too. Somebody may have deleted it through Optuna, and its number been given again.
-THERE = exists().where(
+EXISTS_IN_OPTUNA = exists().where(
     schema.optuna_studies.c.study_id == studies.c.study_id, schema.optuna_studies.c.study_name == studies.c.name
 )
 #: The study takes another trial.
-ASKS = and_(
-    THERE,
+ACCEPTS_TRIALS = and_(
+    EXISTS_IN_OPTUNA,
     studies.c.reserved < studies.c.budget,
     not_(studies.c.stopping),
     or_(studies.c.deadline.is_(None), studies.c.deadline > now()),
 )
 
 _TOLD_SINCE = exists().where(
-    runs.c.study_id == studies.c.study_id, runs.c.told > studies.c.concluded, runs.c.told < PENDING, not_(of_ladder)
+    runs.c.study_id == studies.c.study_id,
+    runs.c.outcome_seq > studies.c.concluded,
+    runs.c.outcome_seq < PENDING,
+    runs.c.kind != RunKind.LADDER,
 )
 #: A worker found nothing left to do, and nothing was told since then but runs of the ladder, which change no answer.
 CONCLUDED = and_(studies.c.concluded.is_not(None), not_(_TOLD_SINCE))
@@ -39,8 +42,8 @@ class StudyRecord:
 
     study_id: int
     name: str
-    #: JSON text.
-    spec: str
+    #: The spec as JSON text.
+    spec_json: str
     #: Trials that may ever be created.
     budget: int
 
@@ -77,7 +80,7 @@ def create(
         new = upsert(connection)(schema.data).values(digest=data[0], content=data[1])
         connection.execute(new.on_conflict_do_nothing())
     row = {"study_id": study_id, "name": name, "spec": spec, "budget": budget, "retries": RETRIES}
-    connection.execute(insert(studies).values(row | {"reserved": 0, "told": 0, "stopping": False}))
+    connection.execute(insert(studies).values(row | {"reserved": 0, "outcome_seq": 0, "stopping": False}))
     return StudyRecord(study_id, name, spec, budget)
 
 
@@ -86,7 +89,7 @@ def find(connection: Connection, name: str) -> StudyRecord:
     found = look_up(connection, name)
     if found:
         return found
-    names = connection.scalars(select(studies.c.name).where(THERE).order_by(studies.c.study_id)).all()
+    names = connection.scalars(select(studies.c.name).where(EXISTS_IN_OPTUNA).order_by(studies.c.study_id)).all()
     near = difflib.get_close_matches(name, names, n=1)
     there = f"it has {', '.join(names)}" if names else "it has none yet"
     there = f"did you mean {near[0]!r}?" if near else there
@@ -136,10 +139,10 @@ def stop(connection: Connection, study_id: int) -> None:
     connection.execute(update(studies).where(studies.c.study_id == study_id).values(stopping=True))
 
 
-def conclude(connection: Connection, study_id: int, told: int) -> bool:
-    """A worker that knew every outcome up to `told` found nothing left to do; False if others know more, or as much."""
-    mine = and_(studies.c.study_id == study_id, studies.c.told == told, studies.c.concluded.is_distinct_from(told))
-    return bool(connection.execute(update(studies).where(mine).values(concluded=told)).rowcount)
+def conclude(connection: Connection, study_id: int, seq: int) -> bool:
+    """A worker that knew every outcome up to `seq` found nothing left to do; False if others know more, or as much."""
+    mine = and_(studies.c.study_id == study_id, studies.c.outcome_seq == seq, studies.c.concluded.is_distinct_from(seq))
+    return bool(connection.execute(update(studies).where(mine).values(concluded=seq)).rowcount)
 
 
 def open_ones(connection: Connection) -> list[tuple[StudyRecord, int]]:
@@ -148,11 +151,11 @@ def open_ones(connection: Connection) -> list[tuple[StudyRecord, int]]:
     busy = (
         select(func.count(runs.c.worker_id.distinct()))
         .select_from(runs.join(workers, living))
-        .where(runs.c.study_id == studies.c.study_id, runs.c.told == PENDING, runs.c.state == RunState.RUNNING)
+        .where(runs.c.study_id == studies.c.study_id, runs.c.outcome_seq == PENDING, runs.c.state == RunState.RUNNING)
         .scalar_subquery()
     )
     columns = studies.c.study_id, studies.c.name, studies.c.spec, studies.c.budget, busy
-    found = connection.execute(select(*columns).where(THERE, not_(studies.c.stopping), not_(CONCLUDED)))
+    found = connection.execute(select(*columns).where(EXISTS_IN_OPTUNA, not_(studies.c.stopping), not_(CONCLUDED)))
     return [(StudyRecord(*row[:4]), row[4]) for row in found]
 
 
@@ -175,13 +178,13 @@ def forget(connection: Connection, study_id: int, name: str = "") -> None:
     for table in (schema.optuna_params, schema.optuna_values, schema.optuna_user_attributes):
         connection.execute(delete(table).where(table.c.trial_id.in_(left)))
     connection.execute(delete(schema.optuna_trials).where(schema.optuna_trials.c.study_id == study_id))
-    named = exists().where(THERE, studies.c.spec.contains(schema.data.c.digest))
+    named = exists().where(EXISTS_IN_OPTUNA, studies.c.spec.contains(schema.data.c.digest))
     connection.execute(delete(schema.data).where(not_(named)))
 
 
 def is_ours(connection: Connection, study_id: int) -> bool:
     """Whether a study of Optuna's is one of fewest's."""
-    return bool(connection.scalar(select(studies.c.study_id).where(studies.c.study_id == study_id, THERE)))
+    return bool(connection.scalar(select(studies.c.study_id).where(studies.c.study_id == study_id, EXISTS_IN_OPTUNA)))
 
 
 def upsert(connection: Connection) -> Any:
@@ -192,5 +195,5 @@ def upsert(connection: Connection) -> Any:
 def look_up(connection: Connection, name: str) -> StudyRecord | None:
     """The study of that name, or None."""
     columns = studies.c.study_id, studies.c.name, studies.c.spec, studies.c.budget
-    found = connection.execute(select(*columns).where(studies.c.name == name, THERE)).one_or_none()
+    found = connection.execute(select(*columns).where(studies.c.name == name, EXISTS_IN_OPTUNA)).one_or_none()
     return found and StudyRecord(*found)

@@ -194,7 +194,7 @@ def _run(batches: Batches, trial: Trial) -> _Run:
     return _UserRun(batches, trial) if trial.configuration.objective else _Run(batches, trial)
 
 
-def rehearse(configuration: Configuration, problem: Problem, device: str) -> None:
+def dry_run(configuration: Configuration, problem: Problem, device: str) -> None:
     """Train and evaluate a user module on a few samples; UserCodeError if that fails."""
     run = _run(_RehearsalBatches(problem, device), Trial(0, configuration, seed=0, data_seed=0, cap=1))
     run.step()

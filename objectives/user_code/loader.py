@@ -17,7 +17,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import Any
 
-from objectives.configuration import ARCHITECTURE, known
+from objectives.parameters import ARCHITECTURE, PARAMETERS
 
 #: Arguments that the trainer adds to the parameters of the configuration.
 TRAINER_ARGUMENTS = ("inputs", "classes")
@@ -81,7 +81,7 @@ class Constructor:
         named = (each for each in signature if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY))
         parameters = {each.name: each.default is each.empty for each in named}
         for name in parameters:
-            if name == "objective" or (known(name) and name not in (*TRAINER_ARGUMENTS, *ARCHITECTURE)):
+            if name == "objective" or (name in PARAMETERS and name not in (*TRAINER_ARGUMENTS, *ARCHITECTURE)):
                 raise UserCodeError(f"{path} takes `{name}`, which is a parameter of its training; rename it")
             if not name.isascii():
                 raise UserCodeError(f"{path} takes `{name}`; rename it, since the store takes ASCII names alone")

@@ -25,7 +25,7 @@ from optuna.trial import TrialState
 from objectives.user_code.loader import UserCodeError, load, reporting_errors
 from search.ask import sampler_history as mirror
 from search.ask.initial_design import Design
-from search.ask.sampler_history import GROUP, Mirror
+from search.ask.sampler_history import GROUP, SamplerHistory
 from search.ask.scoring import score
 from search.errors import UsageError
 from search.spec import space
@@ -57,7 +57,7 @@ class Proposals:
         self._learns = spec.sampler not in ("random", "qmc")
         self._avoids = self._learns and spec.sampler != "cmaes"
         made = sampler(spec.sampler, derive(spec.seed, spec.sampler, worker_id) >> 31)
-        self._mirror = Mirror()
+        self._mirror = SamplerHistory()
         self._study = optuna.create_study(storage=self._mirror, sampler=made)
         self._mirror_id = self._mirror.get_study_id_from_name(self._study.study_name)
         self._untaught: list[Any] = []  # rows of told trials that the mirror has not been given
@@ -106,7 +106,7 @@ class Proposals:
             return self._design.point
         self._made += 1
         classes = self._next_classes()
-        lesson = self._lesson(classes)
+        lesson = self._transfer_leader(classes)
         if lesson:
             return lesson
         turn = REFINING if self._converged[classes] else SEARCHING
@@ -122,7 +122,7 @@ class Proposals:
         focused = (count for count, trials in had.items() if trials < self._share and self._learns)
         return next(focused, min(had, key=lambda count: (had[count], count)))
 
-    def settle(self, number: int | None) -> None:
+    def bind_trial_number(self, number: int | None) -> None:
         """The proposal became the trial of that number; None if it became none."""
         if self._asked is None:
             return
@@ -141,7 +141,7 @@ class Proposals:
         found = space.carried(self._spec.space, space.suggest(self._sampled, trial) | {"classes": own}, classes)
         return _whatever_number(found)
 
-    def _lesson(self, classes: int) -> Proposal | None:
+    def _transfer_leader(self, classes: int) -> Proposal | None:
         """The best leader of another class count that is better than this one's and new to it, as it is."""
         if not self._learns:
             return None

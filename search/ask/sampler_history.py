@@ -53,7 +53,7 @@ class _History:
         return shown
 
 
-class Mirror(InMemoryStorage):
+class SamplerHistory(InMemoryStorage):
     """Optuna's in-memory storage of studies that minimise one value, but that it shows few of the finished trials.
 
     `get_all_trials` forgets all but BEST and RECENT. Trials of several groups share one history: each value is then

@@ -122,20 +122,6 @@ def tied(best: Sequence[float], other: Sequence[float]) -> bool:
     return as_low > SIGNIFICANCE * comb(len(pooled), len(best))
 
 
-def outlook(epochs: int, equalled: int, since: int, trials: int) -> str:
-    """Whether more trials are likely to improve on the best of so many, and why, in words.
-
-    `epochs`, `equalled` and `since` are those of `query.by_classes`. Unlikely: the best was found in the first half,
-    and LEVEL others are as good, which bounds how likely better ones are.
-    """
-    if epochs <= 1:
-        return f"{epochs} epoch{'' if epochs == 1 else 's'} is the least there is: more trials cannot improve on it"
-    facts = f"found {since} trials before the last of {trials}, and equalled by {equalled or 'no'} other"
-    facts += "s" if equalled > 1 else ""
-    unlikely = equalled >= LEVEL and since >= trials / 2
-    return f"{facts}: more trials {'are unlikely to' if unlikely else 'may'} improve on it"
-
-
 def front(fewest: Mapping[int, int]) -> list[int]:
     """The class counts for which no higher one needs as few epochs, most first; `fewest` is epochs by classes."""
     kept: list[int] = []

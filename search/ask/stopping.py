@@ -29,7 +29,7 @@ SMALL = 100  # trials of a budget too small for rungs: of 30 trials of a small p
 OPEN = 3  # the horizon is at `max_epochs` after one in so many trials of the budget
 KAPPA = 2  # cap in incumbents
 FLOOR = 12  # epochs that every trial may use
-BURST = 16  # most epochs between two looks at a trial
+EPOCHS_AT_ONCE = 16  # most epochs between two looks at a trial
 
 
 @dataclass
@@ -122,7 +122,9 @@ def at_rungs(trial: Trial, outcome: Outcome, target: float) -> list[float | None
 
 def burst(running: Sequence[Progress]) -> int:
     """Epochs until the next of the running trials is to be judged."""
-    return min([BURST, *(rung - progress.epoch for progress in running for rung in RUNGS if rung > progress.epoch)])
+    return min(
+        [EPOCHS_AT_ONCE, *(rung - progress.epoch for progress in running for rung in RUNGS if rung > progress.epoch)]
+    )
 
 
 def _bracket(number: int) -> int:

@@ -17,36 +17,30 @@ from objectives.configuration import Configuration
 from objectives.convergence import Outcome, Progress, Trial
 from search.ask import scoring
 from search.ask.proposals import Proposal, Proposals
+from search.ask.purpose import Purpose
 from search.ask.scoring import Evidence, score
 from search.ask.stopping import Stopping, at_rungs, room
 from search.spec import space
-from search.spec.study_spec import StudySpec, derive, parsed
+from search.spec.stored_study import StoredStudy
+from search.spec.study_spec import StudySpec, derive
 from storage import ledger, studies
 from storage.curves import pack
 from storage.leases import LEASE_SECONDS
-from storage.ledger import NewRun, News, NewTrial, Run
-from storage.schema import RunState
+from storage.ledger import NewRun, NewTrial, Run, StudyDelta
+from storage.schema import RunKind, RunState
 from storage.store import Store
-from storage.studies import StudyRecord
 
 
 class Study:
     """A study as one worker sees it."""
 
-    def __init__(
-        self, store: Store, record: StudyRecord, worker_id: int, only_waiting: bool = False, ladder: bool = False
-    ) -> None:
-        """`only_waiting`: run what waits, and neither begin a trial nor add a run; `ladder`: so for the ladder.
-
-        Without `ladder` its runs are left alone, so that no search waits for them.
-        """
-        self._only_waiting, self._ladder = only_waiting or ladder, ladder
-        self.spec = parsed(record.spec)
-        self._store, self._id, self._worker_id = store, record.study_id, worker_id
-        self._news = News((), (), asks=True, stopping=False, reserved=0, until_epochs=None)
-        self._proposals = Proposals(self.spec, record.budget, worker_id)
-        self._told = 0
-        self._stopping = Stopping(self.spec.max_epochs, record.budget, record.budget // len(self.spec.class_counts))
+    def __init__(self, store: Store, study: StoredStudy, worker_id: int, purpose: Purpose = Purpose.SEARCH) -> None:
+        self.spec, self._purpose = study.spec, purpose
+        self._store, self._id, self._worker_id = store, study.study_id, worker_id
+        self._delta = StudyDelta((), (), asks=True, stopping=False, reserved=0, until_epochs=None)
+        self._proposals = Proposals(self.spec, study.budget, worker_id)
+        self._seen_seq = 0
+        self._stopping = Stopping(self.spec.max_epochs, study.budget, study.budget // len(self.spec.class_counts))
         self._trained: Counter[int] = Counter()  # epochs of trials, by classes
         self._retrained: Counter[int] = Counter()  # epochs of replicates
         self._replicated: set[tuple[int, int]] = set()  # told replicates, as (trial, replicate)
@@ -59,35 +53,35 @@ class Study:
         `held` are the ids of the runs that this worker is training already.
         """
         self.look()
-        if any(self._may_be_taken(row, held) for row in self._news.unfinished):
+        if any(self._may_be_taken(row, held) for row in self._delta.unfinished):
             run = self._take(held)
             if run:
                 return run
         if self._asks:
             again = self._challenges()
             return (self._added(again, held) if again else None) or self._propose(held)
-        if self._news.stopping or self._news.unfinished or self._only_waiting:
+        if self._delta.stopping or self._delta.unfinished or self._purpose is not Purpose.SEARCH:
             return None
         return self._added([*self._finals(), *self._references()], held)
 
     @property
     def over(self) -> bool:
         """When last looked at, nothing was left to do in this study, by this worker or any other."""
-        if self._only_waiting:
-            return not any(row.replicate or row.state == RunState.WAITING for row in self._news.unfinished)
-        return not self._news.unfinished and not self._asks
+        if self._purpose is not Purpose.SEARCH:
+            return not any(row.kind != RunKind.TRIAL or row.state == RunState.WAITING for row in self._delta.unfinished)
+        return not self._delta.unfinished and not self._asks
 
     def conclude(self) -> bool:
         """Note in the store that nothing is left to do, as far as this worker knows all that was told.
 
         False if somebody was first, or it is not for this worker to say.
         """
-        return not self._only_waiting and self._store.write(studies.conclude, self._id, self._told)
+        return self._purpose is Purpose.SEARCH and self._store.write(studies.conclude, self._id, self._seen_seq)
 
     @property
     def stopping(self) -> bool:
         """When last looked at, somebody had asked for the study to stop."""
-        return self._news.stopping
+        return self._delta.stopping
 
     def trial(self, run: Run) -> Trial:
         """What the trainer is to do for a run."""
@@ -97,12 +91,12 @@ class Study:
 
     def note(self, run: Run, progress: Progress) -> None:
         """Take account of how far a running trial has come."""
-        if run.cap is None and run.trial is not None:
+        if run.kind is RunKind.TRIAL and run.trial is not None:
             self._stopping.note(run.trial, progress)
 
     def judge(self, run: Run, progress: Progress) -> None:
         """Lower the cap of a running trial to what it still deserves; replicates and references keep theirs."""
-        if run.cap is None and run.trial is not None:
+        if run.kind is RunKind.TRIAL and run.trial is not None:
             self._stopping.judge(run.trial, progress)
 
     def tell(self, run: Run, trial: Trial, outcome: Outcome) -> bool:
@@ -127,25 +121,23 @@ class Study:
 
     def look(self) -> None:
         """Learn what every worker has told since the last look, and what others are running."""
-        news = self._store.read(ledger.look, self._id, self._told)
-        mine = [row for row in news.unfinished if self._ladder == (row.trial is None and row.replicate > 0)]
-        self._news = replace(news, unfinished=mine)
-        for row in self._news.told:
-            if row.trial is not None:
-                self._learn(row)
-        self._proposals.learn(_trials(self._news.told), _trials(self._news.unfinished))
-        if self._news.told:
-            self._told = self._news.told[-1].told
+        delta = self._store.read(ledger.poll, self._id, self._seen_seq)
+        self._delta = replace(delta, unfinished=[row for row in delta.unfinished if row.kind in self._purpose.kinds])
+        for row in self._delta.outcomes:
+            self._learn(row)
+        self._proposals.learn(_trials(self._delta.outcomes), _trials(self._delta.unfinished))
+        if self._delta.outcomes:
+            self._seen_seq = self._delta.outcomes[-1].outcome_seq
 
     @property
     def _asks(self) -> bool:
         """Another trial may be created now, and is wanted."""
-        return self._news.asks and not self._satisfied and not self._only_waiting
+        return self._delta.asks and not self._satisfied and self._purpose is Purpose.SEARCH
 
     @property
     def _satisfied(self) -> bool:
         """Every class count has a confirmed configuration that needs no more epochs than the launch asks for."""
-        enough = self._news.until_epochs
+        enough = self._delta.until_epochs
         return enough is not None and all(
             any(candidate.complete and candidate.typical <= enough for candidate in self._candidates[classes].values())
             for classes in self.spec.class_counts
@@ -154,7 +146,7 @@ class Study:
     def _may_be_taken(self, row: Any, held: Collection[int]) -> bool:
         """The run waits, its worker is dead, or it was given to this worker by a commit whose answer was lost."""
         if row.state == RunState.WAITING:
-            return not self._news.stopping and row.run_id not in held
+            return not self._delta.stopping and row.run_id not in held
         return row.run_id not in held if row.worker_id == self._worker_id else row.expired and self._judges
 
     @property
@@ -163,7 +155,8 @@ class Study:
         return self._store.steady(LEASE_SECONDS)
 
     def _take(self, held: Collection[int]) -> Run | None:
-        return self._store.write(ledger.take, self._id, self._worker_id, held, judge=self._judges, ladder=self._ladder)
+        kinds = self._purpose.kinds
+        return self._store.write(ledger.take, self._id, self._worker_id, held, kinds=kinds, judge=self._judges)
 
     def _added(self, new: Sequence[NewRun], held: Collection[int]) -> Run | None:
         """Add runs that are not trials, and take one."""
@@ -175,13 +168,13 @@ class Study:
 
     def _learn(self, row: Any) -> None:
         found, done = self._candidates[row.classes], row.state == RunState.DONE
-        if row.replicate == 0 and done:
+        if row.kind == RunKind.TRIAL and done:
             self._trained[row.classes] += row.epochs
             self._stopping.learn(row.trial, row.classes, row.converged, row.epochs, json.loads(row.rungs))
             if row.converged:
                 found[row.trial] = Evidence(row.trial, row.epochs, loss=row.loss)
                 self._params[row.trial] = json.loads(row.params)
-        elif row.replicate:  # one that failed is no evidence of converging either
+        elif row.kind == RunKind.REPLICATE:  # one that failed is no evidence of converging either
             before = found[row.trial]
             scores = *before.scores, self._score(row) if done else 2.0 * self.spec.max_epochs
             now = replace(before, scores=scores, converged=before.converged + (done and row.converged))
@@ -189,9 +182,9 @@ class Study:
             self._retrained[row.classes] += row.epochs or 0
             self._replicated.add((row.trial, row.replicate))
             if now.refuted and not before.refuted:
-                self._dethrone(row.classes)
+                self._drop_refuted_leader(row.classes)
 
-    def _dethrone(self, classes: int) -> None:
+    def _drop_refuted_leader(self, classes: int) -> None:
         """What was refuted neither bounds other trials nor teaches them any longer."""
         standing = [candidate for candidate in self._candidates[classes].values() if not candidate.refuted]
         best = min(standing, key=lambda candidate: (candidate.epochs, candidate.trial), default=None)
@@ -204,7 +197,7 @@ class Study:
         return score(told.converged, told.epochs, told.gap, self.spec.max_epochs)
 
     def _propose(self, held: Collection[int]) -> Run | None:
-        proposal = self._proposals.next(self._news.reserved)
+        proposal = self._proposals.next(self._delta.reserved)
         made: dict[int, NewTrial] = {}  # by number: the transaction may be tried again
 
         def new(number: int) -> NewTrial:
@@ -212,7 +205,7 @@ class Study:
 
         run = self._store.write(ledger.create, self._id, self._worker_id, held, new)
         # The last slot may be another worker's by now, or an earlier run have come to light.
-        self._proposals.settle(run.trial if run and run.trial in made else None)
+        self._proposals.bind_trial_number(run.trial if run and run.trial in made else None)
         return run
 
     def _new_trial(self, number: int, proposal: Proposal) -> NewTrial:
@@ -225,7 +218,7 @@ class Study:
 
     def _challenges(self) -> list[NewRun]:
         """Replicates that are worth running while the search goes on, and that nobody has run or begun."""
-        there = self._replicated | {(row.trial, row.replicate) for row in self._news.unfinished}
+        there = self._replicated | {(row.trial, row.replicate) for row in self._delta.unfinished}
         due = [
             due
             for classes, found in self._candidates.items()
@@ -243,7 +236,8 @@ class Study:
             return []
         (classes,) = self.spec.class_counts
         question = space.preset("question", classes, self.spec.training).params
-        return [new_run(self.spec, f"question@{classes}", None, 0, question, self.spec.max_epochs)]
+        cap = self.spec.max_epochs
+        return [new_run(self.spec, RunKind.REFERENCE, f"question@{classes}", question, cap, label="question")]
 
     def _replicate(self, candidate: Evidence, k: int) -> NewRun:
         return replicate(self.spec, candidate.trial, k, self._params[candidate.trial], candidate.epochs)
@@ -251,17 +245,16 @@ class Study:
 
 def replicate(spec: StudySpec, trial: int, k: int, params: Mapping[str, Any], epochs: int) -> NewRun:
     """The k-th re-run of a trial that converged in so many epochs, on seeds of its own."""
-    return new_run(spec, f"{trial}#{k}", trial, k, params, room(epochs, spec.max_epochs))
+    cap = room(epochs, spec.max_epochs)
+    return new_run(spec, RunKind.REPLICATE, f"{trial}#{k}", params, cap, trial=trial, replicate=k)
 
 
-def new_run(
-    spec: StudySpec, name: str, trial: int | None, replicate: int, params: Mapping[str, Any], cap: int
-) -> NewRun:
-    """A run that is no trial, on the seeds of its name."""
+def new_run(spec: StudySpec, kind: RunKind, name: str, params: Mapping[str, Any], cap: int, **which: Any) -> NewRun:
+    """A run that is no trial, on the seeds of its name; `which` are its label, trial and replicate."""
     seed, data_seed = (derive(spec.seed, what, name) for what in ("trial", "data"))
-    return NewRun(name, trial, replicate, params, seed, data_seed, cap)
+    return NewRun(kind=kind, name=name, params=params, seed=seed, data_seed=data_seed, cap=cap, **which)
 
 
 def _trials(rows: Iterable[Any]) -> list[Any]:
     """Of rows of `fewest_runs`, those that are trials of their own."""
-    return [row for row in rows if row.trial is not None and row.replicate == 0]
+    return [row for row in rows if row.kind == RunKind.TRIAL]

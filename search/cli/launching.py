@@ -7,39 +7,31 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from objectives.parameters import PARAMETERS, described
 from objectives.trainers.trainer import TrainerKind
 from search.cli import output
 from search.cli.options import (
-    MOST,
-    STORAGE,
-    STUDY,
-    AnyStorage,
-    Classes,
-    Data,
+    MAX_INTEGER,
+    AnyStudyOptions,
+    Commands,
     Device,
-    Hold,
-    Inputs,
-    Label,
-    MaxEpochs,
-    Objective,
-    Output,
     Sampler,
-    Seed,
-    Sigma,
-    StudyName,
-    Target,
+    SpecOptions,
     Trainer,
+    Workers,
     available,
     remark,
+    spread,
 )
 from search.cli.output import Format
 from search.cli.progress import View
+from search.client import STORAGE, STUDY, is_service
 from search.errors import UsageError
-from search.query.studies import DEFAULT_TRIALS, LocalStudies, Order, Studies, is_service
-from search.spec import parsing as options
+from search.query.studies import DEFAULT_TRIALS, LocalStudies, Order, Studies
+from search.spec import parsing
 from search.spec.study_spec import StudySpec
 from search.train.engine import Engine, LocalEngine
-from search.train.processes import only_here
+from search.train.processes import require_one_machine
 from storage import studies
 from storage.database import redacted
 from storage.store import OUTAGE_SECONDS, Store
@@ -47,9 +39,9 @@ from storage.store import OUTAGE_SECONDS, Store
 if TYPE_CHECKING:
     from search.train.ray_engine import Cluster
 
-LOOK_SECONDS = 0.5  # between two looks at a study that a service runs
+FOLLOW_SECONDS = 0.5  # between two looks at a study that a service runs
 
-app = typer.Typer()
+app = Commands()
 
 
 class Engines(StrEnum):
@@ -60,7 +52,8 @@ class Engines(StrEnum):
 
 
 @app.command(
-    epilog="Examples: `fewest launch` · `fewest launch --classes 64 --trials 100` · "
+    epilog=f"Parameters to fix, range or choose from: {described(list(PARAMETERS)[1:])}.\n\n"
+    "Examples: `fewest launch` · `fewest launch --classes 64 --trials 100` · "
     "`fewest launch --fix activation=tanh --range lr=1e-4:1 --choices optimizer=adam,sgd` · "
     "`fewest launch --storage postgresql://localhost/fewest --study wide --range width=256:4096` · "
     "`fewest launch --engine ray --address auto --gpus-per-worker 1 --storage postgresql://db/fewest` · "
@@ -70,21 +63,25 @@ class Engines(StrEnum):
     "`FEWEST_TOKEN=… fewest launch --storage https://HOST:8080 --study mine`"
 )
 def launch(
+    asked: SpecOptions,
+    at: AnyStudyOptions,
     trials: Annotated[
-        int, typer.Option(min=1, max=MOST, help="Trials in all, over every run of this command.")
+        int, typer.Option(min=1, max=MAX_INTEGER, help="Trials in all, over every run of this command.")
     ] = DEFAULT_TRIALS,
     timeout: Annotated[float | None, typer.Option(min=0, help="Seconds after which no new trial is begun.")] = None,
     until_epochs: Annotated[
         int | None,
-        typer.Option(min=0, max=MOST, help="Begin no new trial once a configuration of so few epochs is confirmed."),
+        typer.Option(
+            min=0, max=MAX_INTEGER, help="Begin no new trial once a configuration of so few epochs is confirmed."
+        ),
     ] = None,
     retries: Annotated[
         int | None,
-        typer.Option(min=0, max=MOST, help=f"Attempts after the first, if workers die.  [default: {studies.RETRIES}]"),
+        typer.Option(
+            min=0, max=MAX_INTEGER, help=f"Attempts after the first, if workers die.  [default: {studies.RETRIES}]"
+        ),
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes.  [default: one per GPU, else per core]")
-    ] = None,
+    workers: Workers = None,
     engine: Annotated[
         Engines, typer.Option(help="local: processes of this machine; ray: actors on the nodes of a Ray cluster")
     ] = Engines.LOCAL,
@@ -106,83 +103,64 @@ def launch(
         list[str] | None, typer.Option("--range", help="NAME=LOW:HIGH: where to search a number.")
     ] = None,
     choices: Annotated[list[str] | None, typer.Option(help="NAME=A,B,…: what to choose from.")] = None,
-    objective: Objective = None,
-    data: Data = None,
-    label: Label = None,
-    classes: Classes = None,
-    inputs: Inputs = None,
-    sigma: Sigma = None,
-    target: Target = None,
-    hold: Hold = None,
-    max_epochs: MaxEpochs = None,
     device: Device = "auto",
     trainer: Trainer = TrainerKind.AUTO,
-    seed: Seed = None,
-    storage: AnyStorage = STORAGE,
-    study: StudyName = STUDY,
-    format: Output = Format.TABLE,
 ) -> None:
     """Search until TRIALS trials have an outcome, confirm the best on fresh seeds, and name the winner.
 
     The same command again goes on where it stopped, to exactly that many trials. Ctrl-C lets running trials finish; a
     second one leaves at once. With a service's URL its workers search, and Ctrl-C only looks away.
 
-    Parameters to fix, range or choose from: hidden_layers, width, width_2, activation, optimizer, lr, first_lr_ratio,
-    scaling, gain, bias_init, batch_sampling, and with --data batch_size in its place.
-
     The class of --objective is constructed by keyword with what it names of inputs, classes, hidden_layers, width,
     width_2, activation and bias_init, and with parameters of its own that you fix, range or choose from; a range of
     these is of whole numbers if both ends are, and on a log scale if it begins above 0. It maps (batch, inputs) to
     logits (batch, classes). Its first layer learns at lr × first_lr_ratio.
     """
-    own = options.constructor(objective)
-    searched = options.dimensions(fix or (), range_ or (), choices or (), own)
-    wanted: dict[str, Any] = {
-        "target": target,
-        "hold": hold,
-        "max_epochs": max_epochs,
-        "sampler": sampler,
-        "seed": seed,
-    }
-    spec, samples = options.study_spec(classes, data, searched, label, own, inputs=inputs, sigma=sigma, **wanted)
+    own = parsing.constructor(asked.objective)
+    searched = parsing.dimensions(fix or (), range_ or (), choices or (), own)
+    spec, samples = asked.read(searched, own, sampler=sampler)
     _check_sampler(spec, from_)
     order = Order(trials, timeout, retries, until_epochs, from_)
     _check_engine(engine, address, gpus_per_worker)
-    if is_service(storage):
-        plain = device == "auto" and trainer is TrainerKind.AUTO and engine is Engines.LOCAL
-        if spec.data or own or workers or ":" in spec.sampler or not plain:
-            raise UsageError(
-                "a service's own workers search: --data, --objective, a sampler's import path, --workers, --engine, "
-                "--device and --trainer are for a database's URL"
-            )
-        from search.serve.remote import RemoteStudies  # which loads httpx
-
-        there = RemoteStudies(storage)
-        there.launch(study, spec, order)
-        there.patience = OUTAGE_SECONDS  # it was there
-        return _conclude(there, study, order, _followed(there, study, storage), storage, format)
+    if is_service(at.storage):
+        plain = device == "auto" and trainer is TrainerKind.AUTO and engine is Engines.LOCAL and not workers
+        return _follow(at, spec, order, plain)
     places = available(device if engine is Engines.LOCAL else "auto")
     if own:
-        from search.train.dry_run import rehearse
+        from search.train.dry_run import dry_run
 
-        rehearse(spec, samples, places[0])
-    cluster = _joined(address, gpus_per_worker, spec, storage) if engine is Engines.RAY else None
-    store = Store.open(storage, create=not from_, patience=OUTAGE_SECONDS)  # the other study is in a store already
-    only_here(store)
-    here = LocalStudies(store)
-    if not here.launch(study, spec, order, samples) and from_:
-        output.notice(f"study {study!r} has begun already; --from {from_} is for its beginning")
+        dry_run(spec, samples, places[0])
+    cluster = _joined(address, gpus_per_worker, spec, at.storage) if engine is Engines.RAY else None
+    store = Store.open(at.storage, create=not from_, patience=OUTAGE_SECONDS)  # the other study is in a store already
+    require_one_machine(store)
+    local = LocalStudies(store)
+    if not local.launch(at.study, spec, order, samples) and from_:
+        output.notice(f"study {at.study!r} has begun already; --from {from_} is for its beginning")
     remark(spec, samples)
-    record = store.read(studies.find, study)
+    study = local.study(at.study)
     serving: Engine[Any]
     if cluster:
-        serving = cluster.engine(store, record, storage, device, workers, "--trainer", trainer)
+        serving = cluster.engine(store, study, at.storage, device, workers, "--trainer", trainer)
     else:
-        places = [places[i % len(places)] for i in range(workers or len(places))]
-        serving = LocalEngine(store, record, storage, places, "--trainer", trainer)
+        serving = LocalEngine(store, study, at.storage, spread(places, workers), "--trainer", trainer)
     with View(output.err) as view:
         finished = serving.run(view.show)
-    _conclude(here, study, order, finished, storage, format)
+    _conclude(local, at, order, finished)
+
+
+def _follow(at: AnyStudyOptions, spec: StudySpec, order: Order, plain: bool) -> None:
+    """Launch at a service, whose own workers search; `plain`: nothing is said of workers here."""
+    if spec.data or spec.objective or ":" in spec.sampler or not plain:
+        raise UsageError(
+            "a service's own workers search: --data, --objective, a sampler's import path, --workers, --engine, "
+            "--device and --trainer are for a database's URL"
+        )
+    from search.serve.remote import RemoteStudies  # which loads httpx
+
+    remote = RemoteStudies(at.storage)
+    remote.launch(at.study, spec, order)
+    remote.patience = OUTAGE_SECONDS  # it was there
+    _conclude(remote, at, order, _followed(remote, at.study, at.storage))
 
 
 def _check_engine(engine: Engines, address: str | None, gpus: float | None) -> None:
@@ -199,40 +177,39 @@ def _joined(address: str | None, gpus: float | None, spec: StudySpec, storage: s
     return join(address, gpus, spec, storage)
 
 
-def _followed(there: Studies, study: str, storage: str) -> bool:
+def _followed(remote: Studies, study: str, storage: str) -> bool:
     """Show how a service's workers get on, until the study is over; False if it is stopping. Ctrl-C only looks away."""
     with View(output.err) as view:
         try:
             before = None
             while True:
-                state = there.status(study)
-                idle = not state["workers"] and before == state["epochs_trained"]
+                state = remote.status(study)
+                idle = not state.workers and before == state.epochs_trained
                 view.show(state, "waiting for workers: `fewest worker` or `fewest serve --workers`" if idle else "")
-                before = state["epochs_trained"]
-                if state["over"] or (state["stopping"] and not state["running"]):
-                    return bool(state["over"])
-                time.sleep(LOOK_SECONDS)
+                before = state.epochs_trained
+                if state.over or (state.stopping and not state.running):
+                    return state.over
+                time.sleep(FOLLOW_SECONDS)
         except KeyboardInterrupt:
             goes_on = f"fewest stop --study {shlex.quote(study)} --storage {shlex.quote(storage)}"
             output.notice(f"no longer following study {study!r}, which goes on; `{goes_on}` ends it")
             raise typer.Exit(130) from None
 
 
-def _conclude(studies: Studies, study: str, order: Order, finished: bool, storage: str, format: Format) -> None:
+def _conclude(studies: Studies, at: AnyStudyOptions, order: Order, finished: bool) -> None:
     """Say how a launch has ended."""
-    found = studies.conclusion(study)
-    state = found["status"]
-    if state["budget"] > order.trials:
-        output.notice(f"study {study!r} has {state['budget']} trials already, more than --trials {order.trials}")
-    tried = state["done"] + state["failed"]
-    if not finished or (state["stopping"] and (tried < state["budget"] or state["confirming"])):
-        said = f"stopped with {tried} of {state['budget']} trials; nothing is lost"
-        output.notice(f"{said}, and the same command goes on")
+    study, storage = at.study, at.storage
+    conclusion = studies.conclusion(study)
+    state = conclusion.status
+    if state.budget > order.trials:
+        output.notice(f"study {study!r} has {state.budget} trials already, more than --trials {order.trials}")
+    if not finished or (state.stopping and (state.finished < state.budget or state.confirming)):
+        counts = f"stopped with {state.finished} of {state.budget} trials"
+        output.notice(f"{counts}; nothing is lost, and the same command goes on")
         raise typer.Exit(0 if finished or is_service(storage) else 130)
-    answers = found["confirmed"], found["question"], found["by_classes"], state
-    if format is not Format.TABLE:
-        return output.answer(*answers, format)
-    output.conclusion(*answers, order.until_epochs)
+    if at.format is not Format.TABLE:
+        return output.answer(conclusion, at.format)
+    output.conclusion(conclusion, order.until_epochs)
     where = "" if storage == STORAGE or redacted(storage) != storage else f" --storage {shlex.quote(storage)}"
     where += "" if study == STUDY else f" --study {shlex.quote(study)}"
     more = [] if is_service(storage) else ["train --save winner.pt", "dashboard"]

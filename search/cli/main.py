@@ -12,9 +12,7 @@ from typing import Any
 
 import typer
 
-from search.cli import asking, deploying, ladder, launching, report, serving, training, why
-from search.cli import replaying as taking
-from search.cli import running as searching
+from search.cli import asking, deploying, explaining, launching, replaying, running, serving, training
 from search.cli.options import fail
 from search.errors import Failure, UsageError
 from search.logs import Log, set_up
@@ -33,7 +31,7 @@ app = typer.Typer(
     "`fewest train` trains one configuration, `fewest replay` a recorded trial again; `fewest export` makes a script "
     "of the winner.",
 )
-for part in (launching, searching, asking, report, ladder, training, taking, why, serving, deploying):
+for part in (launching, running, asking, explaining, training, replaying, serving, deploying):
     app.add_typer(part.app)
 
 

@@ -4,7 +4,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -12,8 +12,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from objectives.configuration import Configuration
-from search.cli.output import epochs
+from search.answer.wording import configuration, epochs
+from search.query.records import Status
 
 LINE_SECONDS = 10.0  # between two plain lines when nothing better is found
 RATE_SECONDS = 10.0  # over which rates are averaged
@@ -41,20 +41,19 @@ class View:
         if self._live:
             self._live.stop()
 
-    def show(self, status: dict[str, Any], note: str = "") -> None:
+    def show(self, status: Status, note: str = "") -> None:
         """Take note of a status, and show it where it is time to."""
-        finished = status["done"] + status["failed"]
         clock = time.monotonic()
-        self._seen.append((clock, finished, status["epochs_trained"]))
+        self._seen.append((clock, status.finished, status.epochs_trained))
         while clock - self._seen[0][0] > RATE_SECONDS:
             self._seen.popleft()
-        lines = [_counts(status), *self._rates(status, finished), _incumbent(status), note]
-        incumbent = status["incumbent"] and status["incumbent"]["epochs"]
-        self._put(finished, status["budget"], lines, incumbent, note)
+        lines = [_counts(status), *self._rates(status), _incumbent(status), note]
+        incumbent = status.incumbent.epochs if status.incumbent else None
+        self._put(status.finished, status.budget, lines, incumbent, note)
 
-    def climb(self, runs: int, status: dict[str, Any], note: str = "") -> None:
+    def show_ladder(self, runs: int, status: Status, note: str = "") -> None:
         """The same of a ladder with so many runs to be done."""
-        done = max(0, runs - status["climbing"])
+        done = max(0, runs - status.ladder_left)
         self._put(done, runs, [f"ladder: {done} of {runs} runs", note], None, note)
 
     def _put(self, done: int, total: int, lines: Sequence[str], incumbent: int | None, note: str) -> None:
@@ -70,13 +69,13 @@ class View:
             self._line_at, self._incumbent, self._note = clock, incumbent, note
             self._console.print(Text(" · ".join(line for line in lines if line)), soft_wrap=True)
 
-    def _rates(self, status: dict[str, Any], finished: int) -> list[str]:
+    def _rates(self, status: Status) -> list[str]:
         (then, before, epochs), (now, _, latest) = self._seen[0], self._seen[-1]
-        if now - then < 1 or finished == before:
+        if now - then < 1 or status.finished == before:
             return []
-        rate = (finished - before) / (now - then)
-        left = (status["budget"] - finished) / rate
-        busy = f" · {status['occupied']:.1f} of {status['slots']} slots busy" if status["slots"] else ""
+        rate = (status.finished - before) / (now - then)
+        left = (status.budget - status.finished) / rate
+        busy = f" · {status.occupied:.1f} of {status.slots} slots busy" if status.slots else ""
         return (
             [f"{(latest - epochs) / (now - then):.0f} epochs/s{busy} · about {_duration(left)} left"]
             if left > 0
@@ -84,19 +83,18 @@ class View:
         )
 
 
-def _counts(status: dict[str, Any]) -> str:
-    finished = status["done"] + status["failed"]
-    failed = f", {status['failed']} failed" if status["failed"] else ""
-    again = f" · confirming: {status['replicates']} replicates" if finished >= status["budget"] else ""
-    counts = f"{status['converged']} converged, {status['missed']} missed{failed}{again}"
-    return f"{finished} of {status['budget']} trials: {counts}"
+def _counts(status: Status) -> str:
+    failed = f", {status.failed} failed" if status.failed else ""
+    again = f" · confirming: {status.replicates} replicates" if status.finished >= status.budget else ""
+    counts = f"{status.converged} converged, {status.missed} missed{failed}{again}"
+    return f"{status.finished} of {status.budget} trials: {counts}"
 
 
-def _incumbent(status: dict[str, Any]) -> str:
-    found = status["incumbent"]
-    if not found:
+def _incumbent(status: Status) -> str:
+    first = status.incumbent
+    if not first:
         return "nothing has converged yet"
-    return f"fewest {epochs(found['epochs'])}: {Configuration.of(found['params']).in_words()}"
+    return f"fewest {epochs(first.epochs)}: {configuration(first.params)}"
 
 
 def _duration(seconds: float) -> str:

@@ -13,13 +13,14 @@ import typer
 
 from search import files
 from search.cli import output
-from search.cli.options import STORAGE, LogForm, Storage, available
+from search.cli.options import LogForm, Storage, available, spread
+from search.client import STORAGE
 from search.errors import Failure, UsageError
 from search.logs import Log, set_up
 from search.serve import tokens
 from search.serve.tokens import Role, Tokens
 from search.train.processes import GRACE_SECONDS, handling
-from search.train.supervisor import Staff
+from search.train.supervisor import WorkerSupervisor
 from storage import studies
 from storage.database import redacted
 from storage.store import Store
@@ -90,12 +91,12 @@ def serve(
         said.warning("without `--tls-cert` tokens travel in the clear")
     if tokens and tokens.stat().st_mode & 0o077:
         said.warning("others on this machine may read or change %s; chmod 600 it", tokens)
-    staff = Staff(storage, [devices[i % len(devices)] for i in range(workers)], "--log", log)
-    with handling(staff.leave, GRACE_SECONDS):
+    supervisor = WorkerSupervisor(storage, spread(devices, workers) if workers else [], "--log", log)
+    with handling(supervisor.leave, GRACE_SECONDS):
         try:
             answer(application, listening, tls_cert, tls_key)
         finally:
-            staff.wait()
+            supervisor.wait()
     store.close()
     said.info("the service at %s has ended", url)
 

@@ -10,10 +10,10 @@ evaluations kept, and what happened between two of them is taken to be like both
 
 import math
 from array import array
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
 from objectives.convergence import Curve, End
+from search.query.records import RunRecord
 
 OPEN = "open"  # in place of an End
 
@@ -32,13 +32,12 @@ def reached(curve: Curve, target: float, hold: int) -> tuple[int | None, int]:
     return None, 0 if first is None else curve.epochs[-1] - first + 1
 
 
-def judged(record: Mapping[str, Any], target: float, hold: int) -> dict[str, Any]:
-    """A record of `query.recorded`, with an outcome, as that target and hold would have it."""
-    curve = record["curve"]
-    found, streak = reached(curve, target, hold) if curve else (None, 0)
-    if found is not None:
-        return {**record, "converged": True, "end": End.CONVERGED.value, "epochs": found}
-    missed = {**record, "converged": False}
-    if record["converged"] or (streak and record["end"] == End.CAP):
-        return missed | {"end": OPEN, "epochs": max(0, curve.epochs[-1] - streak)}
-    return missed
+def judged(record: RunRecord, target: float, hold: int) -> RunRecord:
+    """A run with an outcome, as that target and hold would have it."""
+    curve = record.curve
+    epochs, streak = reached(curve, target, hold) if curve else (None, 0)
+    if epochs is not None:
+        return replace(record, converged=True, end=End.CONVERGED.value, epochs=epochs)
+    if curve and (record.converged or (streak and record.end == End.CAP)):
+        return replace(record, converged=False, end=OPEN, epochs=max(0, curve.epochs[-1] - streak))
+    return replace(record, converged=False)

@@ -1,27 +1,28 @@
-"""What may be asked of the studies of one store, for the shell, Python and HTTP alike: each answer is plain data.
+"""What may be asked of the studies of one store, for the shell, Python and HTTP alike: each answer is a record.
 
 `search.serve.remote` asks the same of a service, by the same names.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from search.errors import Conflict
-from search.query import ranking
-from search.query import runs as query
-from search.query.ranking import Wanted
-from search.spec.study_spec import StudySpec, parsed
+from search.query import ranking, runs
+from search.query.ranking import BestQuery
+from search.query.records import BestAnswer, Conclusion, Status, StudySummary, TrialRecord, WorkerRecord
+from search.spec import stored_study
+from search.spec.stored_study import StoredStudy
+from search.spec.study_spec import StudySpec
 from storage import studies
-from storage.store import BRIEF_SECONDS, Store
+from storage.store import Store
 from storage.studies import StudyRecord
 
 if TYPE_CHECKING:
     from objectives.data.samples import Samples
 
 DEFAULT_TRIALS = 600  # with 400, one study in twenty ended too early; measured by tests/bench/seeds.py
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -49,23 +50,23 @@ class Studies(Protocol):
     def launch(self, name: str, spec: StudySpec, order: Order) -> bool:
         """Make the study unless it is there, and let it go on; whether it was made. Conflict if it has another spec."""
 
-    def listed(self, after: int = 0, limit: int | None = None) -> list[Record]:
+    def listed(self, after: int = 0, limit: int | None = None) -> Sequence[StudySummary]:
         """The studies in the order of their ids, from the one after `after`."""
 
-    def spec(self, name: str) -> Record:
-        """The study's spec, as JSON."""
+    def spec(self, name: str) -> StudySpec:
+        """The study's spec."""
 
-    def status(self, name: str) -> Record:
-        """How far the study is: `query.status`."""
+    def status(self, name: str) -> Status:
+        """How far the study is."""
 
-    def best(self, name: str, wanted: Wanted, per: str | None, top: int) -> Record:
-        """`best`: the best configurations, or of each value of `per`; `ended`: how the trials asked of did."""
+    def best(self, name: str, query: BestQuery, per: str | None, top: int) -> BestAnswer:
+        """The best configurations, or of each value of `per`."""
 
-    def trials(self, name: str, limit: int | None, after: int) -> list[Record]:
+    def trials(self, name: str, limit: int | None, after: int) -> Sequence[TrialRecord]:
         """The study's trials in order, from the one after number `after`."""
 
-    def conclusion(self, name: str) -> Record:
-        """`confirmed`: every confirmed configuration; `question`: the page's model; `by_classes`; and `status`."""
+    def conclusion(self, name: str) -> Conclusion:
+        """What a launch ends with."""
 
     def stop(self, name: str) -> None:
         """Ask every worker of the study to finish what it runs and leave."""
@@ -73,8 +74,8 @@ class Studies(Protocol):
     def delete(self, name: str) -> None:
         """Delete the study and all that was found; its workers leave."""
 
-    def workers(self) -> list[Record]:
-        """The living workers: `query.living`."""
+    def workers(self) -> Sequence[WorkerRecord]:
+        """The living workers."""
 
 
 class LocalStudies:
@@ -89,51 +90,43 @@ class LocalStudies:
     def launch(self, name: str, spec: StudySpec, order: Order, samples: "Samples | None" = None) -> bool:
         """As in `Studies`; a new study takes its data along."""
         known = self._store.read(studies.look_up, name)
-        content = None
-        if not known:
-            spec = self._begun(spec, order.source)
-            content = _packed(samples)
-        record = known or self._store.write(
-            studies.create, name, spec.model_dump_json(), order.trials, spec.directions, content
-        )
-        difference = parsed(record.spec).difference(spec)
+        begun = spec if known else self._begun(spec, order.source)
+        content = None if known else _packed(samples)
+        study = self._store.write(stored_study.create, name, begun, order.trials, content)
+        difference = study.spec.difference(spec)
         if difference:
             raise Conflict(f"study {name!r} has {difference}; name another with `--study`")
-        self._store.write(
-            studies.reopen, record.study_id, order.trials, order.timeout, order.retries, order.until_epochs
-        )
+        wanted = order.trials, order.timeout, order.retries, order.until_epochs
+        self._store.write(studies.reopen, study.study_id, *wanted)
         return not known
 
-    def listed(self, after: int = 0, limit: int | None = None) -> list[Record]:
-        return self._store.read(query.listed, after, limit)
+    def listed(self, after: int = 0, limit: int | None = None) -> Sequence[StudySummary]:
+        return self._store.read(runs.listed, after, limit)
 
-    def spec(self, name: str) -> Record:
-        spec: Record = parsed(self._record(name).spec).model_dump(mode="json")
-        return spec
+    def spec(self, name: str) -> StudySpec:
+        return self.study(name).spec
 
-    def status(self, name: str) -> Record:
-        return self._store.read(query.status, self._record(name))
+    def status(self, name: str) -> Status:
+        return self._store.read(runs.status, self._record(name))
 
-    def best(self, name: str, wanted: Wanted, per: str | None, top: int) -> Record:
-        record = self._record(name)
-        found = (
-            self._store.read(ranking.best_per, record, per, wanted)[:top]
+    def best(self, name: str, query: BestQuery, per: str | None, top: int) -> BestAnswer:
+        study = self.study(name)
+        best = (
+            self._store.read(ranking.best_per, study, per, query)[:top]
             if per
-            else self._store.read(ranking.best, record, wanted, top)
+            else self._store.read(ranking.best, study, query, top)
         )
-        return {"best": found, "ended": self._store.read(ranking.tally, record, wanted)}
+        return BestAnswer(best, self._store.read(ranking.tally, study, query))
 
-    def trials(self, name: str, limit: int | None, after: int) -> list[Record]:
-        return self._store.read(query.trials, self._record(name), limit, after)
+    def trials(self, name: str, limit: int | None, after: int) -> Sequence[TrialRecord]:
+        return self._store.read(runs.trials, self._record(name), limit, after)
 
-    def conclusion(self, name: str) -> Record:
-        record = self._record(name)
-        return {
-            "confirmed": self._store.read(ranking.confirmed, record),
-            "question": self._store.read(query.reference, record),
-            "by_classes": self._store.read(query.by_classes, record),
-            "status": self._store.read(query.status, record),
-        }
+    def conclusion(self, name: str) -> Conclusion:
+        return self._store.read(ranking.conclusion, self.study(name))
+
+    def study(self, name: str) -> StoredStudy:
+        """The study of that name, opened; NotFound names those there are."""
+        return self._store.read(stored_study.find, name)
 
     def stop(self, name: str) -> None:
         self._store.write(studies.stop, self._record(name).study_id)
@@ -145,8 +138,8 @@ class LocalStudies:
         with suppress(KeyError):  # somebody else was first
             optuna_storage(self._store).delete_study(record.study_id)
 
-    def workers(self) -> list[Record]:
-        return self._store.read(query.living)
+    def workers(self) -> Sequence[WorkerRecord]:
+        return self._store.read(runs.living)
 
     def _record(self, name: str) -> StudyRecord:
         return self._store.read(studies.find, name)
@@ -155,7 +148,7 @@ class LocalStudies:
         """The spec of a new study, which begins with the best of another one if that is named."""
         if source is None:
             return spec
-        begun = self._store.read(ranking.start, self._record(source), spec)
+        begun = self._store.read(ranking.start, self.study(source), spec)
         if not begun:
             raise Conflict(f"nothing has converged in study {source!r} yet, so there is nothing to begin with")
         return spec.model_copy(update={"start": tuple(begun)})
@@ -167,17 +160,3 @@ def _packed(samples: "Samples | None") -> tuple[str, bytes] | None:
     from search.spec.dataset import packed  # which loads NumPy
 
     return samples.digest, packed(samples)
-
-
-def is_service(url: str) -> bool:
-    """Whether a storage URL is that of a service."""
-    return url.startswith(("http://", "https://"))
-
-
-def opened(url: str, token: str | None = None, patience: float = BRIEF_SECONDS) -> Studies:
-    """The studies at a storage URL; StorageMisuse if there is no store. What is asked waits `patience` for it."""
-    if is_service(url):
-        from search.serve.remote import RemoteStudies  # which loads httpx
-
-        return RemoteStudies(url, token, patience)
-    return LocalStudies(Store.open(url, patience=patience))

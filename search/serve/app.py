@@ -1,14 +1,15 @@
 """The service: one ASGI application of what programs ask (`/v1`, `/metrics`) and what people look at (the dashboard).
 
-A request passes, from the outside in: what is measured, the one place where faults become answers, who asks, the
-request rate, who may come in, the body's size, and whether the same was just answered. Then `/v1` and its like go to
-FastAPI, and all else to optuna-dashboard.
+A request passes, from the outside in: the metrics, the one place where faults become responses, the caller's
+identity, the request rate, authorization, the body's size, and coalescing. Then `/v1` and its like go to FastAPI, and
+all else to optuna-dashboard.
 """
 
 import logging
 import os
 import secrets
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -19,36 +20,38 @@ from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.responses import JSONResponse, Response
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from search.errors import Conflict, UsageError
 from search.query.studies import LocalStudies
-from search.serve import html as plain_page
 from search.serve import limits
-from search.serve.api_docs import manual
-from search.serve.auth import Access, Caller
-from search.serve.coalescing import SHARED_SECONDS, Shared
-from search.serve.dashboard import Board
+from search.serve.auth import Authorization, Identification
+from search.serve.coalescing import COALESCE_SECONDS, Coalescing
+from search.serve.dashboard import Dashboard
+from search.serve.html import swagger_ui
 from search.serve.limits import BodyLimit, RateLimit
 from search.serve.login import router as login
 from search.serve.metrics import Metrics
-from search.serve.refusals import Refused
-from search.serve.routes import router
+from search.serve.routes import routes
 from search.serve.tokens import Role, Tokens
 from storage.database import NameTaken, NotFound, StorageError
 from storage.store import Store
 
-DRAIN_SECONDS = 10  # for requests that run when the service is told to stop
-_HERE = frozenset({"v1", "metrics", "login", "logout", "docs", "openapi.json"})  # first parts of paths not the board's
+SHUTDOWN_SECONDS = 10  # for requests that run when the service is told to stop
+DOCS_FILES = "/docs/files"  # of Swagger UI: FastAPI's own page loads them from a public host, out of a cluster's reach
+_CACHEABLE = "/static/", f"{DOCS_FILES}/"  # all else is of this moment and this caller
+_API_PATHS = frozenset({"v1", "metrics", "login", "logout", "docs", "openapi.json"})  # first parts; others: dashboard
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",  # with none, browsers would not name the origin of a form
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-_REFUSALS = {
+_ERRORS = {
     400: "The body cannot be read.",
     401: "A token is needed.",
     403: "The token, or where the request comes from, does not allow it.",
@@ -85,14 +88,16 @@ class Settings:
 
 def create_app(store: Store, settings: Settings) -> ASGIApp:
     """The service on a store."""
-    metrics, board = Metrics(store), Board(store, settings.dashboard_write)
+    metrics, dashboard = Metrics(store), Dashboard(store, settings.dashboard_write)
     api = _api(metrics, LocalStudies(store), settings.tokens)
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
-        await (api if _is_here(scope) else board)(scope, receive, send)
+        await (api if _is_api(scope) else dashboard)(scope, receive, send)
 
-    inside = Access(BodyLimit(Shared(dispatch)), settings.tokens, settings.anonymous)
-    return metrics.measured(_Answers(Caller(RateLimit(inside, settings.rate), settings.tokens)), _route)
+    inside = Authorization(BodyLimit(Coalescing(dispatch)), settings.tokens, settings.anonymous)
+    return metrics.instrument(
+        _ErrorResponses(Identification(RateLimit(inside, settings.rate), settings.tokens)), _route
+    )
 
 
 def serve(app: ASGIApp, listening: socket.socket, certificate: Path | None = None, key: Path | None = None) -> None:
@@ -107,7 +112,7 @@ def serve(app: ASGIApp, listening: socket.socket, certificate: Path | None = Non
         log_level="error",  # not a line for each request that is no HTTP
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         ssl_certfile=certificate,
         ssl_keyfile=key,
         **options,
@@ -119,14 +124,15 @@ def _api(metrics: Metrics, studies: LocalStudies, tokens: Tokens | None) -> Fast
     api = FastAPI(
         title="fewest",
         description='Send `Authorization: Bearer TOKEN` where a token is needed. Errors are {"detail": "one line"}. '
-        f"An answer may be {SHARED_SECONDS:g} seconds old, but for what this service has changed itself.",
+        f"An answer may be {COALESCE_SECONDS:g} seconds old, but for what this service has changed itself.",
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         exception_handlers={RequestValidationError: _invalid},
-        responses={number: {"description": about, "model": Detail} for number, about in _REFUSALS.items()},
+        responses={number: {"description": about, "model": Detail} for number, about in _ERRORS.items()},
     )
-    api.include_router(router(studies))
+    api.state.studies = studies
+    api.include_router(routes)
     if tokens:
         api.include_router(login(tokens))
 
@@ -136,15 +142,16 @@ def _api(metrics: Metrics, studies: LocalStudies, tokens: Tokens | None) -> Fast
 
     @api.get("/docs", include_in_schema=False)
     def docs() -> Response:
-        return plain_page.answer("fewest: the API", manual(api.openapi()))
+        return swagger_ui("fewest: the API", DOCS_FILES)
 
-    # Without its outermost layer, which would answer faults before `_Answers` can.
+    api.mount(DOCS_FILES, StaticFiles(packages=[("fastapi_offline", "static")]))
+    # Without its outermost layer, which would answer faults before `_ErrorResponses` can.
     api.middleware_stack = cast(ServerErrorMiddleware, api.build_middleware_stack()).app
     return api
 
 
-class _Answers:
-    """Makes an answer of every fault, in one line without a path, a secret or a traceback, which the log keeps."""
+class _ErrorResponses:
+    """Answers every fault in one line without a path, a secret or a traceback, which the log keeps."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -152,7 +159,7 @@ class _Answers:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
 
-        async def prepared(message: Message) -> None:
+        async def send_secured(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
@@ -160,19 +167,19 @@ class _Answers:
             await send(message)
 
         try:
-            await self._app(scope, receive, prepared)
+            await self._app(scope, receive, send_secured)
         except Exception as error:
             if started:  # only a cut connection can tell the caller now
                 raise
-            status, detail, headers = _told(error)
-            said = {"detail": detail} | ({} if _is_here(scope) else {"reason": detail})  # which the dashboard shows
-            await JSONResponse(said, status, headers)(scope, receive, prepared)
+            status, detail, headers = _response_to(error)
+            content = {"detail": detail} | ({} if _is_api(scope) else {"reason": detail})  # which the dashboard shows
+            await JSONResponse(content, status, headers)(scope, receive, send_secured)
 
 
-def _told(error: Exception) -> tuple[int, str, dict[str, str]]:
+def _response_to(error: Exception) -> tuple[int, str, Mapping[str, str]]:
     """Status, line and headers that tell of an error."""
-    if isinstance(error, Refused):
-        return error.status, str(error), error.headers
+    if isinstance(error, HTTPException):
+        return error.status_code, error.detail, error.headers or {}
     if isinstance(error, NotFound):
         return 404, error.message, {}
     if isinstance(error, Conflict | NameTaken):
@@ -192,24 +199,24 @@ async def _invalid(_: Request, error: RequestValidationError) -> Response:
     """Which part of a request is wrong, and how: the first, and how many more."""
     wrong = error.errors()
     where = ".".join(map(str, wrong[0]["loc"]))
-    said = wrong[0]["msg"].removeprefix("Value error, ").splitlines()[0]
+    message = wrong[0]["msg"].removeprefix("Value error, ").splitlines()[0]
     more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-    return JSONResponse({"detail": f"{where}: {said}{more}"}, 422)
+    return JSONResponse({"detail": f"{where}: {message}{more}"}, 422)
 
 
 def _secure(headers: MutableHeaders, path: str) -> None:
     del headers["Date"]  # the dashboard's; uvicorn has set one
     for name, value in _HEADERS.items():
         headers.setdefault(name, value)
-    if not path.startswith("/static/"):  # all else is of this moment and this caller
+    if not path.startswith(_CACHEABLE):
         headers.setdefault("Cache-Control", "no-store")
 
 
-def _is_here(scope: Scope) -> bool:
-    return scope["path"].removeprefix("/").partition("/")[0] in _HERE
+def _is_api(scope: Scope) -> bool:
+    return scope["path"].removeprefix("/").partition("/")[0] in _API_PATHS
 
 
 def _route(scope: Scope) -> str:
-    if not _is_here(scope):
+    if not _is_api(scope):
         return "dashboard"
     return getattr(scope.get("route"), "path", "none")

@@ -12,21 +12,21 @@ from http.cookies import CookieError, SimpleCookie
 from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from search.serve.limits import address
-from search.serve.refusals import Refused
 from search.serve.tokens import Role, Token, Tokens
 
-SAFE = frozenset({"GET", "HEAD", "OPTIONS"})  # methods that change nothing
-OPEN = frozenset({"/v1/health", "/login", "/logout"})  # paths that need no token
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # they change nothing
+PUBLIC_PATHS = frozenset({"/v1/health", "/login", "/logout"})  # they need no token
 
 log = logging.getLogger("fewest")
 
 
-class Caller:
-    """Notes who asks, as the request rate and the log know them: `token NAME`, or where they are."""
+class Identification:
+    """Sets the scope's `caller`, as the request rate and the log know them: `token NAME`, or their address."""
 
     def __init__(self, app: ASGIApp, tokens: Tokens | None) -> None:
         self._app, self._tokens = app, tokens
@@ -37,8 +37,8 @@ class Caller:
         await self._app(scope, receive, send)
 
 
-class Access:
-    """Lets through what may come in; Refused, or a redirect to the log-in page, for all else."""
+class Authorization:
+    """Lets through what may come in; HTTPException, or a redirect to the log-in page, for all else."""
 
     def __init__(self, app: ASGIApp, tokens: Tokens | None, anonymous: Role) -> None:
         """Without `tokens` everybody may do what `anonymous` may."""
@@ -50,16 +50,16 @@ class Access:
         if self._tokens is None:
             _refuse_other_hosts(headers)
             _refuse_unless(self._anonymous, scope["method"])
-        elif scope["path"] not in OPEN:
-            caller = caller_of(self._tokens, scope)
-            if caller is None:
+        elif scope["path"] not in PUBLIC_PATHS:
+            token = caller_of(self._tokens, scope)
+            if token is None:
                 if _is_a_page(scope, headers):
                     return await _to_login(scope)(scope, receive, send)
                 if "authorization" in headers:
                     where = address(scope)
                     log.warning("what %s brings is no token of this service", where, extra={"caller": where})
-                raise Refused("a valid token is needed", 401, {"WWW-Authenticate": "Bearer"})
-            _refuse_unless(caller.role, scope["method"])
+                raise HTTPException(401, "a valid token is needed", {"WWW-Authenticate": "Bearer"})
+            _refuse_unless(token.role, scope["method"])
         await self._app(scope, receive, send)
 
 
@@ -71,10 +71,10 @@ def caller_of(tokens: Tokens, scope: Scope) -> Token | None:
         kind, _, secret = authorization.partition(" ")
         return tokens.of(secret.strip()) if kind.lower() == "bearer" else None
     try:
-        found = SimpleCookie(headers.get("cookie", "")).get(cookie_name(scope))
+        cookie = SimpleCookie(headers.get("cookie", "")).get(cookie_name(scope))
     except CookieError:
         return None
-    return tokens.of_session(found.value) if found else None
+    return tokens.of_session(cookie.value) if cookie else None
 
 
 def cookie_name(scope: Scope) -> str:
@@ -103,29 +103,29 @@ def _refuse_other_hosts(headers: Headers) -> None:
     except ValueError:
         host = ""
     if not is_loopback(host):
-        raise Refused("without tokens this service is asked by a name of its own machine, such as localhost")
+        raise HTTPException(403, "without tokens this service is asked by a name of its own machine, such as localhost")
 
 
 def _refuse_other_origins(method: str, headers: Headers) -> None:
     """Browsers say where a request comes from: all of them on loopback and over TLS, else only for what may write."""
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if site is not None:
-        follows = method in SAFE and headers.get("sec-fetch-mode") == "navigate"
-        ours = site in ("same-origin", "none") or follows
+        follows = method in SAFE_METHODS and headers.get("sec-fetch-mode") == "navigate"
+        same = site in ("same-origin", "none") or follows
     else:
-        ours = method in SAFE or origin is None or urlsplit(origin).netloc == headers.get("host")
-    if not ours:
-        raise Refused("this was sent by a page of another origin")
+        same = method in SAFE_METHODS or origin is None or urlsplit(origin).netloc == headers.get("host")
+    if not same:
+        raise HTTPException(403, "this was sent by a page of another origin")
 
 
 def _refuse_unless(role: Role, method: str) -> None:
-    if role is not Role.WRITE and method not in SAFE:
-        raise Refused("this may only be read; a token of the role `write` changes it")
+    if role is not Role.WRITE and method not in SAFE_METHODS:
+        raise HTTPException(403, "this may only be read; a token of the role `write` changes it")
 
 
 def _is_a_page(scope: Scope, headers: Headers) -> bool:
     programs = scope["path"].startswith("/v1/")
-    return scope["method"] in SAFE and not programs and "text/html" in headers.get("accept", "")
+    return scope["method"] in SAFE_METHODS and not programs and "text/html" in headers.get("accept", "")
 
 
 def _to_login(scope: Scope) -> RedirectResponse:

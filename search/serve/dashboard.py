@@ -10,10 +10,10 @@ from typing import Any
 
 from a2wsgi import WSGIMiddleware
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from search.serve.auth import SAFE
-from search.serve.refusals import Refused
+from search.serve.auth import SAFE_METHODS
 from storage.database import StorageError
 from storage.optuna_storage import optuna_storage
 from storage.store import Store
@@ -25,7 +25,7 @@ UNSUITED = "the dashboard edits notes and deletes studies; all else that writes 
 log = logging.getLogger("fewest")
 
 
-class Board:
+class Dashboard:
     """The dashboard of a store, as an ASGI application."""
 
     def __init__(self, store: Store, write: bool = False) -> None:
@@ -38,11 +38,11 @@ class Board:
         self._app, self._write = WSGIMiddleware(dashboard, send_queue_size=0), write
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] not in SAFE:
+        if scope["method"] not in SAFE_METHODS:
             if not self._write:
-                raise Refused(READ_ONLY)
+                raise HTTPException(403, READ_ONLY)
             if not _WRITES.fullmatch(f"{scope['method']} {scope['path']}"):
-                raise Refused(UNSUITED)
+                raise HTTPException(403, UNSUITED)
         if not any(name == b"accept-encoding" for name, _ in scope["headers"]):  # which it takes for granted
             scope["headers"] = [*scope["headers"], (b"accept-encoding", b"identity")]
         from optuna.exceptions import StorageInternalError
@@ -51,9 +51,9 @@ class Board:
             await self._app(scope, receive, send)  # type: ignore[arg-type]
         except (StorageInternalError, SQLAlchemyError) as error:
             raise StorageError(str(error).splitlines()[0]) from error
-        if scope["method"] not in SAFE:
-            told = scope["caller"], scope["method"], scope["path"]
-            log.info("%s has sent the dashboard %s %s", *told, extra={"caller": scope["caller"]})
+        if scope["method"] not in SAFE_METHODS:
+            sent = scope["caller"], scope["method"], scope["path"]
+            log.info("%s has sent the dashboard %s %s", *sent, extra={"caller": scope["caller"]})
 
 
 def _first_line(record: logging.LogRecord) -> bool:

@@ -1,4 +1,4 @@
-"""Deploy: ready files that run the service and its workers elsewhere, from the templates beside this module.
+"""Files that run the service and its workers elsewhere, from the templates beside this module.
 
 Every target runs the same worker, which finishes what it trains within the grace that its scheduler leaves it. The
 store's URL, which holds a password, comes from FEWEST_STORAGE alone: a command line is seen by everybody on a machine.
@@ -12,7 +12,7 @@ from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
 
-from search import files
+from search import files, templates
 from search.errors import UsageError
 from search.train.processes import GRACE_SECONDS
 
@@ -60,16 +60,7 @@ class Deployment:
 
 def rendered(deployment: Deployment, out: Path | None = None) -> dict[str, str]:
     """The files by name, as they say how to use them from `out`."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("search.serve"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # these are no HTML
-    )
+    environment = templates.environment("search.serve")
     version = metadata.version("fewest")
     known = {
         "workers": deployment.workers,
@@ -87,9 +78,9 @@ def rendered(deployment: Deployment, out: Path | None = None) -> dict[str, str]:
 
 def write(rendered: dict[str, str], out: Path) -> None:
     """Write the files into a directory, which is made; UsageError if one is there already, perhaps filled in."""
-    there = [name for name in rendered if (out / name).exists()]
-    if there:
-        raise UsageError(f"{out / there[0]} is there already; name another directory with `--out`, or delete it")
+    existing = [name for name in rendered if (out / name).exists()]
+    if existing:
+        raise UsageError(f"{out / existing[0]} is there already; name another directory with `--out`, or delete it")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""A page of the service's own: HTML and its style in one answer, and a policy under which nothing else would run."""
+"""Pages of the service's own, each under a policy that lets nothing else run."""
 
 import base64
 import hashlib
@@ -10,28 +10,40 @@ from starlette.responses import HTMLResponse
 _STYLE = """
 :root { color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif }
 body { margin: 0 auto; padding: 1.5rem; max-width: 60rem; background: Canvas; color: CanvasText }
-h1, h2 { line-height: 1.25 } h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem }
-code, h2 { font-family: ui-monospace, monospace; overflow-wrap: anywhere }
-table { border-collapse: collapse; display: block; overflow-x: auto }
-th, td { text-align: left; vertical-align: top; padding: .25rem 1rem .25rem 0 }
+h1 { font-size: 1.5rem; line-height: 1.25 }
 form { max-width: 22rem }
 label, input, button { display: block; width: 100%; box-sizing: border-box; font: inherit }
 input, button { padding: .6rem; margin-top: .5rem; border: 1px solid GrayText; border-radius: .3rem }
 button { margin-top: 1rem; font-weight: 600; cursor: pointer }
 [role=alert] { margin: 0 0 1rem; padding: .6rem; border-left: .3rem solid #c22 }
 """
+_SWAGGER = 'SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true})'
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title><style>{style}</style></head>
-<body><main>{body}</main></body>
+<title>{title}</title>{head}</head>
+<body>{body}</body>
 </html>
 """
-_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-_POLICY = f"default-src 'none'; style-src 'sha256-{_HASH}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+_POLICY = "default-src 'none'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
 
 
-def answer(title: str, body: str, status: int = 200, headers: Mapping[str, str] | None = None) -> HTMLResponse:
-    """A page whose `body` is HTML already."""
-    content = _PAGE.format(title=html.escape(title), style=_STYLE, body=body)
-    return HTMLResponse(content, status, {"Content-Security-Policy": _POLICY, **(headers or {})})
+def html_response(title: str, body: str, status: int = 200, headers: Mapping[str, str] | None = None) -> HTMLResponse:
+    """A page without scripts, whose `body` is HTML already."""
+    content = _PAGE.format(title=html.escape(title), head=f"<style>{_STYLE}</style>", body=f"<main>{body}</main>")
+    policy = f"{_POLICY}style-src {_hash(_STYLE)}"
+    return HTMLResponse(content, status, {"Content-Security-Policy": policy, **(headers or {})})
+
+
+def swagger_ui(title: str, files: str) -> HTMLResponse:
+    """The API docs: Swagger UI, whose files are under the path `files`, of `/openapi.json`."""
+    head = f'<link rel="stylesheet" href="{files}/swagger-ui.css"><link rel="icon" href="data:,">'
+    scripts = f'<script src="{files}/swagger-ui-bundle.js"></script><script>{_SWAGGER}</script>'
+    content = _PAGE.format(title=html.escape(title), head=head, body=f'<div id="swagger-ui"></div>{scripts}')
+    sources = f"script-src 'self' {_hash(_SWAGGER)}; style-src 'self'; img-src data:; connect-src 'self'"
+    return HTMLResponse(content, headers={"Content-Security-Policy": _POLICY + sources})
+
+
+def _hash(inline: str) -> str:
+    """What a policy calls a script or style that stands in the page itself."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()}'"

@@ -10,25 +10,26 @@ from collections.abc import Callable
 from typing import Any
 
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-from search.serve.refusals import Refused
-
 RATE = 50.0  # requests per second of one caller; a dashboard's page takes ten at once, and then one in ten seconds
-MOST_BODY = 1 << 20  # bytes
-MOST_DROPPED = 16 * MOST_BODY
-MOST_CALLERS = 10_000  # whose requests are counted
-MOST_CONNECTIONS = 256
-BODY_SECONDS = 30.0  # for a whole body to come
-IDLE_SECONDS = (
-    10  # of a connection between requests: who asks should end it first (httpx does after 5), or meets the end
-)
-STALLED_SECONDS = 15.0  # within which a connection begins a request or takes something of its answer, or is cut
+MAX_BODY_BYTES = 1 << 20
+MAX_DRAINED_BYTES = 16 * MAX_BODY_BYTES  # of a body that is too large
+MAX_CALLERS = 10_000  # whose requests are counted
+MAX_CONNECTIONS = 256
+BODY_TIMEOUT_SECONDS = 30.0  # for a whole body to come
+# Of a connection between requests: the client should end it first (httpx does after 5), or it meets the end.
+KEEP_ALIVE_SECONDS = 10
+STALL_TIMEOUT_SECONDS = 15.0  # within which a connection begins a request or takes something of its answer, or is cut
 
 
 class Buckets:
     """A token bucket for each caller: `burst` at once, then `rate` per second. The longest unused are forgotten."""
+
+    # The library `limits` lost: it knows windows and no buckets, and its store in memory forgets no caller (20,000
+    # addresses were 20,000 entries still after their windows had ended).
 
     def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate, self._burst, self._clock = rate, burst, clock
@@ -41,7 +42,7 @@ class Buckets:
         left = min(self._burst, left + (now - then) * self._rate)
         taken = left >= 1
         self._left[caller] = left - taken, now
-        if len(self._left) > MOST_CALLERS:
+        if len(self._left) > MAX_CALLERS:
             self._left.popitem(last=False)
         return 0.0 if taken else math.ceil((1 - left) / self._rate)
 
@@ -50,10 +51,10 @@ def address(scope: Scope) -> str:
     """Who is at the other end of the connection; of IPv6 the half that a network gives out, not the host's own."""
     host = (scope.get("client") or ("unknown", 0))[0]
     try:
-        found = ipaddress.ip_address(host)
+        ip = ipaddress.ip_address(host)
     except ValueError:
         return str(host)
-    return str(ipaddress.ip_network((found, 64), strict=False)) if found.version == 6 else str(found)
+    return str(ipaddress.ip_network((ip, 64), strict=False)) if ip.version == 6 else str(ip)
 
 
 class RateLimit:
@@ -64,14 +65,13 @@ class RateLimit:
         self._buckets = Buckets(rate, max(20.0, 2 * rate))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        wait = self._buckets.take(scope["caller"])
-        if wait:
-            raise Refused(f"too many requests; try again in {wait:.0f} s", 429, {"Retry-After": f"{wait:.0f}"})
+        if wait := self._buckets.take(scope["caller"]):
+            raise HTTPException(429, f"too many requests; try again in {wait:.0f} s", {"Retry-After": f"{wait:.0f}"})
         await self._app(scope, receive, send)
 
 
 class BodyLimit:
-    """Takes a body in whole before the application sees it, so that no slow or endless one holds a thread."""
+    """Receives a whole body before the application sees it, so that no slow or endless one holds a thread."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -81,12 +81,13 @@ class BodyLimit:
         if "content-length" not in headers and "transfer-encoding" not in headers:
             return await self._app(scope, receive, send)
         announced = int(headers.get("content-length", "0"))  # h11 has seen that it is a number
-        if announced > MOST_BODY and "expect" in headers:  # the caller waits for an answer before it sends
+        if announced > MAX_BODY_BYTES and "expect" in headers:  # the caller waits for an answer before it sends
             raise _too_large()
         try:
-            body = await asyncio.wait_for(_whole(receive), BODY_SECONDS)
+            body = await asyncio.wait_for(_whole(receive), BODY_TIMEOUT_SECONDS)
         except TimeoutError:
-            raise Refused(f"the body took longer than {BODY_SECONDS:.0f} s", 408, {"Connection": "close"}) from None
+            message = f"the body took longer than {BODY_TIMEOUT_SECONDS:.0f} s"
+            raise HTTPException(408, message, {"Connection": "close"}) from None
         if body is None:
             return
         first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
@@ -98,58 +99,62 @@ class BodyLimit:
 
 
 async def _whole(receive: Receive) -> bytes | None:
-    """A body; None if the caller has left. Refused for one that is too large.
+    """A body; None if the caller has left. HTTPException for one that is too large.
 
-    Of that one some more is read and dropped: who is cut off while it sends does not see the answer.
+    Some more of that one is read and dropped: a caller who is cut off while it sends does not see the answer.
     """
     body, size, more = bytearray(), 0, True
-    while more and size <= MOST_DROPPED:
+    while more and size <= MAX_DRAINED_BYTES:
         message = await receive()
         if message["type"] == "http.disconnect":
             return None
         part = message.get("body", b"")
         size, more = size + len(part), message.get("more_body", False)
-        if size <= MOST_BODY:
+        if size <= MAX_BODY_BYTES:
             body += part
-    if size > MOST_BODY:
+    if size > MAX_BODY_BYTES:
         raise _too_large()
     return bytes(body)
 
 
-def _too_large() -> Refused:
-    return Refused(f"the body is larger than {MOST_BODY >> 20} MiB", 413, {"Connection": "close"})
+def _too_large() -> HTTPException:
+    return HTTPException(413, f"the body is larger than {MAX_BODY_BYTES >> 20} MiB", {"Connection": "close"})
 
 
-class Impatient(H11Protocol):
-    """uvicorn's HTTP/1.1, which waits for ever for a request's first bytes, and for its answer to be read."""
+class StallTimeoutProtocol(H11Protocol):
+    """uvicorn's HTTP/1.1, whose connections are cut when they stall.
 
-    _drained = False  # since the last look
+    uvicorn's own timeouts do not do: that between requests begins after the first answer, so that it waits for ever for
+    a request's first bytes, as it does for its answer to be read.
+    """
+
+    _drained = False  # since the last check
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.loop.call_later(STALLED_SECONDS, self._look, None, 0)
+        self.loop.call_later(STALL_TIMEOUT_SECONDS, self._check, None, 0)
 
     def resume_writing(self) -> None:
         super().resume_writing()
         self._drained = True
 
-    def _look(self, before: RequestResponseCycle | None, unread: int) -> None:
-        """Cut a connection on which, since the last look, no request has begun and nothing of an answer was taken."""
+    def _check(self, cycle_before: RequestResponseCycle | None, unsent_before: int) -> None:
+        """Cut a connection on which, since the last check, no request has begun and nothing of an answer was taken."""
         if self not in self.connections:
             return
-        left = self.transport.get_write_buffer_size()
-        idle = self.cycle is before and (self.cycle is None or self.cycle.response_complete)
-        if (left >= unread > 0 and not self._drained) or (idle and not left):
+        unsent = self.transport.get_write_buffer_size()
+        idle = self.cycle is cycle_before and (self.cycle is None or self.cycle.response_complete)
+        if (unsent >= unsent_before > 0 and not self._drained) or (idle and not unsent):
             return self.transport.abort()
         self._drained = False
-        self.loop.call_later(STALLED_SECONDS, self._look, self.cycle, left)
+        self.loop.call_later(STALL_TIMEOUT_SECONDS, self._check, self.cycle, unsent)
 
 
 def uvicorn_options() -> dict[str, Any]:
-    """What uvicorn is to keep to."""
+    """The options under which uvicorn keeps these limits."""
     return {
-        "http": Impatient,
+        "http": StallTimeoutProtocol,
         "ws": "none",
-        "limit_concurrency": MOST_CONNECTIONS,
-        "timeout_keep_alive": IDLE_SECONDS,
+        "limit_concurrency": MAX_CONNECTIONS,
+        "timeout_keep_alive": KEEP_ALIVE_SECONDS,
     }

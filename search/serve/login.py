@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from search.serve.auth import cookie_name, local_path
-from search.serve.html import answer
+from search.serve.html import html_response
 from search.serve.limits import Buckets, address
 from search.serve.tokens import SESSION_SECONDS, Tokens, seal
 
@@ -35,40 +35,39 @@ def router(tokens: Tokens) -> APIRouter:
     @routes.post("/login")
     async def log_in(request: Request) -> Response:
         form = parse_qs((await request.body()).decode(errors="replace"))
-        wanted, secret = (form.get(name, [""])[0].strip() for name in ("next", "token"))
+        target, secret = (form.get(name, [""])[0].strip() for name in ("next", "token"))
         where = address(request.scope)
-        wait = attempts.take(where)
-        if wait:
-            return _page(wanted, f"Too many attempts. Try again in {wait:.0f} s.", 429, {"Retry-After": f"{wait:.0f}"})
+        if wait := attempts.take(where):
+            return _page(target, f"Too many attempts. Try again in {wait:.0f} s.", 429, {"Retry-After": f"{wait:.0f}"})
         token = tokens.of(secret)
         if token is None:
             log.warning("a log-in from %s is refused", where, extra={"caller": where})
-            return _page(wanted, "That is no token of this service.", 401)
+            return _page(target, "That is no token of this service.", 401)
         log.info("token %s has logged in from %s", token.name, where, extra={"caller": f"token {token.name}"})
-        led = RedirectResponse(local_path(wanted), 303)
+        redirect = RedirectResponse(local_path(target), 303)
         session = seal(token, int(time.time()) + SESSION_SECONDS)
-        _set_cookie(request, led, session, SESSION_SECONDS)
-        return led
+        _set_cookie(request, redirect, session, SESSION_SECONDS)
+        return redirect
 
     @routes.get("/logout")
     async def log_out(request: Request) -> Response:
-        led = RedirectResponse("/login", 303)
-        _set_cookie(request, led, "", 0)
-        return led
+        redirect = RedirectResponse("/login", 303)
+        _set_cookie(request, redirect, "", 0)
+        return redirect
 
     return routes
 
 
-def _set_cookie(request: Request, led: Response, session: str, seconds: int) -> None:
+def _set_cookie(request: Request, response: Response, session: str, seconds: int) -> None:
     secure = request.url.scheme == "https"
     name = cookie_name(request.scope)
-    led.set_cookie(name, session, max_age=seconds, httponly=True, samesite="strict", secure=secure)
+    response.set_cookie(name, session, max_age=seconds, httponly=True, samesite="strict", secure=secure)
 
 
-def _page(wanted: str, alert: str = "", status: int = 200, headers: dict[str, str] | None = None) -> HTMLResponse:
+def _page(target: str, alert: str = "", status: int = 200, headers: dict[str, str] | None = None) -> HTMLResponse:
     body = _FORM.format(
         alert=f'<p role="alert" id="alert">{alert}</p>' if alert else "",
         invalid=' aria-invalid="true" aria-describedby="alert"' if alert else "",
-        next=html.escape(local_path(wanted)),
+        next=html.escape(local_path(target)),
     )
-    return answer("Log in – fewest", body, status, headers)
+    return html_response("Log in – fewest", body, status, headers)

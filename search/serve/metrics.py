@@ -1,7 +1,8 @@
-"""What Prometheus scrapes: how the studies and their workers are at that moment, and what the service has been asked.
+"""What Prometheus scrapes: how the studies and their workers are at that moment, and the service's requests.
 
 Routes are counted by their template, such as `/v1/studies/{name}`, and methods by those that HTTP names, so that no
-caller can make up a label.
+caller can make up a label. prometheus-fastapi-instrumentator lost: it takes any method for a label, and every request
+that passes other layers before FastAPI, or goes to the dashboard, has the route "none".
 """
 
 import logging
@@ -41,33 +42,33 @@ class Metrics:
 
     def __init__(self, store: Store) -> None:
         self.registry = CollectorRegistry()
-        self.registry.register(_Studies(store))
+        self.registry.register(_StudyCollector(store))
         labels = "route", "method"
-        self._asked = Counter("fewest_http_requests", "Requests", [*labels, "status"], registry=self.registry)
-        self._took = Histogram("fewest_http_seconds", "Until the answer was sent", labels, registry=self.registry)
+        self._requests = Counter("fewest_http_requests", "Requests", [*labels, "status"], registry=self.registry)
+        self._seconds = Histogram("fewest_http_seconds", "Until the answer was sent", labels, registry=self.registry)
 
-    def measured(self, app: ASGIApp, route: Callable[[Scope], str]) -> ASGIApp:
+    def instrument(self, app: ASGIApp, route: Callable[[Scope], str]) -> ASGIApp:
         """The application, with its requests counted and timed; `route` names what a request was for."""
 
-        async def measure(scope: Scope, receive: Receive, send: Send) -> None:
+        async def instrumented(scope: Scope, receive: Receive, send: Send) -> None:
             began, status = time.perf_counter(), 0
 
-            async def note(message: Message) -> None:
+            async def send_noted(message: Message) -> None:
                 nonlocal status
                 status = message.get("status", status)
                 await send(message)
 
             try:
-                await app(scope, receive, note)
+                await app(scope, receive, send_noted)
             finally:
                 method = scope["method"] if scope["method"] in METHODS else "other"
-                self._asked.labels(route(scope), method, status).inc()
-                self._took.labels(route(scope), method).observe(time.perf_counter() - began)
+                self._requests.labels(route(scope), method, status).inc()
+                self._seconds.labels(route(scope), method).observe(time.perf_counter() - began)
 
-        return measure
+        return instrumented
 
 
-class _Studies:
+class _StudyCollector:
     """Reads the store when it is asked, so that every service on it says the same."""
 
     def __init__(self, store: Store) -> None:
@@ -79,7 +80,7 @@ class _Studies:
 
     def collect(self) -> Iterator[Metric]:
         try:
-            found = [self._store.read(query.status, study) for study in self._store.read(_there)]
+            statuses = [self._store.read(query.status, study) for study in self._store.read(_existing)]
         except StorageError as error:
             log.error("metrics: %s", error)
             yield _gauge("fewest_store_up", "Whether the store answers", 0)
@@ -87,23 +88,26 @@ class _Studies:
         yield _gauge("fewest_store_up", "Whether the store answers", 1)
         trials = GaugeMetricFamily("fewest_trials", "Trials by state", labels=["study", "state"])
         least = GaugeMetricFamily("fewest_incumbent_epochs", "Fewest epochs to convergence so far", labels=["study"])
-        for status in found:
+        for status in statuses:
             for state in STATES:
-                trials.add_metric([status["study"], state], status[state])
-            if status["incumbent"]:
-                least.add_metric([status["study"]], status["incumbent"]["epochs"])
+                trials.add_metric([status.study, state], getattr(status, state))
+            if status.incumbent:
+                least.add_metric([status.study], status.incumbent.spent)
         yield from (trials, least)
         for field, (name, about) in GAUGES.items():
             gauge = GaugeMetricFamily(name, about, labels=["study"])
-            for status in found:
-                gauge.add_metric([status["study"]], status[field] or 0)
+            for status in statuses:
+                gauge.add_metric([status.study], getattr(status, field) or 0)
             yield gauge
 
 
-def _there(connection: Connection) -> list[StudyRecord]:
-    mine = schema.studies.c
-    columns = mine.study_id, mine.name, mine.spec, mine.budget
-    return [StudyRecord(*row) for row in connection.execute(select(*columns).where(studies.THERE).order_by(mine.name))]
+def _existing(connection: Connection) -> list[StudyRecord]:
+    study = schema.studies.c
+    columns = study.study_id, study.name, study.spec, study.budget
+    return [
+        StudyRecord(*row)
+        for row in connection.execute(select(*columns).where(studies.EXISTS_IN_OPTUNA).order_by(study.name))
+    ]
 
 
 def _gauge(name: str, about: str, value: Any) -> Metric:

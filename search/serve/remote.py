@@ -3,22 +3,24 @@
 While the service is away a question is asked again, as one of a store is: each is safe to ask twice.
 """
 
-import logging
+import json
 import os
-import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
+from pydantic import TypeAdapter, ValidationError
 
 from search.errors import Conflict, UsageError
-from search.query.ranking import Wanted
-from search.query.studies import Order, Record
-from search.spec.parsing import served_name, typed
-from search.spec.study_spec import StudySpec
+from search.query.ranking import BestQuery
+from search.query.records import BestAnswer, Conclusion, Status, StudySummary, TrialRecord, WorkerRecord
+from search.query.studies import Order
+from search.spec.parsing import served_name
+from search.spec.study_spec import StudySpec, validated
+from storage.backoff import Backoff
 from storage.database import NotFound, StorageError, StorageMisuse
-from storage.store import BRIEF_SECONDS, FIRST_NOTE_SECONDS, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
+from storage.store import BRIEF_SECONDS
 
 ANSWER_SECONDS = 60.0  # for the service to answer
 PAGE = 1000  # most records of one answer
@@ -31,8 +33,14 @@ _MEANING: dict[int, type[Exception]] = {
     403: StorageMisuse,
 }
 _LATER = 429, 502, 503, 504
+_SUMMARIES, _TRIALS, _WORKERS = (
+    TypeAdapter(list[StudySummary]),
+    TypeAdapter(list[TrialRecord]),
+    TypeAdapter(list[WorkerRecord]),
+)
+_STATUS, _BEST, _CONCLUSION = TypeAdapter(Status), TypeAdapter(BestAnswer), TypeAdapter(Conclusion)
 
-log = logging.getLogger("fewest")
+T = TypeVar("T")
 
 
 class RemoteStudies:
@@ -53,34 +61,34 @@ class RemoteStudies:
         self._http.close()
 
     def launch(self, name: str, spec: StudySpec, order: Order) -> bool:
-        dimension = {"low", "high", "values"}
-        space = {name: of.model_dump(mode="json", include=dimension) for name, of in spec.space.items()}
-        fields = spec.model_dump(mode="json", exclude={"data", "start", "space"}) | {"space": space}
         wanted = {"trials": order.trials, "timeout": order.timeout, "retries": order.retries}
         more = {"until_epochs": order.until_epochs, "from": order.source}
-        return bool(self._ask("POST", "/studies", json={"name": name, "spec": fields, **wanted, **more})["created"])
+        return bool(
+            self._ask("POST", "/studies", json={"name": name, "spec": spec.model_dump(mode="json"), **wanted, **more})[
+                "created"
+            ]
+        )
 
-    def listed(self, after: int = 0, limit: int | None = None) -> list[Record]:
-        return list(self._pages("/studies", "studies", after, limit))
+    def listed(self, after: int = 0, limit: int | None = None) -> Sequence[StudySummary]:
+        return _as(_SUMMARIES, list(self._pages("/studies", "studies", after, limit)))
 
-    def spec(self, name: str) -> Record:
-        found: Record = self._get(name)["spec"]
-        return found
+    def spec(self, name: str) -> StudySpec:
+        return validated(self._get(name)["spec"])
 
-    def status(self, name: str) -> Record:
-        found: Record = self._get(name)["status"]
-        return found
+    def status(self, name: str) -> Status:
+        return _as(_STATUS, self._get(name)["status"])
 
-    def best(self, name: str, wanted: Wanted, per: str | None, top: int) -> Record:
-        where = [f"{parameter}={typed(dimension)}" for parameter, dimension in wanted.where.items()]
-        asked = {"per": per, "where": where, "by": wanted.by, "target": wanted.target, "hold": wanted.hold, "top": top}
-        return self._get(name, "/best", **asked)
+    def best(self, name: str, query: BestQuery, per: str | None, top: int) -> BestAnswer:
+        where = {parameter: of.model_dump(exclude_unset=True) for parameter, of in query.where.items()}
+        judged = {"by": query.by, "target": query.target, "hold": query.hold}
+        answer = self._get(name, "/best", per=per, where=json.dumps(where), top=top, **judged)
+        return _as(_BEST, answer)
 
-    def trials(self, name: str, limit: int | None, after: int) -> list[Record]:
-        return list(self._pages(f"{_path(name)}/trials", "trials", after, limit))
+    def trials(self, name: str, limit: int | None, after: int) -> Sequence[TrialRecord]:
+        return _as(_TRIALS, list(self._pages(f"{_path(name)}/trials", "trials", after, limit)))
 
-    def conclusion(self, name: str) -> Record:
-        return self._get(name, "/conclusion")
+    def conclusion(self, name: str) -> Conclusion:
+        return _as(_CONCLUSION, self._get(name, "/conclusion"))
 
     def stop(self, name: str) -> None:
         self._ask("POST", f"{_path(name)}/stop")
@@ -88,14 +96,13 @@ class RemoteStudies:
     def delete(self, name: str) -> None:
         self._ask("DELETE", _path(name))
 
-    def workers(self) -> list[Record]:
-        found: list[Record] = self._ask("GET", "/workers")["workers"]
-        return found
+    def workers(self) -> Sequence[WorkerRecord]:
+        return _as(_WORKERS, self._ask("GET", "/workers")["workers"])
 
-    def _get(self, name: str, of: str = "", **asked: Any) -> Record:
+    def _get(self, name: str, of: str = "", **asked: Any) -> Mapping[str, Any]:
         return self._ask("GET", f"{_path(name)}{of}", params=_given(asked))
 
-    def _pages(self, path: str, what: str, after: int, limit: int | None) -> Iterator[Record]:
+    def _pages(self, path: str, what: str, after: int, limit: int | None) -> Iterator[Mapping[str, Any]]:
         """Records page by page, until `limit` of them or the last."""
         while limit is None or limit > 0:
             size = PAGE if limit is None else min(limit, PAGE)
@@ -105,9 +112,9 @@ class RemoteStudies:
                 return
             after, limit = answer["next"], limit and limit - len(answer[what])
 
-    def _ask(self, method: str, path: str, **what: Any) -> Record:
+    def _ask(self, method: str, path: str, **what: Any) -> Mapping[str, Any]:
         """The answer, waited for while the service is away or busy."""
-        began, note_at, pause = time.monotonic(), FIRST_NOTE_SECONDS, FIRST_PAUSE_SECONDS
+        backoff = Backoff(lambda: self.patience)
         while True:
             try:
                 answer = self._http.request(method, f"/v1{path}", **what)
@@ -116,37 +123,41 @@ class RemoteStudies:
                 answer, fault = None, f"{self._http.base_url} does not answer ({str(error) or type(error).__name__})"
             if answer is not None and answer.status_code not in _LATER:
                 return _read(answer, fault)
-            waited = time.monotonic() - began
-            if waited >= self.patience:
+            if not backoff.pause(fault):
                 raise StorageError(f"{fault}; is `fewest serve` running there?")
-            if waited >= note_at:
-                log.warning("%s; trying again for %.0f s", fault, self.patience - waited)
-                note_at = 2 * waited
-            time.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
-def _read(answer: httpx.Response, fault: str) -> Record:
+def _read(answer: httpx.Response, fault: str) -> Mapping[str, Any]:
     """What the service answers; an error there is the same error here."""
     try:
-        found = answer.json()
-        said = "" if answer.is_success else str(found["detail"])
-        if answer.status_code == 404 and "; " not in said:
+        content: Mapping[str, Any] = answer.json()
+        message = "" if answer.is_success else str(content["detail"])
+        if answer.status_code == 404 and "; " not in message:
             raise ValueError("a path that it does not have")
     except (ValueError, KeyError, TypeError):
         raise StorageError(f"{fault}, and not as a fewest service does; check its URL") from None
+    if answer.is_success:
+        return content
     if answer.status_code in (401, 403):
-        said += "; FEWEST_TOKEN has another" if "Authorization" in answer.request.headers else "; set FEWEST_TOKEN"
-    if not answer.is_success:
-        kind = _MEANING.get(answer.status_code, StorageError)
-        raise NotFound(*said.split("; ", 1)) if kind is NotFound else kind(said)
-    record: Record = found
-    return record
+        message += "; FEWEST_TOKEN has another" if "Authorization" in answer.request.headers else "; set FEWEST_TOKEN"
+    kind = _MEANING.get(answer.status_code, StorageError)
+    raise NotFound(*message.split("; ", 1)) if kind is NotFound else kind(message)
+
+
+def _as(records: TypeAdapter[T], content: Any) -> T:
+    """The records that a JSON answer holds; StorageError if another version has made it."""
+    try:
+        return records.validate_python(content)
+    except ValidationError as error:
+        wrong = ".".join(map(str, error.errors()[0]["loc"]))
+        raise StorageError(
+            f"the service is of another version of fewest: `{wrong}` is not as this one knows it"
+        ) from None
 
 
 def _path(name: str) -> str:
     return f"/studies/{quote(served_name(name), safe='')}"
 
 
-def _given(asked: dict[str, Any]) -> dict[str, Any]:
+def _given(asked: Mapping[str, Any]) -> Mapping[str, Any]:
     return {name: value for name, value in asked.items() if value is not None}

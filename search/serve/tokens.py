@@ -62,9 +62,9 @@ class Tokens:
         expires = rest.partition(".")[0]
         if not re.fullmatch(r"\d{1,12}", expires, re.ASCII) or int(expires) < time.time():
             return None
-        mine = (token for token in self._now() if token.name == name)
+        named = (token for token in self._now() if token.name == name)
         given = session.encode()
-        return _last([token for token in mine if hmac.compare_digest(seal(token, int(expires)).encode(), given)])
+        return _last([token for token in named if hmac.compare_digest(seal(token, int(expires)).encode(), given)])
 
     def _now(self) -> Sequence[Token]:
         stamp = _stamp(self._path)
@@ -81,8 +81,8 @@ class Tokens:
 def seal(token: Token, expires: int) -> str:
     """A session of this token's until a time in seconds since 1970."""
     key = hmac.digest(token.digest.encode(), b"session", "sha256")
-    said = f"{token.name}.{expires}"
-    return f"{said}.{hmac.digest(key, said.encode(), 'sha256').hex()}"
+    signed = f"{token.name}.{expires}"
+    return f"{signed}.{hmac.digest(key, signed.encode(), 'sha256').hex()}"
 
 
 def read(path: Path) -> tuple[Token, ...]:
@@ -92,14 +92,14 @@ def read(path: Path) -> tuple[Token, ...]:
             lines = file.read().decode().splitlines()
         except (OSError, UnicodeDecodeError):
             raise UsageError(f"cannot read {path}: it is no file of tokens") from None
-    found = []
+    tokens = []
     for number, line in enumerate(lines, start=1):
         if line.strip():
             match = re.fullmatch(r"([\w-]{1,64}) (read|write) ([0-9a-f]{64})", line.strip(), re.ASCII)
             if not match:
                 raise UsageError(f"line {number} of {path} is not `name role sha256`; `fewest token` writes such lines")
-            found.append(Token(match[1], Role(match[2]), match[3]))
-    return tuple(found)
+            tokens.append(Token(match[1], Role(match[2]), match[3]))
+    return tuple(tokens)
 
 
 def add(path: Path, name: str, role: Role) -> str:
@@ -125,8 +125,8 @@ def revoke(path: Path, name: str) -> None:
     known = read(path)
     kept = [token for token in known if token.name != name]
     if len(kept) == len(known):
-        there = f"there are {files.listed([token.name for token in known])}" if known else "it has none"
-        raise UsageError(f"there is no token {files.shown(name)} in {path}; {there}")
+        others = f"there are {files.listed([token.name for token in known])}" if known else "it has none"
+        raise UsageError(f"there is no token {files.shown(name)} in {path}; {others}")
     files.check(path, "--tokens")
     files.write(path, "".join(f"{token.name} {token.role} {token.digest}\n" for token in kept).encode(), 0o600)
 
@@ -135,8 +135,8 @@ def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _last(found: Sequence[Token]) -> Token | None:
-    return found[-1] if found else None
+def _last(tokens: Sequence[Token]) -> Token | None:
+    return tokens[-1] if tokens else None
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

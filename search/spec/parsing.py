@@ -2,22 +2,22 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from itertools import count, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from objectives.configuration import ARCHITECTURE, CHOICES, REAL, WHOLE, Configuration, check, known, unknown
+from objectives.configuration import Configuration
+from objectives.parameters import ARCHITECTURE, PARAMETERS, check, unknown
 from objectives.user_code.loader import Constructor, UserCodeError
 from search.errors import UsageError
-from search.spec.space import Choices, Range, defaults
+from search.spec.dimensions import complete
+from search.spec.space import Choices, Range
 from search.spec.study_spec import DEFAULT_CLASSES, StudySpec
 
 if TYPE_CHECKING:
     from objectives.data.samples import Samples
-
-PARAMETERS = ("classes", *defaults(2), "batch_size")
 
 
 def study_name(name: str) -> str:
@@ -35,7 +35,7 @@ def served_name(name: str) -> str:
 
 
 def constructor(path: str | None) -> Constructor | None:
-    """That of a module of a person's own; UsageError if there is none of that import path."""
+    """The constructor of a user module; UsageError if there is none of that import path."""
     if path is None:
         return None
     value("objective", path)
@@ -66,7 +66,7 @@ def study_spec(
         reference, samples = read(data, label)
     given = {name: value for name, value in fields.items() if value is not None}
     counts = class_counts(classes) if classes else None
-    return StudySpec.of(counts, dict(searched or {}), reference, own, **given), samples
+    return StudySpec.of(counts, searched, reference, own, **given), samples
 
 
 def class_counts(text: str) -> Choices:
@@ -84,49 +84,38 @@ def dimensions(
     fix: Iterable[str], ranges: Iterable[str], choices: Iterable[str], own: Constructor | None = None
 ) -> dict[str, Range | Choices]:
     """The dimensions of `--fix name=value`, `--range name=low:high` and `--choices name=a,b`, of any network."""
-    found: dict[str, Range | Choices] = {}
+    searched: dict[str, Range | Choices] = {}
     for option, texts in (("--fix", fix), ("--range", ranges), ("--choices", choices)):
         for text in texts:
             name, given = _pair(option, text, own)
             if name == "classes":
                 raise UsageError(f"`{option} {text}`: class counts are set with `--classes`")
-            if name in found:
+            if name in searched:
                 raise UsageError(f"`{option} {text}`: `{name}` is given twice")
             if option == "--fix":
-                found[name] = Choices(values=(value(name, given),))
+                searched[name] = Choices(values=(value(name, given),))
             elif option == "--choices":
-                found[name] = Choices(values=tuple(value(name, part) for part in given.split(",")))
+                searched[name] = Choices(values=tuple(value(name, part) for part in given.split(",")))
             else:
-                low, colon, high = given.partition(":")
-                if not colon or name in CHOICES:
-                    what = "is a number's, not of choices" if name in CHOICES else f"reads {name}=LOW:HIGH"
-                    raise UsageError(f"`--range {text}`: a range {what}")
-                found[name] = _range(name, low, high)
-    return found
+                searched[name] = _range(text, name, given)
+    return searched
 
 
 def where(texts: Iterable[str]) -> dict[str, Range | Choices]:
     """Where parameters must lie: of `NAME=VALUE`, `NAME=A,B,…` or, for numbers, `NAME=LOW:HIGH`."""
-    found: dict[str, Range | Choices] = {}
+    narrowed: dict[str, Range | Choices] = {}
     for text in texts:
         name, equals, given = text.partition("=")
-        low, colon, high = map(_own_value, given.partition(":"))
-        if name in found:
+        low, colon, high = map(_untyped, given.partition(":"))
+        if name in narrowed:
             raise UsageError(f"`--where {text}`: `{name}` is given twice; several values read {name}=A,B")
         if not equals or not given:
             raise UsageError(f"`--where {text}` must read --where NAME=VALUE, NAME=A,B or NAME=LOW:HIGH")
-        if colon and not isinstance(low, str) and not isinstance(high, str):
-            found[name] = Range(low=low, high=high, log=False, whole=False)
+        if colon and all(type(end) in (int, float) for end in (low, high)):
+            narrowed[name] = Range(low=float(low), high=float(high))
         else:
-            found[name] = Choices(values=tuple(map(_own_value, map(str.strip, given.split(",")))))
-    return found
-
-
-def typed(dimension: Range | Choices) -> str:
-    """What `where`, or `dimensions`, reads as this dimension, to the bit."""
-    if isinstance(dimension, Range):
-        return f"{dimension.low:.17g}:{dimension.high:.17g}"
-    return ",".join(f"{each:.17g}" if isinstance(each, float) else str(each) for each in dimension.values)
+            narrowed[name] = Choices(values=tuple(map(_untyped, map(str.strip, given.split(",")))))
+    return narrowed
 
 
 def configuration(
@@ -156,37 +145,36 @@ def configuration(
 
 def value(name: str, text: str) -> Any:
     """The value of a parameter from its text."""
-    if name != "objective" and not known(name):
-        return _own_value(text.strip())
+    if name not in PARAMETERS and name != "objective":
+        return _untyped(text.strip())
+    read = PARAMETERS[name].read(text) if name in PARAMETERS else text.strip()
     try:
-        found = int(text) if name in WHOLE else float(text) if name in REAL else text.strip()
-    except ValueError:
-        found = text
-    try:
-        check(name, found)
+        check(name, read)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    return found
+    return read
 
 
-def _range(name: str, low: str, high: str) -> Range:
-    """A range of ours; one of a person's own is whole if both ends are, and logarithmic if it begins above 0."""
+def _range(text: str, name: str, given: str) -> Range | Choices:
+    low, colon, high = given.partition(":")
+    choice = name in PARAMETERS and PARAMETERS[name].kind is str
+    if not colon or choice:
+        what = "is a number's, not of choices" if choice else f"reads {name}=LOW:HIGH"
+        raise UsageError(f"`--range {text}`: a range {what}")
     ends = value(name, low), value(name, high)
-    if known(name):
-        return Range(low=ends[0], high=ends[1], log=name != "hidden_layers", whole=name in WHOLE)
     if not all(type(end) in (int, float) for end in ends):
-        raise UsageError(f"`--range {name}={low}:{high}`: a range is from a number to a number")
-    return Range(low=ends[0], high=ends[1], log=ends[0] > 0, whole=all(type(end) is int for end in ends))
+        raise UsageError(f"`--range {text}`: a range is from a number to a number")
+    return complete(name, {"low": ends[0], "high": ends[1]})
 
 
-def _own_value(text: str) -> bool | int | float | str:
-    """A parameter's of a person's own, whose type only the text shows."""
+def _untyped(text: str) -> bool | int | float | str:
+    """The value of a parameter of a user module, whose type only the text shows."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     for number in (int, float):
-        with suppress(ValueError):
-            found = number(text)
-            return found if math.isfinite(found) else text
+        with suppress(ValueError, OverflowError):
+            read = number(text)
+            return read if math.isfinite(read) else text
     return text
 
 
@@ -194,11 +182,11 @@ def _pair(option: str, text: str, own: Constructor | None) -> tuple[str, str]:
     name, equals, given = text.partition("=")
     if not equals or not given:
         raise UsageError(f"`{option} {text}` must read {option} NAME=VALUE")
-    there: Sequence[str] = PARAMETERS
+    names = list(PARAMETERS)
     if own:
-        there = [*(name for name in there if name not in ARCHITECTURE or name in own.parameters), *own.extra_parameters]
-    if name not in there:
-        raise UsageError(f"`{option} {text}`: {unknown('parameter', name, there)}")
+        names = [*(name for name in names if name not in ARCHITECTURE or name in own.parameters), *own.extra_parameters]
+    if name not in names:
+        raise UsageError(f"`{option} {text}`: {unknown('parameter', name, names)}")
     return name, given
 
 

@@ -1,7 +1,7 @@
 """The search space: parameters and their conditions, as Optuna distributions, and the page's two models in it.
 
 A dimension is a range (of whole or real numbers, on a log scale or not) or a tuple of choices; one choice fixes the
-parameter. The only condition: `width_2` exists where `hidden_layers` is 2. A module of a person's own is searched over
+parameter. The only condition: `width_2` exists where `hidden_layers` is 2. A user module is searched over
 how it is trained and what its constructor takes; `objective`, its import path, is then a parameter with one choice.
 """
 
@@ -9,9 +9,10 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, FiniteFloat, Tag, TypeAdapter
 
-from objectives.configuration import ARCHITECTURE, CHOICES, Configuration, unknown
+from objectives.configuration import Configuration
+from objectives.parameters import ARCHITECTURE, PARAMETERS, check, unknown
 from objectives.user_code.loader import Constructor
 
 if TYPE_CHECKING:
@@ -20,24 +21,28 @@ if TYPE_CHECKING:
 
 
 PRESETS = ("question", "answer")
+MOST_CHOICES = 1000  # of a study's parameter; the store has them in every trial
+
+
+#: Of a field that is as the parameter has it unless it is given, which no default in a schema can say.
+_AS_THE_PARAMETER: Any = Field(default=False, json_schema_extra=lambda schema: schema.__delitem__("default"))
 
 
 class Range(BaseModel):
-    """All numbers from `low` to `high`, both included."""
+    """All numbers from `low` to `high`, both included; unless given, `log` (scale) and `whole` are the parameter's."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     kind: Literal["range"] = "range"
-    low: float
-    high: float
-    log: bool
-    whole: bool
+    low: FiniteFloat
+    high: FiniteFloat
+    log: bool = _AS_THE_PARAMETER
+    whole: bool = _AS_THE_PARAMETER
 
     def at(self, u: float) -> int | float:
         """The value at a fraction of the range, `u` in [0, 1); every whole number has an equal part of it."""
         low, high = (self.low - 0.5, self.high + 0.5) if self.whole else (self.low, self.high)
-        found = low * (high / low) ** u if self.log else low + (high - low) * u
-        return self.nearest(found)
+        return self.nearest(low * (high / low) ** u if self.log else low + (high - low) * u)
 
     def fraction(self, value: float) -> float:
         """Where in the range a value is, from 0 to 1."""
@@ -51,41 +56,56 @@ class Range(BaseModel):
         return math.floor(kept + 0.5) if self.whole else kept
 
 
+def _scalar(value: Any) -> Any:
+    """The value, if it is one that JSON has, too."""
+    check("values", value)
+    return value
+
+
 class Choices(BaseModel):
-    """One of `values`."""
+    """One of `values`; one alone fixes the parameter."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["choices"] = "choices"
-    values: tuple[bool | str | int | float, ...]
+    values: tuple[Annotated[bool | str | int | float, BeforeValidator(_scalar)], ...] = Field(
+        json_schema_extra={"minItems": 1, "maxItems": MOST_CHOICES}
+    )
 
     def at(self, u: float) -> bool | str | int | float:
         """The value at a fraction of the choices, `u` in [0, 1)."""
         return self.values[int(u * len(self.values))]
 
 
-Dimension = Annotated[Range | Choices, Field(discriminator="kind")]
+def _kind(given: Any) -> str | None:
+    """Which of the two a dimension is, of which JSON need not say it."""
+    if not isinstance(given, Mapping):
+        return getattr(given, "kind", None)
+    return "choices" if "values" in given else "range" if {"low", "high"} & given.keys() else None
+
+
+_READS = 'A dimension reads {"low": LOW, "high": HIGH} or {"values": [A, B, …]}'
+Dimension = Annotated[
+    Annotated[Range, Tag("range")] | Annotated[Choices, Tag("choices")],
+    Discriminator(_kind, custom_error_type="dimension", custom_error_message=_READS),
+]
+DIMENSION: TypeAdapter[Range | Choices] = TypeAdapter(Dimension)
 
 
 def defaults(most_classes: int, training: int | None = None) -> dict[str, Range | Choices]:
     """The default space but for `classes`, of waves or of so many training samples; the page's models lie in it."""
-    space: dict[str, Range | Choices] = {
-        "hidden_layers": Range(low=1, high=2, log=False, whole=True),
-        "width": Range(low=16, high=max(1024, 8 * most_classes), log=True, whole=True),
-        "width_2": Range(low=16, high=max(1024, 2 * most_classes), log=True, whole=True),
-        "lr": Range(low=1e-4, high=1, log=True, whole=False),
-        "first_lr_ratio": Range(low=1e-5, high=1, log=True, whole=False),
-        "gain": Range(low=1, high=1000, log=True, whole=False),
-        **{name: Choices(values=values) for name, values in CHOICES.items()},
-    }
-    if training is not None:
-        del space["batch_sampling"]
-        space["batch_size"] = Range(low=min(8, training), high=min(512, training), log=True, whole=True)
+    space: dict[str, Range | Choices] = {}
+    for name, parameter in PARAMETERS.items():
+        if name == "classes" or parameter.scope == ("data" if training is None else "waves"):
+            continue
+        low, high = parameter.default_range(most_classes, training or 0)
+        number = Range(low=low, high=high, log=parameter.log, whole=parameter.kind is int)
+        space[name] = Choices(values=parameter.choices) if parameter.choices else number
     return space
 
 
 def of_own(constructor: Constructor, space: Mapping[str, Range | Choices]) -> dict[str, Range | Choices]:
-    """What of a space is left with that module in place of our network, and its import path."""
+    """What of a space is left with that user module in place of our network, and its import path."""
     kept = {name: of for name, of in space.items() if name not in ARCHITECTURE or name in constructor.parameters}
     return {"objective": Choices(values=(constructor.path,)), **kept}
 
@@ -122,15 +142,15 @@ def consistent(params: dict[str, Any]) -> dict[str, Any]:
 
 def fitted(space: Mapping[str, Range | Choices], params: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters moved into the space: numbers to the nearest of their range; what is no choice of it is left out."""
-    found: dict[str, Any] = {}
+    fitting: dict[str, Any] = {}
     for name, dimension in space.items():
         value = params.get(name)
         if isinstance(dimension, Choices):
             if value in dimension.values:
-                found[name] = value
+                fitting[name] = value
         elif isinstance(value, int | float):
-            found[name] = dimension.nearest(value)
-    return consistent(found)
+            fitting[name] = dimension.nearest(value)
+    return consistent(fitting)
 
 
 def carried(space: Mapping[str, Range | Choices], params: Mapping[str, Any], classes: int) -> dict[str, Any]:

@@ -1,20 +1,22 @@
 """StudySpec: all that describes a study, kept in the store as JSON, so that a worker needs only the storage URL."""
 
 import hashlib
-import json
-import math
-from collections.abc import Iterable
-from typing import Any, Self
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
-from objectives.configuration import IMPORT_PATH, WHOLE, Configuration, check, known, unknown
+from objectives.configuration import Configuration
+from objectives.parameters import IMPORT_PATH, PARAMETERS, unknown
 from objectives.user_code.loader import Constructor
 from search.errors import UsageError
+from search.spec.dimensions import Given, check_dimension, complete, in_a_line
 from search.spec.space import Choices, Dimension, Range, defaults, of_own
 
-SAMPLERS = ("tpe", "random", "gp", "qmc", "cmaes")
+Sampler = Literal["tpe", "random", "gp", "qmc", "cmaes"]
+SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 DEFAULT_CLASSES = 256
+_OUT_OF_BOUNDS = "greater_than", "greater_than_equal", "less_than_equal", "finite_number"  # pydantic's types of errors
 
 
 class DataRef(BaseModel):
@@ -42,80 +44,79 @@ class DataRef(BaseModel):
         return f"{self.name} ({self.samples} × {self.features} in {self.classes} classes, {self.digest:.8})"
 
 
-class StudySpec(BaseModel):
-    """A study: its data, its space, what counts as converged, and how it searches. UsageError names a wrong field."""
+class StudySettings(BaseModel):
+    """What counts as converged, and how a study searches: the fields that anybody may set, also over HTTP."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    inputs: int = Field(default=225, ge=1, le=1 << 20, description="Inputs of a sample.")
+    sigma: FiniteFloat = Field(
+        default=1e-4, ge=0, description="Standard deviation of the noise on each input of a wave."
+    )
+    target: float = Field(default=0.99, gt=0, le=1, description="Accuracy that counts as learned.")
+    hold: int = Field(default=3, ge=1, le=1000, description="Evaluations in a row that must reach the target.")
+    max_epochs: int = Field(default=300, ge=1, le=10_000_000, description="Most epochs of a trial.")
+    sampler: str = Field(default="tpe", description=f"{', '.join(SAMPLERS)}, or MODULE:CLASS of any Optuna sampler.")
+    seed: int = Field(
+        default=0, ge=0, le=(1 << 63) - 1, description="Seed of the sampler, the initial weights and the data."
+    )
+
+
+class StudySpec(StudySettings):
+    """A study: its settings, its data and its whole space. UsageError names a wrong field.
+
+    Its JSON is the format of the store, and what `of` completes is that of HTTP.
+    """
 
     #: What to learn instead of waves.
     data: DataRef | None = None
-    #: Inputs of a sample.
-    inputs: int = 225
-    #: Standard deviation of the noise on each input of a wave.
-    sigma: float = 1e-4
-    #: Accuracy that counts as having learned.
-    target: float = 0.99
-    #: Evaluations in a row that must reach it.
-    hold: int = 3
-    #: Most epochs of any trial.
-    max_epochs: int = 300
-    #: One of SAMPLERS, or the import path MODULE:CLASS of an Optuna sampler.
-    sampler: str = "tpe"
-    #: Seed of the sampler, the initial weights and the data.
-    seed: int = 0
-    #: Dimension of each parameter by name; `objective` is among them if that is a module of a person's own.
+    #: Dimension of each parameter by name; `objective` is among them if that is a user module.
     space: dict[str, Dimension]
     #: Parameters of configurations to begin with, as far as they are given and fit into the space.
-    start: tuple[dict[str, Any], ...] = ()
+    start: tuple[dict[str, Any], ...] = Field(default=(), strict=False)
 
     @model_validator(mode="after")
     def _validate(self) -> Self:
-        _require(1 <= self.inputs <= 1 << 20, "inputs", "from 1 to 1048576", self.inputs)
-        _require(0 <= self.sigma < math.inf, "sigma", "a number, 0 or more", self.sigma)
-        _require(0 < self.target <= 1, "target", "in (0, 1]", self.target)
-        _require(1 <= self.hold <= 1000, "hold", "from 1 to 1000", self.hold)
-        _require(1 <= self.max_epochs <= 10_000_000, "max-epochs", "from 1 to 10000000", self.max_epochs)
-        _require(0 <= self.seed < 1 << 63, "seed", "from 0 to 2^63 − 1", self.seed)
         if self.sampler not in SAMPLERS and not IMPORT_PATH.fullmatch(self.sampler):
             raise UsageError(f"{unknown('`sampler`', self.sampler, SAMPLERS)}, or a sampler's import path MODULE:CLASS")
         for name, dimension in self.space.items():
-            if not (self.objective or known(name)):
+            if not (self.objective or name in PARAMETERS):
                 raise UsageError(unknown("parameter", name, self.space))
-            _check_dimension(name, dimension)
-        if not isinstance(self.space["classes"], Choices):
-            raise UsageError("`classes` must be choices")
+            check_dimension(name, dimension)
         return self
 
     @classmethod
     def of(
         cls,
         classes: Choices | None = None,
-        dimensions: dict[str, Range | Choices] | None = None,
+        space: Mapping[str, Given] | None = None,
         data: DataRef | None = None,
         own: Constructor | None = None,  # of a module in place of our network
         **fields: Any,
     ) -> "StudySpec":
-        """A spec over the default space with some dimensions replaced; UsageError names what is wrong."""
+        """The spec with these fields, over the default space but for these dimensions; UsageError names what is wrong.
+
+        `classes` may be one of the dimensions as well.
+        """
+        given = {**(space or {}), **({"classes": classes} if classes else {})}
         if data:
-            refuse_of_waves([*fields, *(["classes"] if classes else ())])
-            classes, fields = Choices(values=(data.classes,)), {**fields, "data": data, "inputs": data.features}
-        classes = classes or Choices(values=(DEFAULT_CLASSES,))
-        _check_dimension("classes", classes)
-        most = max(map(int, classes.values))
-        space: dict[str, Range | Choices] = {"classes": classes, **defaults(most, data.training if data else None)}
-        space, theirs = (of_own(own, space), own.extra_parameters) if own else (space, ())
-        for name, dimension in (dimensions or {}).items():
-            if name in ("batch_size", "batch_sampling") and name not in space:
-                raise UsageError(f"`{name}` is for {'waves' if data else 'data of your own, given with `--data`'}")
-            if name not in (*space, *theirs):
-                raise UsageError(unknown("parameter", name, [*space, *theirs]))
-            space[name] = dimension
-        lacking = own.missing(space) if own else []
+            refuse_of_waves([*fields, *(["classes"] if "classes" in given else ())])
+            given["classes"] = Choices(values=(data.classes,))
+            fields |= {"data": data, "inputs": data.features}
+        dimensions = {name: complete(name, dimension) for name, dimension in given.items()}
+        counts = dimensions.setdefault("classes", Choices(values=(DEFAULT_CLASSES,)))
+        whole = _defaults(counts, data, own)
+        allowed = [*whole, *(own.extra_parameters if own else ())]
+        for name in dimensions:
+            if name not in allowed:
+                raise UsageError(_foreign(name, allowed))
+        whole |= dimensions
+        lacking = own.missing(whole) if own else []
         if own and lacking:
             raise UsageError(
                 f"`objective` {own.path} needs `{lacking[0]}`; give it with `--fix`, `--range` or `--choices`"
             )
-        return validated({"space": space, **fields})
+        return validated({"space": whole, **fields})
 
     @property
     def class_counts(self) -> tuple[int, ...]:
@@ -126,9 +127,9 @@ class StudySpec(BaseModel):
 
     @property
     def objective(self) -> str | None:
-        """Import path of a module of a person's own; None for our network."""
-        found = self.space.get("objective")
-        return str(found.values[0]) if isinstance(found, Choices) else None
+        """Import path of a user module; None for our network."""
+        objective = self.space.get("objective")
+        return str(objective.values[0]) if isinstance(objective, Choices) else None
 
     @property
     def training(self) -> int | None:
@@ -145,14 +146,14 @@ class StudySpec(BaseModel):
 
         Where a study began is no difference.
         """
-        aside = ("space", "start")
-        mine, theirs = (
-            {name: of for name, of in spec if name not in aside} | {"objective": None} | spec.space
+        aside = ("data", "space", "start")
+        own, theirs = (
+            {"data": spec.data, **{name: of for name, of in spec if name not in aside}, "objective": None, **spec.space}
             for spec in (self, other)
         )
-        for name in mine | theirs:  # another module has other parameters
-            if mine.get(name) != theirs.get(name):
-                return f"`{name}` {in_words(mine.get(name))}, not {in_words(theirs.get(name))}"
+        for name in own | theirs:  # another module has other parameters
+            if own.get(name) != theirs.get(name):
+                return f"`{name}` {in_words(own.get(name))}, not {in_words(theirs.get(name))}"
         return None
 
     def check(self, configuration: Configuration) -> None:
@@ -180,17 +181,11 @@ def validated(fields: dict[str, Any]) -> StudySpec:
         return StudySpec.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        message = first["msg"].removeprefix("Value error, ")
-        raise UsageError(f"`{where}`: {message}" if where else message) from None
-
-
-def parsed(text: str) -> StudySpec:
-    """The spec of a study in the store; UsageError if another version made it and this one cannot serve it."""
-    try:
-        return validated(json.loads(text))
-    except UsageError as error:
-        raise UsageError(f"the study was made by another version of fewest and cannot go on: {error}") from None
+        if len(first["loc"]) == 1 and first["type"] in _OUT_OF_BOUNDS:
+            name = str(first["loc"][0])
+            message = f"`{name.replace('_', '-')}` must be {_bounds(name)}, got {first['input']}"
+            raise UsageError(message) from None
+        raise UsageError(in_a_line(error)) from None
 
 
 def derive(seed: int, *purpose: object) -> int:
@@ -199,28 +194,30 @@ def derive(seed: int, *purpose: object) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
-def _require(holds: bool, name: str, must: str, got: Any) -> None:
-    if not holds:
-        raise UsageError(f"`{name}` must be {must}, got {got}")
+def _bounds(name: str) -> str:
+    """What a number of the spec may be."""
+    constraints = StudySpec.model_fields[name].metadata
+    limits = {kind: getattr(each, kind) for each in constraints for kind in ("gt", "ge", "le") if hasattr(each, kind)}
+    if "gt" in limits:
+        return f"in ({limits['gt']}, {limits['le']}]"
+    return f"from {limits['ge']} to {limits['le']}" if "le" in limits else f"a number, {limits['ge']} or more"
 
 
-def _check_dimension(name: str, dimension: Range | Choices) -> None:
-    """Every value that the dimension allows is one that a configuration accepts."""
-    try:
-        if isinstance(dimension, Choices):
-            if not dimension.values or len(set(dimension.values)) < len(dimension.values):
-                raise ValueError(f"`{name}` needs one or more different choices")
-            for value in dimension.values:
-                check(name, value)
-            return
-        if not dimension.low <= dimension.high:
-            raise ValueError(f"the range of `{name}` is empty: {dimension.low:g} to {dimension.high:g}")
-        for end in (dimension.low, dimension.high):
-            check(name, int(end) if name in WHOLE and end == int(end) else end)
-        if dimension.log and dimension.low <= 0:
-            raise ValueError(f"the range of `{name}` is on a log scale and must begin above 0, got {dimension.low:g}")
-    except ValueError as error:
-        raise UsageError(str(error)) from None
+def _defaults(classes: Range | Choices, data: DataRef | None, own: Constructor | None) -> dict[str, Range | Choices]:
+    """The default space of a study of so many classes."""
+    check_dimension("classes", classes)
+    assert isinstance(classes, Choices)
+    space: dict[str, Range | Choices] = {"classes": classes}
+    space |= defaults(max(map(int, classes.values)), data.training if data else None)
+    return of_own(own, space) if own else space
+
+
+def _foreign(name: str, allowed: Iterable[str]) -> str:
+    """Why a parameter is none of a study that has the `allowed` ones."""
+    scope = PARAMETERS[name].scope if name in PARAMETERS else "always"
+    if scope in ("waves", "data"):
+        return f"`{name}` is for {'waves' if scope == 'waves' else 'data of your own, given with `--data`'}"
+    return unknown("parameter", name, allowed)
 
 
 def in_words(value: Any) -> str:

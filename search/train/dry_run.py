@@ -13,13 +13,13 @@ from search.spec.study_spec import StudySpec
 POINTS = 8  # of the study's design, of which one must do: some configurations may be impossible
 
 
-def rehearse(spec: StudySpec, samples: Samples | None, device: str) -> None:
+def dry_run(spec: StudySpec, samples: Samples | None, device: str) -> None:
     """UsageError says what is wrong with the first configuration if no other does either."""
     problem: Problem = samples or Waves(spec.inputs, spec.sigma)
     design, first = Design(spec), ""
     for number in range(POINTS):
         try:
-            return solo.rehearse(Configuration.of(design.point(number)), problem, device)
+            return solo.dry_run(Configuration.of(design.point(number)), problem, device)
         except UserCodeError as error:
             first = first or str(error)
         except (MemoryError, RuntimeError) as error:  # of the device

@@ -14,16 +14,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from subprocess import DEVNULL, Popen
-from typing import IO, Any, Generic, Protocol, TypeVar
+from typing import IO, Generic, Protocol, TypeVar
 
 from search.errors import Failure
-from search.query import runs as query
-from search.train.processes import GRACE_SECONDS, bury_the_dead, handling, held_back
+from search.query import runs
+from search.query.records import Status
+from search.train.processes import GRACE_SECONDS, expire_dead_workers, handling, signals_blocked
 from storage.database import StorageError
 from storage.store import Store
 from storage.studies import StudyRecord
 
-LOOK_SECONDS = 0.25  # between two looks at the study
+STATUS_SECONDS = 0.25  # between two looks at the study
 DISMISS_SECONDS = 10.0  # for workers to leave before they are killed
 LEFT = 0, 130, 143  # exit statuses of workers that were told to leave, or had no more to do
 RESTARTS = 5  # of workers that died without a single outcome in between, before the study is given up
@@ -42,7 +43,7 @@ class Worker(Protocol):
     def last_words(self) -> str:
         """What it said last, in one line."""
 
-    def heed(self, asked: int) -> None:
+    def request_stop(self, asked: int) -> None:
         """Tell it how often it has been asked to leave: once to drain, twice to leave at once, three times to die."""
 
 
@@ -73,7 +74,7 @@ class WorkerProcess:
             lines = self.said.read().decode(errors="replace").strip().splitlines()
         return lines[-1].removeprefix("error: ") if lines else f"exit status {self.process.returncode}"
 
-    def heed(self, asked: int) -> None:
+    def request_stop(self, asked: int) -> None:
         for number in _ASKED[self.asked : asked]:
             self.process.send_signal(number)
         self.asked = max(self.asked, asked)
@@ -89,7 +90,7 @@ def start(url: str, device: str, *options: str, captured: bool = True) -> Worker
     environment = os.environ | {"FEWEST_STORAGE": url, "FEWEST_PARENT": str(os.getpid()), "OMP_NUM_THREADS": "1"}
     said = tempfile.TemporaryFile() if captured else None  # noqa: SIM115, read when the worker has died
     where = said or _STDERR  # its stdout, too: ours is for answers
-    with held_back():
+    with signals_blocked():
         process = Popen(command, env=environment, stdin=DEVNULL, stdout=where, stderr=where, start_new_session=True)
     return WorkerProcess(device, process, said)
 
@@ -114,19 +115,18 @@ class Engine(ABC, Generic[W]):
         """Look after the workers; what is to be said of them, if anything."""
         return ""
 
-    def run(self, show: Callable[[dict[str, Any], str], None]) -> bool:
+    def run(self, show: Callable[[Status, str], None]) -> bool:
         """Watch until every worker has left; False if they were told to leave. Failure if they keep dying."""
         with handling(self._leave, GRACE_SECONDS):
             try:
                 while self._workers:
-                    state, said = self._store.read(query.status, self._study), self._look()
+                    state, said = self._store.read(runs.status, self._study), self._look()
                     show(state, "finishing what runs; Ctrl-C again to leave at once" if self._asked_to_leave else said)
-                    outcomes = state["done"] + state["failed"] + state["replicates"] - state["climbing"]
-                    self._restarts = 0 if outcomes > self._outcomes else self._restarts
-                    self._outcomes = outcomes
+                    self._restarts = 0 if state.outcomes > self._outcomes else self._restarts
+                    self._outcomes = state.outcomes
                     for worker in [worker for worker in self._workers if worker.status is not None]:
                         self._replace(worker)
-                    time.sleep(LOOK_SECONDS)
+                    time.sleep(STATUS_SECONDS)
             except BaseException as error:
                 self._dismiss()
                 if isinstance(error, StorageError) and self._asked_to_leave > 1:  # nobody waits for it any longer
@@ -140,7 +140,7 @@ class Engine(ABC, Generic[W]):
         left = worker.status
         if left in LEFT:
             return
-        bury_the_dead(self._store)
+        expire_dead_workers(self._store)
         if self._asked_to_leave:
             return
         self._restarts += 1
@@ -155,12 +155,12 @@ class Engine(ABC, Generic[W]):
         until = time.monotonic() + DISMISS_SECONDS
         self._tell(2)
         while any(worker.status is None for worker in self._workers) and time.monotonic() < until:
-            time.sleep(LOOK_SECONDS / 10)
+            time.sleep(STATUS_SECONDS / 10)
         self._tell(3)
 
     def _tell(self, asked: int) -> None:
         for worker in self._workers:
-            worker.heed(asked)
+            worker.request_stop(asked)
 
     def _leave(self, _: int) -> None:
         """Drain the workers at the first signal, make them leave at the second, kill them at the third."""
@@ -176,7 +176,7 @@ class LocalEngine(Engine[WorkerProcess]):
         """`options` are those of the `worker` command, besides the study and the device."""
         super().__init__(store, study)
         self._url, self._options = url, ("--study", study.name, *options)
-        bury_the_dead(store)
+        expire_dead_workers(store)
         self._workers = [start(url, device, *self._options) for device in devices]
 
     def _another(self, worker: WorkerProcess) -> WorkerProcess:

@@ -18,7 +18,7 @@ _ASKS = signal.SIGINT, signal.SIGTERM
 
 
 @contextmanager
-def held_back() -> Iterator[None]:
+def signals_blocked() -> Iterator[None]:
     """What asks a process that is started within to leave waits until that process is `handling` it.
 
     Python would have it ignored where a script's `&` had it ignored here, and could lose it among its imports.
@@ -64,12 +64,12 @@ def this_process() -> Process:
     return Process(_machine(), os.getpid())
 
 
-def only_here(store: Store) -> None:
+def require_one_machine(store: Store) -> None:
     """SingleMachineOnly if the store is a SQLite file and another machine's worker works on it."""
     store.read(leases.require_one_machine, _machine())
 
 
-def bury_the_dead(store: Store) -> None:
+def expire_dead_workers(store: Store) -> None:
     """End the leases of this machine's workers whose process is gone."""
     store.write(leases.expire_dead_workers, _machine(), _alive)
 

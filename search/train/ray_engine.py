@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from search.errors import Failure, UsageError
+from search.query.records import Status
 from search.spec.study_spec import StudySpec
 from search.train.engine import RESTARTS, Engine, start
 from storage.database import StorageMisuse, parse
@@ -61,7 +62,7 @@ class Cluster:
         """What has Ray place one more worker."""
         import ray
 
-        each = {"num_cpus": 1, "num_gpus": self.gpus, "max_concurrency": 2}  # `heed` comes while `wait` waits
+        each = {"num_cpus": 1, "num_gpus": self.gpus, "max_concurrency": 2}  # `request_stop` comes while `wait` waits
         again = {"max_restarts": RESTARTS, "max_task_retries": RESTARTS}
         actor: Any = ray.remote(Host)
         return lambda: HostedWorker(actor.options(**each, **again).remote(*arguments))
@@ -149,13 +150,13 @@ class Host:
         """The worker's exit status and last words, once it has left."""
         return self._worker.process.wait(), self._worker.last_words
 
-    def heed(self, asked: int) -> None:
+    def request_stop(self, asked: int) -> None:
         """Tell the worker how often it has been asked to leave."""
-        self._worker.heed(asked)
+        self._worker.request_stop(asked)
 
 
 class HostedWorker:
-    """A worker in an actor, as the engine sees it. Where it is started again, it is told again what it has to heed."""
+    """A worker in an actor, as the engine sees it. Where it is started again, it is told again whether to stop."""
 
     def __init__(self, actor: Any) -> None:
         self._actor, self._waits = actor, actor.wait.remote()
@@ -179,12 +180,12 @@ class HostedWorker:
         """Whether its actor has been heard of lately."""
         return time.monotonic() - self._heard < SILENT_SECONDS
 
-    def heed(self, asked: int) -> None:
+    def request_stop(self, asked: int) -> None:
         now, answered = time.monotonic(), self._answer is None or _come(self._answer)
         if answered:
             self._heard = now
         if asked > self._asked or (answered and now - self._sent > ASK_SECONDS):
-            self._asked, self._sent, self._answer = asked, now, self._actor.heed.remote(asked)
+            self._asked, self._sent, self._answer = asked, now, self._actor.request_stop.remote(asked)
         if asked > 2 or (asked and not self.placed):
             self._kill()
 
@@ -219,7 +220,7 @@ class RayEngine(Engine[HostedWorker]):
         self._place = place
         self._workers = [place() for _ in range(n)]
 
-    def run(self, show: Callable[[dict[str, Any], str], None]) -> bool:
+    def run(self, show: Callable[[Status, str], None]) -> bool:
         import ray
 
         with redirect_stdout(sys.stderr):  # Ray prints, even when it is left, that tasks are tried again

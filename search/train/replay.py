@@ -6,7 +6,8 @@ that would have ended the trial under its last cap either. So each evaluation mu
 of the 32 that are stored, where the same versions compute on the same kind of hardware.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,34 @@ from objectives.data.samples import Samples
 from objectives.devices import devices
 from objectives.trainers.trainer import Trainer, TrainerKind
 from search.errors import UsageError
+from search.query.records import RunRecord
 from search.spec.study_spec import StudySpec
 from search.train.trainers import alone, as_recorded, software, trainer
+from storage.schema import RunState
 
 #: Of the software, what may change how numbers are rounded, or which are computed.
 DECIDES = ("hardware", "torch", "numpy", "numba", "fewest", "commit")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayRecord:
+    """What a trial came to when it was trained again, beside its record."""
+
+    trial: int
+    recorded_epochs: int
+    recorded_end: str
+    epochs: int
+    end: str
+    same_epochs: bool
+    #: To the bit.
+    same_curve: bool
+    #: Of accuracy or loss.
+    largest_difference: float
+    device: str
+    #: None where the record does not name it.
+    trainer: str | None
+    #: What decides numbers and is no longer as it was.
+    changed: Sequence[str]
 
 
 class Replay:
@@ -31,30 +55,27 @@ class Replay:
         self._spec, self._samples, self._device = spec, samples, device
         self._trainers: dict[tuple[TrainerKind, str], Trainer] = {}
 
-    def __call__(self, recorded: dict[str, Any], show: Callable[[Progress], None]) -> dict[str, Any]:
-        """What a trial comes to, beside its record as `query.trial` gives it.
-
-        `changed`: what decides numbers and is no longer as it was; `trainer`: None where the record does not name it.
-        """
-        device = self._device or ("cpu" if recorded["device"] == "cpu" else devices("auto")[0])
-        was = recorded["software"] or {}
+    def __call__(self, recorded: RunRecord, show: Callable[[Progress], None]) -> ReplayRecord:
+        """What a trial that passes `check` comes to, beside its record."""
+        device = self._device or ("cpu" if recorded.device == "cpu" else devices("auto")[0])
+        was = recorded.software or {}
         kind = TrainerKind(was.get("trainer", TrainerKind.AUTO))
         now = software(kind, device)
         outcome = alone(self._trainer(kind, device), as_recorded(recorded), show)
-        same, difference = compared(recorded["curve"], outcome.curve)
-        return {
-            "trial": recorded["trial"],
-            "recorded_epochs": recorded["epochs"],
-            "recorded_end": recorded["end"],
-            "epochs": outcome.epochs,
-            "end": str(outcome.end),
-            "same_epochs": (outcome.epochs, outcome.end) == (recorded["epochs"], recorded["end"]),
-            "same_curve": same,
-            "largest_difference": difference,
-            "device": device,
-            "trainer": was.get("trainer"),
-            "changed": [f"{name} {was[name]}, now {now[name]}" for name in DECIDES if _changed(was, now, name)],
-        }
+        same, difference = compared(recorded.curve, outcome.curve)
+        return ReplayRecord(
+            trial=recorded.trial or 0,
+            recorded_epochs=recorded.spent,
+            recorded_end=recorded.end or "",
+            epochs=outcome.epochs,
+            end=str(outcome.end),
+            same_epochs=(outcome.epochs, outcome.end) == (recorded.epochs, recorded.end),
+            same_curve=same,
+            largest_difference=difference,
+            device=device,
+            trainer=was.get("trainer"),
+            changed=[f"{name} {was[name]}, now {now[name]}" for name in DECIDES if _changed(was, now, name)],
+        )
 
     def _trainer(self, kind: TrainerKind, device: str) -> Trainer:
         made = self._trainers.get((kind, device))
@@ -63,15 +84,15 @@ class Replay:
         return made
 
 
-def check(recorded: dict[str, Any]) -> None:
+def check(recorded: RunRecord) -> None:
     """UsageError unless the trial has an outcome that another training can be compared with."""
-    number, said = recorded["trial"], None
-    if recorded["curve"] is None:
-        said = f"failed ({recorded['reason']})" if recorded["state"] == "failed" else f"is {recorded['state']}"
-    elif recorded["end"] == End.OUT_OF_MEMORY:
-        said = "ran out of memory, which is the machine's doing"
-    if said:
-        raise UsageError(f"trial {number} {said}; there is no outcome to compare with, so leave it out")
+    reason = None
+    if recorded.end is None:
+        reason = f"failed ({recorded.reason})" if recorded.state == RunState.FAILED else f"is {recorded.state}"
+    elif recorded.end == End.OUT_OF_MEMORY:
+        reason = "ran out of memory, which is the machine's doing"
+    if reason:
+        raise UsageError(f"trial {recorded.trial} {reason}; there is no outcome to compare with, so leave it out")
 
 
 def compared(recorded: Curve, replayed: Curve) -> tuple[bool, float]:
@@ -87,6 +108,6 @@ def compared(recorded: Curve, replayed: Curve) -> tuple[bool, float]:
     return same, float(differences[np.isfinite(differences)].max(initial=0.0))
 
 
-def _changed(was: dict[str, Any], now: dict[str, Any], name: str) -> bool:
+def _changed(was: Mapping[str, Any], now: Mapping[str, Any], name: str) -> bool:
     """Both are known, and differ."""
     return None not in (was.get(name), now[name]) and was[name] != now[name]

@@ -15,7 +15,7 @@ from objectives.trainers.solo import Solo
 from search import files
 from search.errors import Failure, UsageError
 from search.spec.study_spec import StudySpec
-from search.train.trainers import BURST, alone, batches
+from search.train.trainers import EPOCHS_AT_ONCE, alone, batches
 
 
 def train(
@@ -33,7 +33,9 @@ def train(
         now = f"accuracy {progress.accuracy[-1]:.3f}, loss {progress.loss[-1]:.3g}"
         show(f"epoch {progress.epoch} of {trial.cap}: {now}")
 
-    outcome = alone(trainer, trial, shown, 1 if save else BURST)  # at 1, a GPU too ends with what it evaluated last
+    outcome = alone(
+        trainer, trial, shown, 1 if save else EPOCHS_AT_ONCE
+    )  # at 1, a GPU too ends with what it evaluated last
     if outcome.end is End.OUT_OF_MEMORY and save:
         raise Failure(f"it ran out of memory, so there are no weights for {save}")
     if save and trainer.network:

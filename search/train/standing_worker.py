@@ -13,7 +13,7 @@ from collections.abc import Callable
 from search import logs
 from search.errors import UsageError
 from search.spec import parsing as options
-from search.spec.study_spec import parsed
+from search.spec.stored_study import StoredStudy
 from search.train.processes import handling
 from search.train.worker import Worker
 from storage import studies
@@ -28,20 +28,27 @@ IDLE_SECONDS = 1.0  # between two questions whether there is anything to do agai
 log = logging.getLogger("fewest")
 
 
-class Pool:
+class StandingWorker:
     """One process's part in serving the studies of a store."""
 
     def __init__(
-        self, store: Store, worker: Callable[[StudyRecord, Callable[[], bool]], Worker], exit_idle: bool = False
+        self,
+        store: Store,
+        worker: Callable[[StoredStudy, Callable[[], bool]], Worker],
+        concluded: Callable[[StoredStudy], None],
+        exit_idle: bool = False,
     ) -> None:
-        """`worker` makes the worker that serves a study until its second argument says that it is needed elsewhere."""
-        self._store, self._worker, self._exit_idle = store, worker, exit_idle
+        """`worker` makes the worker that serves a study until its second argument says that it is needed elsewhere.
+
+        `concluded` is called with a study of which this process was the first to find that nothing is left to do.
+        """
+        self._store, self._worker, self._concluded, self._exit_idle = store, worker, concluded, exit_idle
         self._refused: dict[int, str] = {}  # specs that cannot be served here, by study
         self._last: int | None = None
         self._leaving = False
 
     def work(self, abandoned: Callable[[], bool]) -> None:
-        """Serve until told to leave, `abandoned`, or with `exit_idle` until nothing is left; Left as of `Worker`."""
+        """Serve until told to leave, `abandoned`, or with `exit_idle` until nothing is left; WorkerAborted as `Worker`."""
         with handling(self._leave):
             while not self._leaving and not abandoned():
                 record = self._neediest()
@@ -55,10 +62,11 @@ class Pool:
     def _serve(self, record: StudyRecord) -> None:
         with logs.about(study=record.name):
             try:
-                options.constructor(parsed(record.spec).objective)  # it must be here, too
-                self._work(record)
+                study = StoredStudy.of(record)
+                options.constructor(study.spec.objective)  # it must be here, too
+                self._work(study)
             except UsageError as error:
-                self._refused[record.study_id] = record.spec
+                self._refused[record.study_id] = record.spec_json
                 log.warning("leaving study %r alone: %s", record.name, error)
             except SingleMachineOnly:  # of no study here
                 raise
@@ -66,31 +74,22 @@ class Pool:
                 log.warning("study %r: %s", record.name, error)
                 time.sleep(IDLE_SECONDS)
 
-    def _work(self, record: StudyRecord) -> None:
-        self._last, asked = record.study_id, time.monotonic()
+    def _work(self, study: StoredStudy) -> None:
+        self._last, asked = study.study_id, time.monotonic()
 
         def elsewhere() -> bool:
             nonlocal asked
             if time.monotonic() - asked < SLICE_SECONDS:
                 return False
             asked = time.monotonic()
-            return self._needed_more(record.study_id)
+            return self._needed_more(study.study_id)
 
-        log.info("serving study %r", record.name)
-        worker = self._worker(record, elsewhere)
+        log.info("serving study %r", study.name)
+        worker = self._worker(study, elsewhere)
         worker.work()
         self._leaving |= worker.told_to_leave
         if worker.concluded:
-            self._draw(record)
-
-    def _draw(self, record: StudyRecord) -> None:
-        """Put our figures on the study's page: here, since nobody waits at its end who would ask for a report."""
-        try:
-            from search.answer.report.pictures import show_whole  # which loads Plotly
-
-            show_whole(self._store, record)
-        except Exception as error:  # of Plotly, of the dashboard, of the store: none is a reason to end a worker
-            log.warning("study %r has no figures in the dashboard: %s", record.name, f"{type(error).__name__}: {error}")
+            self._concluded(study)
 
     def _neediest(self) -> StudyRecord | None:
         """An open study with the fewest workers, another than the last if there is one."""
@@ -104,8 +103,8 @@ class Pool:
         return any(count == 0 or count <= mine - 2 for count in counts.values())
 
     def _open(self) -> list[tuple[StudyRecord, int]]:
-        found = self._store.read(studies.open_ones)
-        return [(record, count) for record, count in found if self._refused.get(record.study_id) != record.spec]
+        known = self._store.read(studies.open_ones)
+        return [(record, count) for record, count in known if self._refused.get(record.study_id) != record.spec_json]
 
     def _leave(self, _: int) -> None:
         self._leaving = True

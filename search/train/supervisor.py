@@ -8,14 +8,15 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 from search.train.engine import WorkerProcess, start
 from search.train.processes import worker_name
+from storage.backoff import doubling
 
-LOOK_SECONDS = 0.25  # between two looks at the processes
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before another is started, doubled while they die young
+CHECK_SECONDS = 0.25  # between two looks at the processes
+RESTART_SECONDS = 1.0, 60.0  # before another is started: the first pause and, if they go on to die young, the longest
 GROWN_SECONDS = 30.0  # after which one that dies is not to blame
 log = logging.getLogger("fewest")
 
@@ -28,10 +29,10 @@ class _Post:
     worker: WorkerProcess | None = None
     since: float = 0.0
     due: float = 0.0
-    pause: float = FIRST_PAUSE
+    pauses: Iterator[float] = field(default_factory=lambda: doubling(*RESTART_SECONDS))
 
 
-class Staff:
+class WorkerSupervisor:
     """A worker for each of some devices, until they are told to leave."""
 
     def __init__(self, url: str, devices: Sequence[str], *options: str) -> None:
@@ -39,7 +40,7 @@ class Staff:
         self._url, self._options = url, options
         self._posts = [_Post(device) for device in devices]
         self._asked_to_leave = 0
-        self._watch = threading.Thread(target=self._fill, name="staff", daemon=True)
+        self._watch = threading.Thread(target=self._fill, name="supervisor", daemon=True)
         self._watch.start()
 
     def leave(self, _: int = signal.SIGTERM) -> None:
@@ -52,8 +53,8 @@ class Staff:
         self._watch.join()
         while living := [post.worker for post in self._posts if post.worker and post.worker.alive]:
             for worker in living:
-                worker.heed(self._asked_to_leave)
-            time.sleep(LOOK_SECONDS)
+                worker.request_stop(self._asked_to_leave)
+            time.sleep(CHECK_SECONDS)
         for post in self._posts:
             if post.worker:
                 _log(logging.INFO, post.worker, f"has left: exit status {post.worker.status}")
@@ -62,7 +63,7 @@ class Staff:
         while not self._asked_to_leave:
             for post in self._posts:
                 self._look_at(post)
-            time.sleep(LOOK_SECONDS)
+            time.sleep(CHECK_SECONDS)
 
     def _look_at(self, post: _Post) -> None:
         now = time.monotonic()
@@ -71,8 +72,9 @@ class Staff:
                 post.worker, post.since = start(self._url, post.device, *self._options, captured=False), now
                 _log(logging.INFO, post.worker, "has started")
         elif not post.worker.alive:
-            post.pause = FIRST_PAUSE if now - post.since > GROWN_SECONDS else min(2 * post.pause, LONGEST_PAUSE)
-            post.due = now + post.pause
+            if now - post.since > GROWN_SECONDS:
+                post.pauses = doubling(*RESTART_SECONDS)
+            post.due = now + next(post.pauses)
             _log(logging.WARNING, post.worker, f"has ended: exit status {post.worker.status}")
             post.worker = None
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -18,9 +17,10 @@ from objectives.data.waves import Waves
 from objectives.trainers.solo import Solo
 from objectives.trainers.trainer import Trainer, TrainerKind
 from objectives.trainers.trial_array import TrialArray
+from search.query.records import RunRecord
 from search.spec.study_spec import StudySpec
 
-BURST = 64  # epochs between two looks at a trial that trains alone
+EPOCHS_AT_ONCE = 64  # epochs between two looks at a trial that trains alone
 
 _TRAINERS: dict[TrainerKind, Callable[[Batches, float, int], Trainer]] = {
     TrainerKind.AUTO: TrialArray,
@@ -40,14 +40,14 @@ def batches(spec: StudySpec, samples: Samples | None, device: str) -> Batches:
     return Batches(samples or Waves(spec.inputs, spec.sigma), device)
 
 
-def as_recorded(recorded: Mapping[str, Any]) -> Trial:
-    """The trial that `query.trial` gives, to be trained again with the cap that it had in the end."""
-    names = ("seed", "data_seed", "cap", "stream_offset")
-    configuration = Configuration.of(recorded["params"])
-    return Trial(recorded["trial"], configuration, **{name: recorded[name] for name in names})
+def as_recorded(recorded: RunRecord) -> Trial:
+    """A trial with an outcome, to be trained again with the cap that it had in the end."""
+    which = recorded.trial or 0, Configuration.of(recorded.params)
+    seeds = recorded.seed, recorded.data_seed
+    return Trial(*which, *seeds, cap=recorded.cap or 0, stream_offset=recorded.stream_offset or 0)
 
 
-def alone(trainer: Trainer, trial: Trial, show: Callable[[Progress], None], at_once: int = BURST) -> Outcome:
+def alone(trainer: Trainer, trial: Trial, show: Callable[[Progress], None], at_once: int = EPOCHS_AT_ONCE) -> Outcome:
     """The outcome of one trial that an idle trainer trains by itself, `at_once` epochs between two looks."""
     trainer.admit(trial)
     while True:
@@ -57,7 +57,7 @@ def alone(trainer: Trainer, trial: Trial, show: Callable[[Progress], None], at_o
             show(progress)
 
 
-def software(kind: TrainerKind, device: str) -> dict[str, Any]:
+def software(kind: TrainerKind, device: str) -> Mapping[str, str | None]:
     """What besides a trial decides its numbers: trainer, versions and what computes, and the commit of a checkout."""
     commit = (
         _git("rev-parse", "HEAD") if _git("ls-files", __file__) else None

@@ -14,26 +14,27 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from objectives.convergence import Outcome, Progress, Trial
 from objectives.trainers.trainer import TrainerKind
+from search.ask.purpose import Purpose
 from search.ask.stopping import burst
 from search.ask.study import Study
 from search.spec.dataset import stored
-from search.train.processes import GRACE_SECONDS, bury_the_dead, handling, this_process, worker_name
+from search.spec.stored_study import StoredStudy
+from search.train.processes import GRACE_SECONDS, expire_dead_workers, handling, this_process, worker_name
 from search.train.trainers import software, trainer
 from storage import leases, ledger
 from storage.database import StorageError
 from storage.leases import LEASE_SECONDS, Load
 from storage.ledger import Run
 from storage.store import BRIEF_SECONDS, Store
-from storage.studies import StudyRecord
 
-POLL_SECONDS = 0.2  # between two questions whether there is something to do again
-LOOK_SECONDS = 0.05  # at least, between two looks at what others have told
-LOOK_SHARE = 0.005  # at most, of a worker's time: where looks take long, many workers look at one database
+IDLE_SECONDS = 0.2  # between two questions whether there is something to do again
+POLL_SECONDS = 0.05  # at least, between two looks at what others have told
+POLL_SHARE = 0.005  # at most, of a worker's time: where looks take long, many workers look at one database
 FIRST_SECONDS = 2.0  # until the lease is renewed for the first time, so that `status` soon says how busy the slots are
 RENEW_SECONDS = 1.0  # between two tries to renew the lease while the database is away
 DEVICE_FAILED = 75  # exit status: the device's fault, so another process may do better (EX_TEMPFAIL)
@@ -41,7 +42,7 @@ DEVICE_FAILED = 75  # exit status: the device's fault, so another process may do
 log = logging.getLogger("fewest")
 
 
-class Left(BaseException):
+class WorkerAborted(BaseException):
     """The worker had to leave at once; what it was running has been released. No `except Exception` may hold it.
 
     `status`: what the process is to exit with, by the signal that came last.
@@ -62,21 +63,20 @@ class Worker:
     def __init__(
         self,
         store: Store,
-        record: StudyRecord,
+        study: StoredStudy,
         device: str,
         parent: int | None = None,
         kind: TrainerKind = TrainerKind.AUTO,
         ahead: bool | None = None,  # ask and tell from a thread; by default on a GPU
-        only_waiting: bool = False,  # as in Study
-        ladder: bool = False,
+        purpose: Purpose = Purpose.SEARCH,
         grace: float = GRACE_SECONDS,  # from SIGTERM until what still trains is released
         elsewhere: Callable[[], bool] = lambda: False,  # whether it should take no more here, and serve others
     ) -> None:
         self._store, self._parent, self._grace, self._elsewhere = store, parent, grace, elsewhere
-        bury_the_dead(store)
-        name, self._of = worker_name(os.getpid()), record.name
+        expire_dead_workers(store)
+        name, self._of = worker_name(os.getpid()), study.name
         self._worker_id = store.write(leases.register, name, device, software(kind, device), this_process())
-        self._study = Study(store, record, self._worker_id, only_waiting, ladder)
+        self._study = Study(store, study, self._worker_id, purpose)
         spec = self._study.spec
         self._trainer = trainer(spec, stored(spec, store), device, kind)
         self._ahead = device != "cpu" if ahead is None else ahead
@@ -86,13 +86,13 @@ class Worker:
         self._held: dict[int, Run] = {}
         self._meter = Meter()
         self._looked = self._asked_in_vain = -math.inf
-        self._pause = LOOK_SECONDS
+        self._pause = POLL_SECONDS
         self._draining = self.told_to_leave = False
         #: It was the first to find that nothing is left to do in the study.
         self.concluded = False
 
     def work(self) -> None:
-        """Ask, train and tell until nothing is left; Left after a second signal."""
+        """Ask, train and tell until nothing is left; WorkerAborted after a second signal."""
         try:
             with handling(self._leave, self._grace), self._lease():
                 while self._step():
@@ -121,7 +121,7 @@ class Worker:
             if self._study.over:
                 self.concluded = self._study.conclude()
                 return False
-            time.sleep(POLL_SECONDS)
+            time.sleep(IDLE_SECONDS)
             return True
         self._train()
         running = [(self._held[progress.trial.key], progress) for progress in self._trainer.running]
@@ -133,7 +133,7 @@ class Worker:
     def _next(self) -> Run | None:
         """A run to train; None if there is none now, or none yet and others train."""
         trains = bool(self._trainer.running)
-        if trains and time.monotonic() - self._asked_in_vain < POLL_SECONDS:
+        if trains and time.monotonic() - self._asked_in_vain < IDLE_SECONDS:
             return None
         asked = self._asked or self._clerk.submit(self._ask)
         if trains and not asked.done():
@@ -180,7 +180,7 @@ class Worker:
     def _look(self) -> None:
         began = time.monotonic()
         self._study.look()
-        self._pause = max(LOOK_SECONDS, (time.monotonic() - began) / LOOK_SHARE)
+        self._pause = max(POLL_SECONDS, (time.monotonic() - began) / POLL_SHARE)
 
     @contextmanager
     def _lease(self) -> Iterator[None]:
@@ -191,8 +191,8 @@ class Worker:
             pause = FIRST_SECONDS
             while not over.wait(pause):
                 try:
-                    store.write(leases.renew, self._worker_id, self._meter.load())
-                    bury_the_dead(store)
+                    store.write(leases.renew, self._worker_id, self._meter.take().load())
+                    expire_dead_workers(store)
                     pause = LEASE_SECONDS / 3
                 except StorageError:  # the next ask or tell meets the same fault and reports it
                     pause = RENEW_SECONDS
@@ -211,7 +211,7 @@ class Worker:
             self._store.patience = 0.0
             for run in self._held.values():
                 self._log(logging.WARNING, run, "released")
-            raise Left(130 if number == signal.SIGINT else 143)
+            raise WorkerAborted(130 if number == signal.SIGINT else 143)
         log.info("finishing what runs")
         self.told_to_leave = True
 
@@ -220,27 +220,47 @@ class Worker:
         log.log(level, "%s of study %r: %s", run.name, self._of, said, extra=about)
 
 
+@dataclass
+class Usage:
+    """The use of a worker's slots since a moment."""
+
+    #: By this process's monotonic clock.
+    since: float = field(default_factory=time.monotonic)
+    #: The most there were.
+    slots: int = 0
+    #: Summed over the slots.
+    seconds: float = 0.0
+    #: Trained by all slots.
+    epochs: int = 0
+
+    def load(self) -> Load:
+        """Its rates up to now."""
+        seconds = time.monotonic() - self.since
+        return Load(self.slots, self.seconds / seconds, self.epochs / seconds)
+
+
 class Meter:
-    """How busy a worker's slots are."""
+    """How busy a worker's slots are: one thread trains, and another takes what has been counted."""
 
     def __init__(self) -> None:
-        self._since, self._slots, self._slot_seconds, self._epochs = time.monotonic(), 0, 0.0, 0
+        self._usage, self._lock = Usage(), threading.Lock()
 
     @contextmanager
     def training(self, running: Sequence[Progress], room: int) -> Iterator[None]:
         """While those train, and room for others is left."""
         began, before = time.monotonic(), _epochs(running)
         yield
-        self._slots = max(self._slots, len(running) + room)
-        self._slot_seconds += (time.monotonic() - began) * len(running)
-        self._epochs += _epochs(running) - before
+        seconds, epochs = (time.monotonic() - began) * len(running), _epochs(running) - before
+        with self._lock:
+            self._usage.slots = max(self._usage.slots, len(running) + room)
+            self._usage.seconds += seconds
+            self._usage.epochs += epochs
 
-    def load(self) -> Load:
-        """Since it was asked last."""
-        seconds = time.monotonic() - self._since
-        load = Load(self._slots, self._slot_seconds / seconds, self._epochs / seconds)
-        self.__init__()  # type: ignore[misc]
-        return load
+    def take(self) -> Usage:
+        """The use since it was taken last."""
+        with self._lock:
+            taken, self._usage = self._usage, Usage()
+        return taken
 
 
 def _epochs(running: Sequence[Progress]) -> int:

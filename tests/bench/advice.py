@@ -20,9 +20,9 @@ from objectives.convergence import Trial
 from search.answer.why.miss_diagnosis import Tried
 from search.answer.why.why import MOST_EPOCHS, Why
 from search.query import runs as query
+from search.spec import stored_study
 from search.spec.dataset import stored
-from search.spec.study_spec import derive, parsed
-from storage import studies
+from search.spec.study_spec import derive
 from storage.store import Store
 
 
@@ -35,10 +35,10 @@ def main() -> None:
         command = [str(Path(sys.executable).parent / "fewest"), "launch", "--seed", str(arguments.seed), *options]
         subprocess.run(command, cwd=directory, capture_output=True, check=True)
         store = Store.open(f"sqlite:///{directory}/fewest.db")
-        record = store.read(studies.find, "default")
+        record = store.read(stored_study.find, "default")
         missed = [row["trial"] for row in store.read(query.trials, record) if row["end"] == "cap"]
         drawn = random.Random(arguments.seed).sample(missed, min(arguments.misses, len(missed)))
-        spec = parsed(record.spec)
+        spec = record.spec
         why = Why(spec, stored(spec, store))
         print(f"`fewest launch {' '.join(options)}` on {len(os.sched_getaffinity(0))} cores, {platform.machine()}\n")
         print("| trial | causes | accuracy | with the first advice | with all of it |")

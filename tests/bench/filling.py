@@ -11,19 +11,18 @@ from optuna.distributions import distribution_to_json
 from search.ask.scoring import score
 from search.ask.stopping import RUNGS
 from search.spec import space
-from search.spec.study_spec import StudySpec
+from search.spec.stored_study import StoredStudy
 from storage import schema
 from storage.curves import pack
 from storage.schema import RunState, studies
-from storage.studies import StudyRecord
 
 CHUNK = 5_000  # trials per statement
 CONVERGED = 0.1  # of all trials
 
 
-def fill(connection: sa.Connection, record: StudyRecord, size: int) -> None:
+def fill(connection: sa.Connection, record: StoredStudy, size: int) -> None:
     """Bring a study of a store that has no other to `size` told trials, as a worker would have left them."""
-    spec, dice = StudySpec.model_validate_json(record.spec), random.Random(1)
+    spec, dice = record.spec, random.Random(1)
     drawn = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
     at = {"datetime_start": datetime.now(UTC).replace(tzinfo=None)}
     for first in range(0, size, CHUNK):

@@ -17,7 +17,7 @@ import optuna
 from optuna.storages import BaseStorage, InMemoryStorage
 
 from search.ask.proposals import sampler
-from search.ask.sampler_history import BEST, RECENT, Mirror
+from search.ask.sampler_history import BEST, RECENT, SamplerHistory
 from search.ask.scoring import score
 from search.spec import space
 from tests.bench.landscapes import CAP, LANDSCAPES, SPACE, log_epochs, outcome
@@ -63,12 +63,15 @@ def main() -> None:
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     print("| trials in the study | full history, ms per proposal | best and latest, ms per proposal |\n|---|---|---|")
     for size in map(int, arguments.sizes.split(",")):
-        print(f"| {size:,} | {proposal(InMemoryStorage(), size):.1f} | {proposal(Mirror(), size):.1f} |", flush=True)
+        print(
+            f"| {size:,} | {proposal(InMemoryStorage(), size):.1f} | {proposal(SamplerHistory(), size):.1f} |",
+            flush=True,
+        )
     print(f"\n| landscape | full history: mean log epochs of the best | the best {BEST} and latest {RECENT} | better |")
     print("|---|---|---|---|")
     for landscape in LANDSCAPES:
         pairs = [
-            [search(landscape, storage(), seed, arguments.trials) for storage in (InMemoryStorage, Mirror)]
+            [search(landscape, storage(), seed, arguments.trials) for storage in (InMemoryStorage, SamplerHistory)]
             for seed in range(arguments.seeds)
         ]
         full, bounded = (statistics.mean(column) for column in zip(*pairs, strict=True))

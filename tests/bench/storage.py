@@ -26,10 +26,10 @@ import psycopg
 from objectives.convergence import Progress
 from search.ask.study import Study
 from search.spec import parsing as options
-from search.spec import space
+from search.spec import space, stored_study
 from search.spec.space import Choices
 from search.spec.study_spec import StudySpec
-from storage import leases, studies
+from storage import leases
 from storage.store import Store
 from tests.bench import filling
 
@@ -37,7 +37,7 @@ FIXED = ["hidden_layers=1", "batch_sampling=random"]  # leaves 8 parameters of t
 
 
 def spec(**fields: Any) -> StudySpec:
-    return StudySpec.of(classes=options.class_counts("8"), dimensions=options.dimensions(FIXED, (), ()), **fields)
+    return StudySpec.of(classes=options.class_counts("8"), space=options.dimensions(FIXED, (), ()), **fields)
 
 
 class Timed(optuna.samplers.RandomSampler):
@@ -58,7 +58,7 @@ class Ours:
     def __init__(self, url: str, size: int) -> None:
         self.store = Store.open(url, create=True)
         own = spec()
-        record = self.store.write(studies.create, "ours", own.model_dump_json(), 1 << 30, own.directions)
+        record = self.store.write(stored_study.create, "ours", own, 1 << 30)
         self.store.write(filling.fill, record, size)
         worker = self.store.write(leases.register, "bench", "cpu", {})
         self.study = Study(self.store, record, worker)

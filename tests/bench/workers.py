@@ -27,6 +27,7 @@ import psutil
 import sqlalchemy as sa
 
 from search.spec import parsing as options
+from search.spec import stored_study
 from storage import ledger, studies
 from storage.leases import LEASE_SECONDS
 from storage.schema import workers as registered
@@ -104,13 +105,13 @@ def commits(store: Store) -> int:
 def reading(url: str, server: psutil.Process) -> float:
     """Seconds of Postgres' CPU that a row costs which a look at the study reads."""
     store = Store.open(url)
-    record = store.read(studies.find, "swarm")
-    told = store.read(sa.Connection.scalar, sa.select(studies.studies.c.told)) or 0
+    record = store.read(stored_study.find, "swarm")
+    told = store.read(sa.Connection.scalar, sa.select(studies.studies.c.outcome_seq)) or 0
     took = []
     for rows in (0, min(ROWS, told)):
         before = cpu(server)
         for _ in range(LOOKS):
-            store.read(ledger.look, record.study_id, told - rows)
+            store.read(ledger.poll, record.study_id, told - rows)
         took.append((cpu(server) - before) / LOOKS)
     store.close()
     return max(0.0, took[1] - took[0]) / min(ROWS, told)

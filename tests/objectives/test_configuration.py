@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from objectives import configuration
-from objectives.configuration import CHOICES, Configuration
+from objectives.configuration import Configuration
 from objectives.model import activations, optimizers
+from objectives.parameters import PARAMETERS
 
 GOOD = {"classes": 8, "width": 4, "activation": "sine", "optimizer": "sgd", "lr": 0.1}
 
@@ -33,20 +33,20 @@ def test_a_module_of_a_persons_own_has_arguments_of_its_own() -> None:
     assert made.arguments == (("width", 4), ("dropout", 0.25), ("norm", True)) and made.width == 0
     assert Configuration.of(made.params) == made and "activation" not in made.params
     assert made.in_words() == "mynet:Net width 4 dropout 0.25 norm True, sgd lr 0.1, raw inputs, every class batches"
-    for change, said in (
+    for change, message in (
         ({"objective": "mynet"}, "must read MODULE:CLASS"),
         ({"dropout": math.nan}, "`dropout` must be a finite number"),
         ({"dropout": [1]}, "`dropout` must be a finite number"),
         ({"activation": "sinus"}, "did you mean 'sine'"),
     ):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             Configuration.of(training | change)
     with pytest.raises(ValueError, match="lacks `lr`"):
         Configuration.of({"objective": "mynet:Net", "classes": 8, "optimizer": "sgd"})
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"lr": math.nan}, "`lr` must be a number"),
         ({"lr": -1.0}, "`lr` must be a number"),
@@ -63,9 +63,9 @@ def test_a_module_of_a_persons_own_has_arguments_of_its_own() -> None:
         ({"batch_size": 8, "batch_sampling": "random"}, "`batch_sampling` is for waves"),
     ],
 )
-def test_refuses_what_cannot_be_trained(change: dict[str, object], said: str) -> None:
+def test_refuses_what_cannot_be_trained(change: dict[str, object], message: str) -> None:
     """Each impossible value gets one line with the parameter's name."""
-    with pytest.raises(ValueError, match=said) as refused:
+    with pytest.raises(ValueError, match=message) as refused:
         Configuration.of(GOOD | change)
     assert "\n" not in str(refused.value)
 
@@ -78,6 +78,5 @@ def test_names_what_is_missing() -> None:
 
 def test_every_choice_has_a_formula() -> None:
     """The names that a space offers are exactly those that the trainers know."""
-    assert set(activations.ACTIVATIONS) == set(configuration.ACTIVATIONS)
-    assert set(optimizers.RULES) == set(configuration.OPTIMIZERS)
-    assert set(CHOICES) == {"activation", "optimizer", "scaling", "bias_init", "batch_sampling"}
+    assert set(activations.ACTIVATIONS) == set(PARAMETERS["activation"].choices)
+    assert set(optimizers.RULES) == set(PARAMETERS["optimizer"].choices)

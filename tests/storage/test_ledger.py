@@ -13,7 +13,7 @@ from storage import leases, ledger, schema, studies
 from storage.curves import pack, unpack
 from storage.database import StorageMisuse
 from storage.leases import Process
-from storage.ledger import NewRun, News, NewTrial, Run
+from storage.ledger import NewRun, NewTrial, Run, StudyDelta
 from storage.schema import RunState, attempts, runs, workers
 from storage.store import Store
 from storage.studies import RETRIES, StudyRecord
@@ -55,9 +55,9 @@ def take(store: Store, study: StudyRecord, worker: int) -> Run | None:
     return store.write(ledger.take, study.study_id, worker, held)
 
 
-def look(store: Store, study: StudyRecord, since: int = 0) -> News:
+def look(store: Store, study: StudyRecord, since: int = 0) -> StudyDelta:
     """What a worker sees."""
-    return store.read(ledger.look, study.study_id, since)
+    return store.read(ledger.poll, study.study_id, since)
 
 
 def register(store: Store, name: str, process: Process | None = None) -> int:
@@ -143,7 +143,7 @@ def test_a_study_deleted_through_optuna_can_be_made_anew(store: Store, study: St
     storage.remove_session()
     storage.engine.dispose()
     again = store.write(studies.create, "s", '{"a": 2}', 3, ["MINIMIZE"])
-    assert (again.spec, again.budget) == ('{"a": 2}', 3) and not look(store, again).told
+    assert (again.spec, again.budget) == ('{"a": 2}', 3) and not look(store, again).outcomes
     other = register(store, "w")
     first = create(store, again, other)
     assert first and first.trial == 0 and finish(store, first)
@@ -288,7 +288,7 @@ def test_a_run_that_keeps_failing_is_given_up_with_the_reason(
     assert run and run.attempt == RETRIES + 1
     store.write(ledger.fault, run, "cable cut")
     assert take(store, study, worker) is None and not finish(store, run)
-    assert [(r.state, r.reason, r.told) for r in rows(store, runs)] == [(RunState.FAILED, "cable cut", 1)]
+    assert [(r.state, r.reason, r.outcome_seq) for r in rows(store, runs)] == [(RunState.FAILED, "cable cut", 1)]
     assert plain_optuna("s").trials[0].state.name == "FAIL"
 
 
@@ -320,10 +320,10 @@ def test_changes_come_once_in_the_order_of_telling(store: Store, study: StudyRec
     worker = register(store, "w")
     first, second = create(store, study, worker), create(store, study, worker)
     assert first and second and finish(store, second)
-    seen = look(store, study).told
+    seen = look(store, study).outcomes
     assert [row.name for row in seen] == ["1"]
     assert finish(store, first)
-    assert [row.name for row in look(store, study, seen[-1].told).told] == ["0"]
+    assert [row.name for row in look(store, study, seen[-1].outcome_seq).outcomes] == ["0"]
     assert not look(store, study).unfinished
 
 

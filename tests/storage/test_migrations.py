@@ -40,7 +40,7 @@ def test_an_old_store_becomes_what_a_new_one_is(old: str) -> None:
     study = store.read(studies.find, "old")
     assert (study.study_id, study.budget) == (1, 5)
     assert [(a.run_id, a.attempt, a.end) for a in rows(store, attempts)] == [(2, 1, "expired")]
-    assert [row.name for row in look(store, study).told] == ["0"]
+    assert [row.name for row in look(store, study).outcomes] == ["0"]
     run = take(store, study, register(store, "new"))
     assert run and (run.name, run.attempt, run.seed) == ("1", 3, 101) and finish(store, run)
     assert [(a.attempt, a.started) for a in rows(store, attempts)] == [(1, 2.0), (2, 5.0)]

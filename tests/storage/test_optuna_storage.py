@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from optuna.storages import BaseStorage
 from optuna.testing.pytest_storages import StorageTestCase
 
-from search.ask.sampler_history import BEST, RECENT, Mirror
+from search.ask.sampler_history import BEST, RECENT, SamplerHistory
 from storage import ledger, studies
 from storage.database import StorageMisuse
 from storage.optuna_storage import optuna_storage
@@ -43,12 +43,12 @@ class TestMirror(StorageTestCase):
     @pytest.fixture
     def storage(self) -> BaseStorage:
         """An empty mirror."""
-        return Mirror()
+        return SamplerHistory()
 
 
 def test_a_mirror_forgets_all_but_the_best_and_the_latest() -> None:
     """Of a long history those two kinds stay, in order of their numbers, beside what runs."""
-    mirror = Mirror()
+    mirror = SamplerHistory()
     study = optuna.create_study(storage=mirror)
     running = study.ask()
     for value in range(600):

@@ -93,8 +93,8 @@ def test_a_commit_whose_answer_is_lost_counts_once(proxied: tuple[Proxy, Store, 
     assert not proxy.cut_next_commit and run and run.trial == 0
     proxy.cut_next_commit = True
     assert finish(store, run) and not proxy.cut_next_commit
-    news = store.read(ledger.look, study.study_id, 0)
-    assert [row.name for row in news.told] == ["0"] and not news.unfinished
+    news = store.read(ledger.poll, study.study_id, 0)
+    assert [row.name for row in news.outcomes] == ["0"] and not news.unfinished
 
 
 @POSTGRES_ONLY
@@ -134,7 +134,7 @@ def test_a_deadlock_is_tried_again(store: Store) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert all(store.read(ledger.look, study_id, 0).stopping for study_id in ids)
+    assert all(store.read(ledger.poll, study_id, 0).stopping for study_id in ids)
 
 
 def test_patience_has_an_end(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def wait(until: Callable[[], Any]) -> None:
 def test_a_worker_whose_network_was_cut_takes_part_again(hosts: tuple[str, str], server: PostgresServer) -> None:
     """Cut for longer than its lease, in mid-trial: another worker tells the trial, and its own late tell is refused."""
     url = server.get_uri()
-    record = swarm.made(url, 3, sampler="random", dimensions=HOPELESS)
+    record = swarm.made(url, 3, sampler="random", space=HOPELESS)
     remote = f"postgresql://postgres@{ADDRESS}/postgres"
     work = f"from tests.support import swarm; swarm.simulate_impatiently({remote!r}, 1.0)"
     there = ["ip", "netns", "exec", hosts[1], sys.executable, "-c", work]
@@ -137,7 +137,7 @@ def test_a_worker_that_stands_still_in_mid_transaction_holds_up_no_other_for_lon
         assert time.monotonic() - began < 5
         back.set()
         stopped.result()
-    assert store.read(ledger.look, study.study_id, 0).stopping
+    assert store.read(ledger.poll, study.study_id, 0).stopping
 
 
 @POSTGRES_ONLY

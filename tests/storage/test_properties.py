@@ -168,9 +168,9 @@ class Studies(RuleBasedStateMachine):
         found = connection.execute(sa.select(runs).where(self.mine)).all()
         trials = sorted(run.trial for run in found if run.replicate == 0)
         assert trials == list(range(state.reserved)) and state.reserved <= state.budget == self.budget
-        over = {run.run_id: run for run in found if run.told != PENDING}
-        assert sorted(run.told for run in over.values()) == list(range(1, state.told + 1))
-        assert all((run.told != PENDING) == (run.state in (RunState.DONE, RunState.FAILED)) for run in found)
+        over = {run.run_id: run for run in found if run.outcome_seq != PENDING}
+        assert sorted(run.outcome_seq for run in over.values()) == list(range(1, state.told + 1))
+        assert all((run.outcome_seq != PENDING) == (run.state in (RunState.DONE, RunState.FAILED)) for run in found)
         for run_id, before in self.finished.items():
             assert over[run_id] == before
         self.finished = over
@@ -197,7 +197,7 @@ class Studies(RuleBasedStateMachine):
             self.crash(who)
         while run := self.take(0, True) or self.create(0):
             assert self.tell(run)
-        news = self.store.read(ledger.look, self.study, 0)
+        news = self.store.read(ledger.poll, self.study, 0)
         assert not news.unfinished and self.store.read(self.count) == self.budget
 
 

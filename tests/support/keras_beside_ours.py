@@ -17,7 +17,7 @@ from objectives.data.batches import Batches
 from objectives.model import optimizers
 from objectives.model.network import initial_parameters
 from objectives.trainers.solo import Solo
-from search.answer.export import keras as keras_script
+from search.answer.export.script import Framework, script
 from tests.search.answer.test_export import BASE, EPOCHS, HOLD, WAVES, recipe
 
 EPSILON = 1e-30
@@ -38,8 +38,8 @@ def apart(configuration: Configuration) -> float:
     solo = Solo(batches, 2.0, HOLD)
     solo.admit(trial)
     solo.advance(EPOCHS + HOLD + 1)  # which learns once fewer
-    names: dict[str, Any] = {"__name__": "script", "print": lambda said: None}
-    exec(keras_script.script(recipe(configuration), 0, ["It."]), names)
+    names: dict[str, Any] = {"__name__": "script", "print": lambda line: None}
+    exec(script(recipe(configuration), Framework.KERAS, 0, ["It."]), names)
     epochs, made, classifier = iter(range(EPOCHS + HOLD)), [], names["classifier"]
 
     def begun() -> Any:
@@ -55,9 +55,9 @@ def apart(configuration: Configuration) -> float:
     names |= {"classifier": begun, "batch": batch}
     names["train"]()
     assert solo.network is not None
-    mine = [parameter.detach().numpy().T for parameter in solo.network.parameters()]
+    ours = [parameter.detach().numpy().T for parameter in solo.network.parameters()]
     theirs = made[0].get_weights()
-    return max(float(np.abs(a - b).max() / np.abs(a).max()) for a, b in zip(mine, theirs, strict=True))
+    return max(float(np.abs(a - b).max() / np.abs(a).max()) for a, b in zip(ours, theirs, strict=True))
 
 
 if __name__ == "__main__":

@@ -16,12 +16,13 @@ from objectives.convergence import Outcome, Progress, Trial
 from search.ask.stopping import Stopping
 from search.ask.study import Study
 from search.spec import parsing as options
+from search.spec import stored_study
+from search.spec.stored_study import StoredStudy
 from search.spec.study_spec import StudySpec
 from storage import database as engine
-from storage import leases, studies
+from storage import leases
 from storage.schema import RunState, attempts, curves, runs
 from storage.store import OUTAGE_SECONDS, Store
-from storage.studies import StudyRecord
 from tests.bench import landscapes
 
 IMPATIENT_SECONDS = 4  # TCP counts whole seconds, and tries a silent connection after a quarter
@@ -31,11 +32,11 @@ _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(["search.train.worker", "tests.support.swarm"])
 
 
-def made(url: str, trials: int, **fields: Any) -> StudyRecord:
+def made(url: str, trials: int, **fields: Any) -> StoredStudy:
     """A study over 8 classes in a store, which is made if need be."""
     spec = StudySpec.of(**{"classes": options.class_counts("8"), "inputs": 16, "max_epochs": 30} | fields)
     store = Store.open(url, create=True)
-    record = store.write(studies.create, "swarm", spec.model_dump_json(), trials, spec.directions)
+    record = store.write(stored_study.create, "swarm", spec, trials)
     store.close()
     return record
 
@@ -52,7 +53,7 @@ def work(url: str, ahead: bool | None = None) -> None:
     from search.train.worker import Worker
 
     store = Store.open(url, patience=OUTAGE_SECONDS, wait=OUTAGE_SECONDS)
-    Worker(store, store.read(studies.find, "swarm"), "cpu", ahead=ahead).work()
+    Worker(store, store.read(stored_study.find, "swarm"), "cpu", ahead=ahead).work()
     store.close()
 
 
@@ -112,7 +113,7 @@ def simulate_impatiently(url: str, seconds: float) -> None:
 def work_instantly(url: str) -> None:
     """A worker whose trials take no time: it asks and tells until the budget is used up."""
     store = Store.open(url, patience=OUTAGE_SECONDS, wait=OUTAGE_SECONDS)
-    record = store.read(studies.find, "swarm")
+    record = store.read(stored_study.find, "swarm")
     study = Study(store, record, store.write(leases.register, str(os.getpid()), "cpu", {}))
     while True:
         study.look()
@@ -159,7 +160,7 @@ def leave(swarm: list[BaseProcess]) -> None:
     assert not any(process.is_alive() for process in swarm), "workers that do not leave"
 
 
-def checked(url: str, record: StudyRecord, trials: int) -> Counter[str]:
+def checked(url: str, record: StoredStudy, trials: int) -> Counter[str]:
     """How many attempts ended in which way. Asserts that the books of a study that is over are in order."""
     store = Store.open(url)
     found = store.read(lambda connection: connection.execute(sa.select(runs).order_by(runs.c.run_id)).all())
@@ -169,7 +170,7 @@ def checked(url: str, record: StudyRecord, trials: int) -> Counter[str]:
     own = [run for run in found if run.trial_id is not None]
     assert sorted(run.trial for run in own) == list(range(trials))
     assert {run.state for run in found} <= {RunState.DONE, RunState.FAILED}
-    assert sorted(run.told for run in found) == list(range(1, len(found) + 1))
+    assert sorted(run.outcome_seq for run in found) == list(range(1, len(found) + 1))
     assert sorted(told) == [run.run_id for run in found if run.state == RunState.DONE]
     for run in found:
         ends = [attempt.end for attempt in lost if attempt.run_id == run.run_id]

@@ -1,16 +1,16 @@
-"""A script that trains one configuration without us: what it must know, and the lines that any of them begins with.
+"""A script that trains one configuration without us, from the template of its framework beside this module.
 
-A script is put together from small pieces, of which it gets those that its configuration needs and no others.
+A template has the script's text in its order, and what only some configurations need between conditions.
 """
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from objectives.configuration import Configuration
-
-LINE = 120  # characters
+from objectives.data.waves import span
+from search import templates
 
 
 class Framework(StrEnum):
@@ -19,10 +19,19 @@ class Framework(StrEnum):
     TORCH = "torch"
     KERAS = "keras"
 
+    @property
+    def data_suffix(self) -> str:
+        """What the name of the script's data has in place of .py."""
+        return ".data.pt" if self is Framework.TORCH else ".data.npz"
+
+    def data_file(self, script: Path) -> Path:
+        """Where the script looks for its data."""
+        return script.with_suffix(self.data_suffix)
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a script trains, and when it stops."""
+    """What a script trains, and when it stops. A configuration with a batch size learns the data beside the script."""
 
     configuration: Configuration
     #: Inputs of a sample.
@@ -32,115 +41,41 @@ class Recipe:
     target: float
     hold: int
     max_epochs: int
-    #: It learns the data in a file beside the script, in place of waves.
-    data: bool
-    #: It can load weights, and predict without training.
+    #: Whether it can load weights, and predict without training.
     loads: bool = False
 
-    @property
-    def first_rate(self) -> bool:
-        """The first layer has a learning rate of its own."""
-        return self.configuration.first_lr_ratio != 1
 
-    @property
-    def measured(self) -> bool:
-        """The scaling is by what the inputs are, so that it must be measured."""
-        return self.configuration.scaling in ("batch", "minmax")
+def script(recipe: Recipe, framework: Framework, seed: int, about: Sequence[str]) -> str:
+    """The script, whose docstring has these lines."""
+    configuration = recipe.configuration
+    measured = configuration.scaling in ("batch", "minmax")
+    scales = configuration.scaling != "none" or configuration.gain != 1
+    # In the order in which our trainers compute it.
+    formula = {"none": "x", "fixed": "(x - 0.5) / 0.289"}.get(configuration.scaling, "(x - low) / spread")
 
-    @property
-    def scales(self) -> bool:
-        """Inputs are not learned as they are."""
-        return self.configuration.scaling != "none" or self.configuration.gain != 1
+    def scaled(x: str, reference: str) -> str:
+        """The expression for inputs `x` scaled, by the moments of `reference` if they are measured."""
+        return f"scaled({x}, *moments({reference}))" if measured else f"scaled({x})" if scales else x
 
-    @property
-    def spreads(self) -> bool:
-        """Biases are not all zero."""
-        return self.configuration.bias_init == "spread"
-
-    def scaled(self, x: str, of: str = "") -> str:
-        """The expression for scaled inputs, by the moments of the inputs `of`; those of `x` unless given."""
-        if not self.scales:
-            return x
-        return f"scaled({x}, *moments({of or x}))" if self.measured else f"scaled({x})"
-
-
-def docstring(lines: Sequence[str]) -> str:
-    """The script's own, the first of the lines apart."""
-    first, *others = (textwrap.fill(line, LINE, break_long_words=False) for line in lines)
-    return '"""' + "\n".join([first, "", *others]) + '\n"""\n'
+    name = "pytorch" if framework is Framework.TORCH else framework
+    return (
+        templates.environment("search.answer.export")
+        .get_template(f"{name}.py.jinja")
+        .render(
+            vars(configuration) | vars(recipe),
+            about=about,
+            seed=seed,
+            batch_in_words="every class once" if configuration.batch_sampling == "every_class" else "classes at random",
+            span=span(configuration.classes),
+            measured=measured,
+            scales=scales,
+            scaled=scaled,
+            formula=formula if configuration.gain == 1 else f"{formula} * GAIN",
+            data_suffix=framework.data_suffix,
+        )
+    )
 
 
 def quoted(text: str) -> str:
     """A name that may hold anything, as it can stand in a docstring."""
     return repr(text).replace("\\", "\\\\").replace('"', "'")
-
-
-def constants(recipe: Recipe, seed: int) -> str:
-    """The lines that somebody may want to change."""
-    configuration = recipe.configuration
-    rows = [f"SEED = {seed}", f"CLASSES, INPUTS = {configuration.classes}, {recipe.inputs}"]
-    if not recipe.data:
-        rows.append(f"SIGMA = {recipe.sigma!r}  # standard deviation of the noise on each input")
-    rows.append(f"{', '.join(widths(configuration))} = {', '.join(map(str, configuration.widths))}  # hidden units")
-    rows.append(f"LR = {configuration.lr!r}")
-    if recipe.first_rate:
-        rows.append(f"FIRST_LR_RATIO = {configuration.first_lr_ratio!r}  # the first layer learns at LR times this")
-    if configuration.gain != 1:
-        rows.append(f"GAIN = {configuration.gain!r}  # factor on the scaled inputs")
-    if configuration.batch_size:
-        rows.append(f"BATCH_SIZE = {configuration.batch_size}")
-    rows.append(f"TARGET, HOLD = {recipe.target!r}, {recipe.hold}  # accuracy, for so many evaluations in a row")
-    rows.append(f"MAX_EPOCHS = {recipe.max_epochs}")
-    return "\n".join(rows) + "\n"
-
-
-def widths(configuration: Configuration) -> list[str]:
-    """What the script calls them."""
-    return ["WIDTH"] if len(configuration.widths) == 1 else ["WIDTH", "WIDTH_2"]
-
-
-def formula(recipe: Recipe) -> str:
-    """The expression for scaled inputs `x`, in the order in which our trainers compute it."""
-    found = {"none": "x", "fixed": "(x - 0.5) / 0.289"}.get(recipe.configuration.scaling, "(x - low) / spread")
-    return found if recipe.configuration.gain == 1 else f"{found} * GAIN"
-
-
-def train(recipe: Recipe, seed: str, begin: str, evaluate: str, learn: str, shown: str = "") -> str:
-    """The function that trains, of these lines: a loop that evaluates what is not learned yet, then learns."""
-    return f"""\
-def train():
-    {seed}
-{_parts(recipe) if recipe.data else ""}{begin}    held = 0
-    for epoch in range(MAX_EPOCHS + HOLD):
-{evaluate}        print(f"after {{epoch}} epochs: accuracy {{accuracy:.4f}}{shown}")
-        held = held + 1 if accuracy >= TARGET else 0
-        if held == HOLD:
-            print(f"converged after {{epoch - HOLD + 1}} epochs")
-            return
-{learn}    print(f"not converged in {{MAX_EPOCHS}} epochs")
-"""
-
-
-def _parts(recipe: Recipe) -> str:
-    """The data in two parts, scaled by what the first one is."""
-    scale = ""
-    if recipe.measured:
-        scale = "    of_training = moments(x)\n"
-        scale += "    x, x_new = scaled(x, *of_training), scaled(x_new, *of_training)\n"
-    elif recipe.scales:
-        scale = "    x, x_new = scaled(x), scaled(x_new)\n"
-    return f"""\
-    x, labels = load()
-    training, validation = split(labels)
-    x, x_new, labels, labels_new = x[training], x[validation], labels[training], labels[validation]
-{scale}"""
-
-
-def begin_spread(recipe: Recipe) -> str:
-    """The line that spreads the biases, of `spread_biases`."""
-    return f"    spread_biases(model.layers[0]{', x' if recipe.data else ''})\n" if recipe.spreads else ""
-
-
-def joined(*blocks: str) -> str:
-    """A script of these blocks: two empty lines between them, none of those that are empty."""
-    return "\n\n".join(block for block in blocks if block)

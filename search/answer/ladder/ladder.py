@@ -1,9 +1,8 @@
 """The page's story as measurements: the question's model, each advice of the answer alone and then all together.
 
-A *rung* is one configuration, run on n seeds as runs of the study that are no trials: `ladder:256:adam@1000#2` is the
-second run of rung `adam` for 256 classes with a cap of 1,000 epochs. The cap is in the name, so that no answer mixes
-two. Together, the advice begins with the optimizer that alone came farthest, so those rungs exist only when all
-optimizers have their outcomes; every other rung is known from the start.
+A *rung* is one configuration, run on n seeds as runs of the kind `ladder`: `label` says which rung, `replicate` which
+seed, and no answer mixes two caps. Together, the advice begins with the optimizer that alone came farthest, so those
+rungs exist only when all optimizers have their outcomes; every other rung is known from the start.
 """
 
 from collections import defaultdict
@@ -16,15 +15,15 @@ from typing import Any
 from sqlalchemy import Connection
 
 from objectives.configuration import Configuration
-from search.answer.ladder.verdicts import Measured
+from search.answer.ladder.verdicts import Measured, RungRecord
 from search.query import ranking
-from search.query import runs as query
-from search.query.ranking import among
+from search.query.ranking import for_classes
+from search.query.records import RunRecord
+from search.query.runs import OVER, recorded
 from search.spec.space import carried, consistent, preset
-from search.spec.study_spec import parsed
+from search.spec.stored_study import StoredStudy
 from storage.ledger import NewRun
-from storage.schema import RunState, of_ladder, runs
-from storage.studies import StudyRecord
+from storage.schema import RunKind, RunState, runs
 
 #: The optimizers of Keras, in its order, at the learning rates that Keras 3 gives them.
 OPTIMIZERS = {
@@ -38,7 +37,7 @@ OPTIMIZERS = {
 }
 _PRESENT = "rmsprop"  # the question's own
 #: Runs by class count and cap, then by rung.
-_Runs = dict[tuple[int, int], dict[str, list[dict[str, Any]]]]
+_Runs = Mapping[tuple[int, int], Mapping[str, Sequence[RunRecord]]]
 
 
 @dataclass(frozen=True)
@@ -91,72 +90,71 @@ def rungs(classes: int, optimizer: str | None = None, winner: Rung | None = None
     ]
 
 
-def due(connection: Connection, study: StudyRecord, counts: Sequence[int], seeds: int, cap: int) -> list[NewRun]:
+def due(connection: Connection, study: StoredStudy, counts: Sequence[int], seeds: int, cap: int) -> list[NewRun]:
     """The runs of a ladder that have no outcome yet, as far as they are known: none when it is complete."""
     from search.ask.study import new_run  # which loads Optuna
 
-    spec, known = parsed(study.spec), _runs(connection, study)
-    found = []
+    spec, known = study.spec, _runs(connection, study)
+    new = []
     for classes in counts:
-        here = known[classes, cap]
-        compared = all(len(here[_rung_of(name)]) >= seeds for name in OPTIMIZERS)
+        here = known.get((classes, cap), {})
+        compared = all(len(here.get(_rung_of(name), ())) >= seeds for name in OPTIMIZERS)
         optimizer = _farthest(_measured(here, cap, spec.target)) if compared else None
         for rung in rungs(classes, optimizer, _winner(connection, study, classes)):
-            there = {row["replicate"] for row in here[rung.name]}
-            for k in sorted({*range(1, seeds + 1)} - there):
-                found.append(new_run(spec, f"ladder:{classes}:{rung.name}@{cap}#{k}", None, k, rung.params, cap))
-    return found
+            over = {run.replicate for run in here.get(rung.name, ())}
+            for k in sorted({*range(1, seeds + 1)} - over):
+                name = f"ladder:{classes}:{rung.name}@{cap}#{k}"
+                new.append(new_run(spec, RunKind.LADDER, name, rung.params, cap, label=rung.name, replicate=k))
+    return new
 
 
-def climbed(connection: Connection, study: StudyRecord, cap: int | None = None) -> list[dict[str, Any]]:
+def rung_records(connection: Connection, study: StoredStudy, cap: int | None = None) -> list[RungRecord]:
     """Every rung that has an outcome, by class count in the ladder's order, with the verdict on it.
 
     Of ladders with several caps the given one, else the one with most outcomes.
     """
-    spec, known = parsed(study.spec), _runs(connection, study)
-    found = []
+    known = _runs(connection, study)
+    records = []
     for classes in sorted({classes for classes, _ in known}):
         outcomes = {each: sum(map(len, known[count, each].values())) for count, each in known if count == classes}
         chosen = cap or max(outcomes, key=lambda each: (outcomes[each], each))
-        measured = _measured(known[classes, chosen], chosen, spec.target)
+        measured = _measured(known.get((classes, chosen), {}), chosen, study.spec.target)
         ladder = rungs(classes, _farthest(measured), _winner(connection, study, classes))
-        found += [_record(classes, rung, measured) for rung in ladder if rung.name in measured]
-    return found
+        records += [_record(classes, rung, measured) for rung in ladder if rung.name in measured]
+    return records
 
 
-def _record(classes: int, rung: Rung, measured: Mapping[str, Measured]) -> dict[str, Any]:
+def _record(classes: int, rung: Rung, measured: Mapping[str, Measured]) -> RungRecord:
     this, question = measured[rung.name], measured.get("question")
     compared = question is not None and rung.name != "question"
-    return {
-        "classes": classes,
-        "rung": rung.name,
-        "kind": rung.kind,
-        "about": rung.about,
-        "params": dict(rung.params),
-        "seeds": this.seeds,
-        "converged": this.converged,
-        "epochs": this.epochs,
-        "cap": this.cap,
-        "accuracy": this.accuracy,
-        "loss": this.loss,
-        "verdict": this.beside(question, rung.kind == "alone") if question and compared else this.alone,
-    }
+    return RungRecord(
+        classes=classes,
+        rung=rung.name,
+        kind=rung.kind,
+        about=rung.about,
+        params=rung.params,
+        seeds=this.seeds,
+        converged=this.converged,
+        epochs=this.epochs,
+        cap=this.cap,
+        accuracy=this.accuracy,
+        loss=this.loss,
+        verdict=this.beside(question, rung.kind == "alone") if question and compared else this.alone,
+    )
 
 
-def _runs(connection: Connection, study: StudyRecord) -> _Runs:
+def _runs(connection: Connection, study: StoredStudy) -> _Runs:
     """The ladder's runs that are over; of those that failed it is known only that they are."""
-    over = runs.c.state.in_((RunState.DONE, RunState.FAILED))
-    found: _Runs = defaultdict(lambda: defaultdict(list))
-    for row in query.recorded(connection, study, of_ladder, over):
-        _, classes, rung = row["name"].split(":")
-        name, cap = rung.split("#")[0].split("@")
-        found[int(classes), int(cap)][name].append(row)
-    return found
+    known: dict[tuple[int, int], dict[str, list[RunRecord]]] = defaultdict(lambda: defaultdict(list))
+    over = runs.c.kind == RunKind.LADDER, runs.c.state.in_(OVER)
+    for run in recorded(connection, study, *over):
+        known[run.classes, run.cap or 0][run.label or ""].append(run)
+    return known
 
 
-def _measured(here: Mapping[str, Sequence[dict[str, Any]]], cap: int, target: float) -> dict[str, Measured]:
-    done = {name: [row for row in rows if row["state"] == RunState.DONE] for name, rows in here.items()}
-    return {name: Measured(rows, cap, target) for name, rows in done.items() if rows}
+def _measured(here: Mapping[str, Sequence[RunRecord]], cap: int, target: float) -> dict[str, Measured]:
+    done = {name: [run for run in known if run.state == RunState.DONE] for name, known in here.items()}
+    return {name: Measured(known, cap, target) for name, known in done.items() if known}
 
 
 def _optimizer(name: str) -> _Change:
@@ -173,16 +171,14 @@ def _farthest(measured: Mapping[str, Measured]) -> str | None:
     return min(known, key=lambda name: mean(measured[_rung_of(name)].scores), default=None)
 
 
-def _winner(connection: Connection, study: StudyRecord, classes: int) -> Rung | None:
+def _winner(connection: Connection, study: StoredStudy, classes: int) -> Rung | None:
     """The study's best at this class count, or that of the nearest one, carried over; None if nothing converged."""
-    spec = parsed(study.spec)
-    best = {
-        count: found[0] for count in spec.class_counts if (found := ranking.best(connection, study, among(count), 1))
-    }
+    space, counts = study.spec.space, study.spec.class_counts
+    best = {count: rows[0] for count in counts if (rows := ranking.best(connection, study, for_classes(count), 1))}
     if not best:
         return None
     source = ranking.nearest(best, classes)
     row = best[source]
-    params = row["params"] if source == classes else carried(spec.space, row["params"], classes) | {"classes": classes}
-    about = f"trial {row['trial']}{'' if source == classes else f' of {source} classes, carried over'}: "
-    return Rung(f"winner-{row['trial']}", "winner", about + Configuration.of(params).in_words(), params)
+    params = row.params if source == classes else carried(space, row.params, classes) | {"classes": classes}
+    about = f"trial {row.trial}{'' if source == classes else f' of {source} classes, carried over'}: "
+    return Rung(f"winner-{row.trial}", "winner", about + Configuration.of(params).in_words(), params)

@@ -5,21 +5,22 @@ hurts if the exact rank test of `scoring` tells its scores from the question's m
 three seeds against three all must lie on one side.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, median, median_low
 from typing import Any
 
+from search.answer.wording import epochs, seeds
 from search.ask.scoring import tied
-from search.cli.output import epochs
+from search.query.records import TrialRecord
 
 
 @dataclass(frozen=True)
 class Measured:
     """The runs of one rung."""
 
-    #: Rows of `query.recorded` that have an outcome, one or more.
-    runs: Sequence[dict[str, Any]]
+    #: Runs that have an outcome, one or more.
+    runs: Sequence[TrialRecord]
     #: Most epochs of each.
     cap: int
     #: Accuracy that counts as learned.
@@ -32,7 +33,7 @@ class Measured:
     @property
     def epochs(self) -> list[int]:
         """Of the runs that converged, fewest first."""
-        return sorted(run["epochs"] for run in self.runs if run["converged"])
+        return sorted(run.epochs or 0 for run in self.runs if run.converged)
 
     @property
     def converged(self) -> int:
@@ -41,25 +42,23 @@ class Measured:
     @property
     def accuracy(self) -> float:
         """The median of the best accuracies."""
-        return median(run["best_accuracy"] or 0.0 for run in self.runs)
+        return median(run.best_accuracy or 0.0 for run in self.runs)
 
     @property
     def loss(self) -> float | None:
         """The median of the last losses, those that are finite."""
-        finite = [run["loss"] for run in self.runs if run["loss"] is not None]
+        finite = [run.loss for run in self.runs if run.loss is not None]
         return median(finite) if finite else None
 
     @property
     def scores(self) -> list[float]:
-        return [
-            run["epochs"] if run["converged"] else self.cap * (2 - (run["best_accuracy"] or 0.0)) for run in self.runs
-        ]
+        return [run.epochs or 0 if run.converged else self.cap * (2 - (run.best_accuracy or 0.0)) for run in self.runs]
 
     @property
     def in_words(self) -> str:
         """`240 epochs on 3 of 3 seeds`, or the accuracy where none converged."""
         if self.epochs:
-            return f"{epochs(median_low(self.epochs))} on {self.converged} of {_seeds(self.seeds)}"
+            return f"{epochs(median_low(self.epochs))} on {self.converged} of {seeds(self.seeds)}"
         return f"{self.accuracy:.3f}{' but not held' if self.accuracy >= self.target else ''}"
 
     @property
@@ -78,12 +77,35 @@ class Measured:
 
     def _effect(self, question: "Measured") -> str:
         if tied([0.0] * self.seeds, [1.0] * question.seeds):
-            return f"{_seeds(min(self.seeds, question.seeds))} cannot tell"
+            return f"{seeds(min(self.seeds, question.seeds))} cannot tell"
         if not tied(self.scores, question.scores):
             return "helps" if self.converged == self.seeds else "helps, not enough"
         if not tied(question.scores, self.scores):
             return "hurts"
         return "does not clearly help" if mean(self.scores) < mean(question.scores) else "does not help"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RungRecord:
+    """What became of a rung."""
+
+    classes: int
+    rung: str
+    #: model, alone, together or winner.
+    kind: str
+    #: The change in words.
+    about: str
+    params: Mapping[str, Any]
+    seeds: int
+    converged: int
+    #: Of the runs that converged, fewest first.
+    epochs: Sequence[int]
+    #: Most epochs of each run.
+    cap: int
+    #: The median of the best accuracies, and of the last losses.
+    accuracy: float
+    loss: float | None
+    verdict: str
 
 
 _CLAIMS = {
@@ -96,34 +118,36 @@ _CLAIMS = {
 }
 
 
-def claims(rows: Sequence[dict[str, Any]]) -> list[tuple[int, str, str]]:
-    """What the page says, as (classes, claim, verdict on the best of the rungs that it is about).
+@dataclass(frozen=True)
+class Claim:
+    """What the page says, and the verdict on the best of the rungs that it is about."""
 
-    `rows` are those of `ladder.climbed`.
-    """
-    about: dict[tuple[int, str], list[dict[str, Any]]] = {}
-    for row in rows:
-        about.setdefault((row["classes"], _claim(row)), []).append(row)
-    found = []
-    for (classes, claim), tried in about.items():
+    classes: int
+    text: str
+    verdict: str
+
+
+def claims(rungs: Sequence[RungRecord]) -> list[Claim]:
+    """The page's claims, in its order, as far as these rungs are about them."""
+    about: dict[tuple[int, str], list[RungRecord]] = {}
+    for rung in rungs:
+        about.setdefault((rung.classes, _claim(rung)), []).append(rung)
+    judged = []
+    for (classes, text), tried in about.items():
         best = max(tried, key=_reach)
-        named = f"{best['rung']}, the best of {len(tried)}: " if len(tried) > 1 else ""
-        found.append((classes, claim, named + best["verdict"]))
-    return found
+        named = f"{best.rung}, the best of {len(tried)}: " if len(tried) > 1 else ""
+        judged.append(Claim(classes, text, named + best.verdict))
+    return judged
 
 
-def _claim(row: dict[str, Any]) -> str:
-    if row["kind"] == "together":
+def _claim(rung: RungRecord) -> str:
+    if rung.kind == "together":
         return "Added up in that order"
-    if row["kind"] == "winner":
+    if rung.kind == "winner":
         return "The winner of the search"
-    return _CLAIMS.get(row["rung"], "1. Try other optimizers")
+    return _CLAIMS.get(rung.rung, "1. Try other optimizers")
 
 
-def _reach(row: dict[str, Any]) -> tuple[float, float, float]:
+def _reach(rung: RungRecord) -> tuple[float, float, float]:
     """How far a rung came: on how many of its seeds, then how soon, then how near."""
-    return row["converged"] / row["seeds"], -median_low(row["epochs"] or [row["cap"]]), row["accuracy"]
-
-
-def _seeds(n: int) -> str:
-    return f"{n} seed{'' if n == 1 else 's'}"
+    return rung.converged / rung.seeds, -median_low(rung.epochs or [rung.cap]), rung.accuracy

@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from statistics import median_low
 from typing import TYPE_CHECKING, Any
 
+from search.answer.ladder.verdicts import RungRecord
 from search.answer.report.figures import DASHES, FAINT, HIT, MISS, SERIES, Exhibit, at, blank, epoch_axis, log_axis
-from search.cli.output import epochs
+from search.answer.wording import epochs
+from search.query.records import RunRecord
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure  # type: ignore[import-untyped]
@@ -15,7 +17,7 @@ POINTS = 150  # of one curve: a page a thousand wide shows no more
 SEEDS = 5  # curves of one configuration
 
 
-def learning_curves(models: Mapping[str, Sequence[dict[str, Any]]], target: float) -> Exhibit:
+def learning_curves(models: Mapping[str, Sequence[RunRecord]], target: float) -> Exhibit:
     """Accuracy and loss by epoch, of each model's runs: records of `query.recorded`, by what the model is called."""
     figure = blank(470, margin={"l": 62, "r": 14, "t": 40, "b": 46})
     for place, (label, runs) in enumerate(models.items()):
@@ -23,7 +25,7 @@ def learning_curves(models: Mapping[str, Sequence[dict[str, Any]]], target: floa
         for nth, run in enumerate(runs[:SEEDS]):
             _curve(figure, run, stroke, name=_named(label, runs), legendgroup=label, showlegend=nth == 0)
     losses = [loss for line in figure.data[1::2] for loss in line.y if loss]
-    last = max((run["curve"].epochs[-1] for runs in models.values() for run in runs), default=0)
+    last = max((run.curve.epochs[-1] for runs in models.values() for run in runs), default=0)
     figure.add_hline(
         y=target, line={"color": FAINT, "width": 1}, annotation_text=f"target {target:g}",
         annotation_position="bottom right", annotation_font_color=FAINT,
@@ -34,13 +36,13 @@ def learning_curves(models: Mapping[str, Sequence[dict[str, Any]]], target: floa
         yaxis2=log_axis(min(losses, default=1) / 1.5, max(losses, default=1) * 1.5)
         | {"domain": [0, 0.47], "title": {"text": "loss", "standoff": 6}},
     )  # fmt: skip
-    said = "; ".join(_came_to(label, runs) for label, runs in models.items()) or "Nothing to compare yet"
-    return Exhibit("curves", "Learning curves", f"{said}.", figure)
+    finding = "; ".join(_came_to(label, runs) for label, runs in models.items()) or "Nothing to compare yet"
+    return Exhibit("curves", "Learning curves", f"{finding}.", figure)
 
 
-def _curve(figure: "Figure", run: dict[str, Any], stroke: dict[str, Any], **legend: Any) -> None:
+def _curve(figure: "Figure", run: RunRecord, stroke: dict[str, Any], **legend: Any) -> None:
     """One run's accuracy and below it its loss, each with a mark at its end: a dot if it converged, else a cross."""
-    curve, symbol = run["curve"], (HIT if run["converged"] else MISS)["symbol"]
+    curve, symbol = run.curve, (HIT if run.converged else MISS)["symbol"]
     kept = thinned(curve.epochs)
     along, end = [curve.epochs[i] for i in kept], [0] * (len(kept) - 1)
     for axis, of in (("y", curve.accuracy), ("y2", curve.loss)):
@@ -65,29 +67,29 @@ def _shown(value: float, logarithmic: bool) -> float | None:
     return float(f"{value:.4g}") if math.isfinite(value) and (value > 0 or not logarithmic) else None
 
 
-def _named(label: str, runs: Sequence[dict[str, Any]]) -> str:
+def _named(label: str, runs: Sequence[RunRecord]) -> str:
     drawn = f"{SEEDS} of {len(runs)}" if len(runs) > SEEDS else f"{len(runs)}"
     return f"{label} ({drawn} seeds)" if len(runs) > 1 else label
 
 
-def _came_to(label: str, runs: Sequence[dict[str, Any]]) -> str:
+def _came_to(label: str, runs: Sequence[RunRecord]) -> str:
     """What a model's runs came to, and what those that missed were given."""
-    hits = sorted(run["epochs"] for run in runs if run["converged"])
+    hits = sorted(run.spent for run in runs if run.converged)
     if len(runs) == 1 and not hits:
-        return f"{label}: accuracy {runs[0]['accuracy'] or 0:.3f} in the {epochs(runs[0]['epochs'])} it was given"
+        return f"{label}: accuracy {runs[0].accuracy or 0:.3f} in the {epochs(runs[0].spent)} it was given"
     if not hits:
-        return f"{label}: none of {len(runs)} runs converged in the {epochs(max(run['epochs'] for run in runs))} given"
+        return f"{label}: none of {len(runs)} runs converged in the {epochs(max(run.spent for run in runs))} given"
     of = f" on {len(hits)} of {len(runs)} seeds" if len(runs) > 1 else ""
     return f"{label}: {epochs(median_low(hits))}{of}"
 
 
-def ladder(rungs: Sequence[dict[str, Any]]) -> list[Exhibit]:
-    """Epochs of each rung's runs, one exhibit for each class count: records of `ladder.climbed`."""
-    counts = sorted({rung["classes"] for rung in rungs})
-    return [_climbed([rung for rung in rungs if rung["classes"] == classes], classes) for classes in counts]
+def ladder(rungs: Sequence[RungRecord]) -> list[Exhibit]:
+    """Epochs of each rung's runs, one exhibit for each class count: records of `ladder.rung_records`."""
+    counts = sorted({rung.classes for rung in rungs})
+    return [_climbed([rung for rung in rungs if rung.classes == classes], classes) for classes in counts]
 
 
-def _climbed(rungs: Sequence[dict[str, Any]], classes: int) -> Exhibit:
+def _climbed(rungs: Sequence[RungRecord], classes: int) -> Exhibit:
     """A row for each rung: a dot for each run that converged, a cross at the cap for those that did not."""
     figure = blank(110 + 26 * len(rungs), margin={"l": 120, "r": 20, "t": 40, "b": 46})
     for label, mark, points in (
@@ -100,16 +102,16 @@ def _climbed(rungs: Sequence[dict[str, Any]], classes: int) -> Exhibit:
             hovertemplate=f"%{{customdata[0]}}<br>{label}, %{{customdata[1]}} epochs<extra></extra>",
         )  # fmt: skip
     shown = [epoch for _, epoch, _ in (*_hits(rungs), *_over(rungs))]
-    names = [_short(rung["rung"]) for rung in rungs]
+    names = [_short(rung.rung) for rung in rungs]
     figure.update_layout(
         xaxis=epoch_axis(shown),
         yaxis={"tickvals": list(range(len(names))), "ticktext": names, "range": [len(names) - 0.5, -0.5]},
     )  # fmt: skip
-    learned = [rung for rung in rungs if rung["epochs"]]
+    learned = [rung for rung in rungs if rung.epochs]
     said = f"{len(learned)} of {len(rungs)} rungs converged on some seed"
     if learned:
-        best = min(learned, key=lambda rung: (median_low(sorted(rung["epochs"])), -len(rung["epochs"])))
-        said += f"; the fewest, {epochs(median_low(sorted(best['epochs'])))}: {best['about']}"
+        best = min(learned, key=lambda rung: (median_low(sorted(rung.epochs)), -len(rung.epochs)))
+        said += f"; the fewest, {epochs(median_low(sorted(best.epochs)))}: {best.about}"
     return Exhibit(f"ladder-{classes}", f"The ladder, {classes} classes", f"{said}.", figure)
 
 
@@ -119,15 +121,15 @@ def _short(rung: str) -> str:
     return rung if len(parts) < 3 else f"… + {parts[-1]}"
 
 
-def _hits(rungs: Sequence[dict[str, Any]]) -> list[tuple[int, int, str]]:
+def _hits(rungs: Sequence[RungRecord]) -> list[tuple[int, int, str]]:
     """Row, epochs and words of each run that converged."""
-    return [(place, epoch, rung["about"]) for place, rung in enumerate(rungs) for epoch in rung["epochs"]]
+    return [(place, epoch, rung.about) for place, rung in enumerate(rungs) for epoch in rung.epochs]
 
 
-def _over(rungs: Sequence[dict[str, Any]]) -> list[tuple[int, int, str]]:
+def _over(rungs: Sequence[RungRecord]) -> list[tuple[int, int, str]]:
     """Row, cap and words of each rung that some run missed."""
     return [
-        (place, rung["cap"], f"{rung['seeds'] - rung['converged']} of {rung['seeds']}: {rung['about']}")
+        (place, rung.cap, f"{rung.seeds - rung.converged} of {rung.seeds}: {rung.about}")
         for place, rung in enumerate(rungs)
-        if rung["converged"] < rung["seeds"]
+        if rung.converged < rung.seeds
     ]

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from search.query.records import TrialRecord
 from search.spec.space import Choices, Range
 
 if TYPE_CHECKING:
@@ -83,11 +84,11 @@ def titled(exhibit: Exhibit, width: int) -> "Figure":
     import plotly.graph_objects as go
 
     figure = go.Figure(exhibit.figure)
-    said = textwrap.wrap(exhibit.finding, width // 7)
-    text = f"<b>{exhibit.title}</b><br>" + "<br>".join(f'<span style="font-size:12px">{line}</span>' for line in said)
+    lines = textwrap.wrap(exhibit.finding, width // 7)
+    text = f"<b>{exhibit.title}</b><br>" + "<br>".join(f'<span style="font-size:12px">{line}</span>' for line in lines)
     entries = [trace.name for trace in figure.data if trace.showlegend is not False]
     rows = -(-sum(50 + 7 * len(name) for name in entries) // (width - 80))  # of the legend, which stands below it
-    more = 30 + 17 * len(said) + 20 * rows
+    more = 30 + 17 * len(lines) + 20 * rows
     figure.update_layout(
         title={"text": text, "x": 0, "xref": "paper", "y": 1, "yanchor": "top", "pad": {"t": 14}, "font": {"size": 16}},
         margin={"t": figure.layout.margin.t + more},
@@ -128,29 +129,29 @@ def log_axis(low: float, high: float) -> dict[str, Any]:
     }
 
 
-def drawn(ended: Sequence[dict[str, Any]], most: int = MOST_DRAWN) -> list[dict[str, Any]]:
+def drawn(ended: Sequence[TrialRecord], most: int = MOST_DRAWN) -> list[TrialRecord]:
     """At most so many trials: a tenth of them the best hits, the others evenly from all the rest."""
     if len(ended) <= most:
         return list(ended)
-    best = sorted((row for row in ended if row["converged"]), key=lambda row: (row["epochs"], row["trial"]))
+    best = sorted((row for row in ended if row.converged), key=lambda row: (row.spent, row.trial or 0))
     best = best[: most // 10]
-    kept = {row["trial"] for row in best}
-    rest = [row for row in ended if row["trial"] not in kept]
+    kept = {row.trial for row in best}
+    rest = [row for row in ended if row.trial not in kept]
     step = math.ceil(len(rest) / (most - len(best)))
-    return sorted([*best, *rest[::step]], key=lambda row: row["trial"])
+    return sorted([*best, *rest[::step]], key=lambda row: row.trial or 0)
 
 
-def jitter(row: Mapping[str, Any]) -> tuple[float, float]:
+def jitter(row: TrialRecord) -> tuple[float, float]:
     """Where in its place a trial is drawn, across and up, in [−0.5, 0.5): evenly, and the same every time.
 
     Point n of the additive recurrence with the inverse plastic number and its square.
     """
-    return row["trial"] * 0.7548776662 % 1 - 0.5, row["trial"] * 0.5698402910 % 1 - 0.5
+    return (row.trial or 0) * 0.7548776662 % 1 - 0.5, (row.trial or 0) * 0.5698402910 % 1 - 0.5
 
 
-def parted(rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def parted(rows: Sequence[TrialRecord]) -> tuple[list[TrialRecord], list[TrialRecord]]:
     """Hits and misses."""
-    return [row for row in rows if row["converged"]], [row for row in rows if not row["converged"]]
+    return [row for row in rows if row.converged], [row for row in rows if not row.converged]
 
 
 def values(dimension: Range | Choices) -> tuple[Any, ...]:

@@ -16,23 +16,25 @@ Optuna's PED-ANOVA compares the best trials with the rest by a single value: one
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
+
+from search.query.records import TrialRecord
 
 GROUPS = 6  # of a number's values
 LEAST = 10  # trials for an answer
 
 
-def whether(rows: Sequence[Mapping[str, Any]], name: str) -> float | None:
+def whether(rows: Sequence[TrialRecord], name: str) -> float | None:
     """The share of hit or miss that a parameter explains; None with too few trials, or all of one kind."""
-    return _explained(rows, name, [float(row["converged"]) for row in rows])
+    return _explained(rows, name, [float(bool(row.converged)) for row in rows])
 
 
-def how_fast(rows: Sequence[Mapping[str, Any]], name: str) -> float | None:
+def how_fast(rows: Sequence[TrialRecord], name: str) -> float | None:
     """The share of the rank of epochs among the hits that a parameter explains; None with too few, or all equal."""
-    hits = [row for row in rows if row["converged"]]
-    return _explained(hits, name, midranks([row["epochs"] for row in hits]))
+    hits = [row for row in rows if row.converged]
+    return _explained(hits, name, midranks([row.spent for row in hits]))
 
 
 def midranks(values: Sequence[float]) -> list[float]:
@@ -49,9 +51,9 @@ def groups(values: Sequence[Any], most: int = GROUPS) -> list[Any]:
     return [bisect_left(ordered, value) * most // len(ordered) for value in values]
 
 
-def _explained(rows: Sequence[Mapping[str, Any]], name: str, worth: Sequence[float]) -> float | None:
+def _explained(rows: Sequence[TrialRecord], name: str, worth: Sequence[float]) -> float | None:
     """ε² of `worth` between the groups of a parameter."""
-    present = [(row["params"][name], value) for row, value in zip(rows, worth, strict=True) if name in row["params"]]
+    present = [(row.params[name], value) for row, value in zip(rows, worth, strict=True) if name in row.params]
     if len(present) < LEAST:
         return None
     members: dict[Any, list[float]] = {}

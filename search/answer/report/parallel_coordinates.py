@@ -24,6 +24,7 @@ from search.answer.report.figures import (
     values,
 )
 from search.answer.report.plots import Rows, spanned
+from search.query.records import TrialRecord
 from search.spec.space import Choices, Range
 
 if TYPE_CHECKING:
@@ -40,11 +41,11 @@ def exhibit(ended: Rows, space: Mapping[str, Range | Choices]) -> Exhibit:
     hits, misses = parted(rows)
     figure = blank(430, margin={"l": 40, "r": 70, "t": 40, "b": 8})
     _line(figure, f"missed ({len(misses)})", misses, names, space, {"color": MUTED, "width": 0.7, "dash": "dot"}, 0.55)
-    bands: dict[Any, list[dict[str, Any]]] = {}
-    for group, row in zip(importance.groups([row["epochs"] for row in hits], len(RAMP)), hits, strict=True):
+    bands: dict[Any, list[TrialRecord]] = {}
+    for group, row in zip(importance.groups([row.spent for row in hits], len(RAMP)), hits, strict=True):
         bands.setdefault(group, []).append(row)
     for place, group in reversed(list(enumerate(sorted(bands)))):
-        needed = [row["epochs"] for row in bands[group]]
+        needed = [row.spent for row in bands[group]]
         label = spanned(needed)
         stroke = {"color": RAMP[place], "width": 1.5 - 0.2 * place}
         _line(figure, f"{label} ({len(needed)})", bands[group], names, space, stroke, 0.8)
@@ -70,15 +71,15 @@ def _line(
     figure.add_scatter(x=x, y=y, name=label, mode="lines", line=stroke, opacity=opacity, hoverinfo="skip")
 
 
-def _height(row: dict[str, Any], name: str, dimension: Range | Choices) -> float:
+def _height(row: TrialRecord, name: str, dimension: Range | Choices) -> float:
     """Where a trial crosses a parameter's axis, from 0 to 1."""
-    if name not in row["params"]:
+    if name not in row.params:
         return ABSENT
     choices = values(dimension)
     if choices:
-        return round((choices.index(row["params"][name]) + 0.5 + 0.3 * jitter(row)[0]) / len(choices), 3)
+        return round((choices.index(row.params[name]) + 0.5 + 0.3 * jitter(row)[0]) / len(choices), 3)
     assert isinstance(dimension, Range)
-    return round(dimension.fraction(row["params"][name]), 3)
+    return round(dimension.fraction(row.params[name]), 3)
 
 
 def _scales(figure: "Figure", names: Sequence[str], space: Mapping[str, Range | Choices]) -> None:
@@ -107,15 +108,15 @@ def _scales(figure: "Figure", names: Sequence[str], space: Mapping[str, Range | 
 
 def _alike(ended: Rows, names: Sequence[str], space: Mapping[str, Range | Choices]) -> str:
     """What the quickest tenth of the hits have in common."""
-    hits = sorted(parted(ended)[0], key=lambda row: (row["epochs"], row["trial"]))
+    hits = sorted(parted(ended)[0], key=lambda row: (row.spent, row.trial or 0))
     if not hits:
         return "No trial has converged."
     best = hits[: max(1, len(hits) // 10)]
     common = []
     for name in names:
-        found = [row["params"].get(name) for row in best]
+        found = [row.params.get(name) for row in best]
         usual = max(values(space[name]), key=found.count, default=None)
         if usual is not None and found.count(usual) > len(best) / 2:
             common.append(f"{plain(name)} {plain(str(usual))} ({found.count(usual)})")
-    needed = spanned([row["epochs"] for row in best])
+    needed = spanned([row.spent for row in best])
     return f"Of the {len(best)} quickest ({needed}) most have: {', '.join(common) or 'nothing in common'}."

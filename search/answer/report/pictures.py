@@ -5,10 +5,10 @@ from pathlib import Path
 
 from search.answer.report import figures, report
 from search.answer.report.figures import Exhibit
-from search.answer.report.findings import gathered
+from search.answer.report.findings import gather
+from search.spec.stored_study import StoredStudy
 from storage.database import StorageError
 from storage.store import Store
-from storage.studies import StudyRecord
 
 WIDTH = 900  # of a picture, in pixels
 CARD, CARD_HEIGHT = 560, 450  # of a card in the dashboard, in pixels; the width is the least
@@ -19,21 +19,21 @@ def write(exhibits: Sequence[Exhibit], directory: Path) -> None:
     import kaleido  # type: ignore[import-untyped]
     from kaleido.errors import ChromeNotFoundError  # type: ignore[import-untyped]
 
-    wanted = []
+    pictures = []
     for each in exhibits:
         width = max(WIDTH, each.least_width)
         figure = figures.titled(each, width)
         form = {"format": "png", "scale": 2, "width": width, "height": figure.layout.height}
-        wanted.append({"fig": figure, "path": directory / f"{each.name}.png", "opts": form})
+        pictures.append({"fig": figure, "path": directory / f"{each.name}.png", "opts": form})
     try:
-        kaleido.write_fig_from_object_sync(wanted, kopts={"mathjax": False})  # which it would fetch
+        kaleido.write_fig_from_object_sync(pictures, kopts={"mathjax": False})  # which it would fetch
     except ChromeNotFoundError:
         raise RuntimeError("no Chrome or Chromium was found") from None
 
 
-def show_whole(store: Store, study: StudyRecord) -> None:
+def show_whole(store: Store, study: StoredStudy) -> None:
     """Put the main exhibits of a study, as it is now, on its page; as `show_in_dashboard`."""
-    parts = report.sections(store.read(gathered, study))
+    parts = report.sections(store.read(gather, study))
     show_in_dashboard(store, study.name, [exhibit for part in parts for exhibit in part.exhibits])
 
 
@@ -48,10 +48,10 @@ def show_in_dashboard(store: Store, study: str, exhibits: Sequence[Exhibit]) -> 
     from storage.optuna_storage import optuna_storage
 
     try:
-        there = optuna.load_study(study_name=study, storage=optuna_storage(store))
+        optuna_study = optuna.load_study(study_name=study, storage=optuna_storage(store))
         for each in exhibits:
             if not each.minor and each.least_width <= CARD:
                 card = figures.titled(each, CARD).update_layout(height=CARD_HEIGHT)
-                save_plotly_graph_object(there, card, graph_object_id=f"fewest-{each.name}")
+                save_plotly_graph_object(optuna_study, card, graph_object_id=f"fewest-{each.name}")
     except optuna.exceptions.StorageInternalError as error:
         raise StorageError(str(error.__cause__ or error).splitlines()[0]) from error

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from statistics import median_low
 
+from search.answer import wording
 from search.answer.ladder.verdicts import claims
 from search.answer.report import comparisons, figures, importance, plots
 from search.answer.report import parallel_coordinates as parallel
 from search.answer.report.findings import Findings
 from search.answer.report.page import Section, page
-from search.cli import output
 from search.spec.space import Choices
 from search.spec.study_spec import in_words
 
@@ -37,15 +37,14 @@ LADDER = "A dot is a run that converged; a cross stands at the epochs that runs 
 
 def lead(this: Findings) -> list[list[str]]:
     """What was found, in words: the winners, the question's model, and how many trials missed."""
-    state, firsts = this.status, output.winners(this.confirmed)
-    said = [output.winner(first, this.confirmed, this.by_classes) for first in firsts]
-    if not firsts:
-        said.append([output.no_winner(state)])
-    if this.question:
-        said.append(output.of_question(this.question))
-    open_ = state["running"] + state["waiting"] + state["confirming"]
-    more = [f"The search is not over: {open_} runs have no outcome yet"] if open_ else []
-    return [*said, [output.misses(state), *more]]
+    found = this.conclusion
+    state = found.status
+    paragraphs = [wording.winner(first, found) for first in found.winners] or [[wording.no_winner(state)]]
+    if found.question:
+        paragraphs.append(wording.question(found.question))
+    unfinished = state.running + state.waiting + state.confirming
+    more = [f"The search is not over: {unfinished} runs have no outcome yet"] if unfinished else []
+    return [*paragraphs, [wording.progress(state), *more]]
 
 
 def sections(this: Findings) -> list[Section]:
@@ -55,14 +54,14 @@ def sections(this: Findings) -> list[Section]:
         whole = _parameters(this), _parallel(this), _decides(this), _convergence(this)
         parts += [part for part in whole if part.exhibits]
         if len(this.spec.class_counts) > 1:
-            firsts = output.winners(this.confirmed)
+            firsts = this.conclusion.winners
             shown = plots.class_counts(this.ended, firsts, Choices(values=this.spec.class_counts))
             parts.append(Section("Epochs against classes", [CLASSES, *_note(this, figures.MOST_DRAWN)], [shown]))
     return [part for part in (*parts, _ladder(this), _facts(this)) if part]
 
 
 def _curves(this: Findings) -> Section:
-    words = [f"{label}: {output.in_words(runs[0])}" for label, runs in this.models.items()]
+    words = [f"{label}: {wording.configuration(runs[0].params)}" for label, runs in this.models.items()]
     shown = comparisons.learning_curves(this.models, this.spec.target)
     return Section(f"Learning curves, {this.classes} classes", [CURVES, *words], [shown])
 
@@ -102,19 +101,19 @@ def _ladder(this: Findings) -> Section | None:
     heads = ["classes", "rung", "what", "converged", "epochs", "verdict"]
     rows = [
         [
-            str(rung["classes"]),
-            str(rung["rung"]),
-            rung["about"],
-            f"{rung['converged']} of {rung['seeds']}",
-            f"{median_low(sorted(rung['epochs']))}" if rung["epochs"] else f"> {rung['cap']}",
-            rung["verdict"],
+            str(rung.classes),
+            str(rung.rung),
+            rung.about,
+            f"{rung.converged} of {rung.seeds}",
+            f"{median_low(sorted(rung.epochs))}" if rung.epochs else f"> {rung.cap}",
+            rung.verdict,
         ]
         for rung in this.ladder
     ]
-    counted = len({rung["classes"] for rung in this.ladder}) > 1
+    counted = len({rung.classes for rung in this.ladder}) > 1
     said = [
-        f"{claim}{f' ({classes} classes)' if counted else ''} – {verdict}"
-        for classes, claim, verdict in claims(this.ladder)
+        f"{claim.text}{f' ({claim.classes} classes)' if counted else ''} – {claim.verdict}"
+        for claim in claims(this.ladder)
     ]
     return Section("The page's claims", [*said, LADDER], comparisons.ladder(this.ladder), [heads, *rows])
 
@@ -124,9 +123,9 @@ def _facts(this: Findings) -> Section:
     spec = this.spec
     fields = {name: in_words(value) for name, value in spec if name not in ("space", "start", "data")}
     if spec.data:
-        fields = {"data": str(spec.data)} | {name: said for name, said in fields.items() if name != "sigma"}
+        fields = {"data": str(spec.data)} | {name: value for name, value in fields.items() if name != "sigma"}
     searched = {figures.plain(name): in_words(dimension) for name, dimension in spec.space.items()}
-    rows = [[figures.plain(name), said.replace(",", ", ")] for name, said in (fields | searched).items()]
+    rows = [[figures.plain(name), value.replace(",", ", ")] for name, value in (fields | searched).items()]
     return Section(
         "The study",
         [f"What study {this.name} searches, and what counts as converged."],
@@ -138,8 +137,8 @@ def _note(this: Findings, most: int) -> list[str]:
     """What is left out of a figure of so many trials at most."""
     if len(this.ended) <= most:
         return []
-    said = f"Drawn are at most {most:,} of {len(this.ended):,} trials, the quickest and an even sample of the others"
-    return [f"{said}; what is said in words counts all."]
+    drawn = f"Drawn are at most {most:,} of {len(this.ended):,} trials, the quickest and an even sample of the others"
+    return [f"{drawn}; what is said in words counts all."]
 
 
 def html(this: Findings, parts: Sequence[Section]) -> str:

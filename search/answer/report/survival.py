@@ -8,22 +8,25 @@ The estimate holds if trials are stopped for reasons that say nothing of how lon
 with the incumbent are such reasons; rungs, which stop what does worse than others, are not: S is too low where they
 stopped many. With few at risk one trial moves S far, so a curve is followed only while there are some (Pocock, Clayton
 & Altman 2002).
+
+scipy.stats.ecdf of CensoredData gives the same curve; it saves no line here, where its import takes 0.4 s.
 """
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import mul
 
 
 @dataclass(frozen=True)
 class Survival:
-    """S(t) as steps, at the epochs at which it falls; the three sequences have one length."""
+    """S(t) as steps, at the epochs at which it falls."""
 
     epochs: Sequence[int]
-    #: S from that epoch on, until the next.
+    #: S from each of those epochs on, until the next.
     share: Sequence[float]
-    #: Trials that had not ended before that epoch.
-    at_risk: Sequence[int]
     #: Epochs at which trials were censored, each once.
     censored: Sequence[int]
     #: The last epoch at which enough trials were at risk.
@@ -41,18 +44,11 @@ class Survival:
 
 def product_limit(ends: Sequence[tuple[int, bool]], least: int = 1) -> Survival:
     """The estimate from (epochs, converged) of trials, up to where fewer than `least` of them are at risk."""
-    hits = Counter(epochs for epochs, converged in ends if converged)
-    over = Counter(epochs for epochs, _ in ends)
-    left, share, last = len(ends), 1.0, 0
-    steps = []
-    for epoch in sorted(over):
-        if left < least:
-            break
-        last = epoch
-        if hits[epoch]:
-            share *= 1 - hits[epoch] / left
-            steps.append((epoch, share, left))
-        left -= over[epoch]
-    epochs, shares, at_risk = zip(*steps, strict=True) if steps else ((), (), ())
+    if len(ends) < least:
+        return Survival((), (), (), 0)
+    ordered = sorted(epochs for epochs, _ in ends)
+    last = ordered[-least]
+    hits = Counter(epochs for epochs, converged in ends if converged and epochs <= last)
+    falls = (1 - hits[epoch] / (len(ends) - bisect_left(ordered, epoch)) for epoch in sorted(hits))
     censored = sorted({epochs for epochs, converged in ends if not converged and epochs <= last})
-    return Survival(epochs, shares, at_risk, censored, last)
+    return Survival(sorted(hits), list(accumulate(falls, mul)), censored, last)

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from objectives.configuration import REAL
+from objectives.parameters import PARAMETERS
 from search.answer.why.miss_diagnosis import Case, Cause, Finding, epochs_in_words, in_words
 from search.ask.stopping import FLOOR
 
@@ -245,7 +245,7 @@ def _rate(case: Case, scale: float) -> dict[str, Any]:
 
 def _advice(**params: float) -> dict[str, Any]:
     """Parameters within their limits, in as many digits as are told, so that exactly that is tried."""
-    return {name: float(f"{min(max(value, REAL[name][0]), REAL[name][1]):.3g}") for name, value in params.items()}
+    return {name: float(f"{PARAMETERS[name].nearest(value):.3g}") for name, value in params.items()}
 
 
 def _legible(case: Case) -> dict[str, Any]:

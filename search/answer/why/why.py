@@ -14,17 +14,19 @@ from typing import Any
 
 import torch
 
-from objectives.configuration import REAL, Configuration
+from objectives.configuration import Configuration
 from objectives.convergence import Outcome, Trial
 from objectives.data.batches import Batches
 from objectives.data.samples import Samples
 from objectives.data.waves import Waves
 from objectives.model.network import Network
+from objectives.parameters import PARAMETERS
 from objectives.probe import Snapshot, accuracy_learned, initial_network, snapshot, update_effect
 from objectives.trainers.solo import Solo, out_of_memory
 from search.answer.why.causes import CAUSES
 from search.answer.why.miss_diagnosis import Case, Cause, Change, Finding, Tried, in_words
 from search.errors import Failure
+from search.query.records import RunRecord
 from search.spec.space import consistent
 from search.spec.study_spec import StudySpec
 
@@ -71,20 +73,20 @@ class Why:
         torch.set_num_threads(1)  # as workers do: the same trial gives the same numbers
         return Batches(self.samples or Waves(self.spec.inputs, self.spec.sigma), self.device)
 
-    def steps(self, row: Mapping[str, Any]) -> list[Step]:
-        """What held a missed trial back, as `query.trial` gives it, first things first."""
+    def steps(self, row: RunRecord) -> list[Step]:
+        """What held a missed trial back, first things first."""
         try:
             return self._steps(row)
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
-            raise Failure(f"there is not enough memory on {self.device} to train trial {row['trial']} again") from None
+            raise Failure(f"there is not enough memory on {self.device} to train trial {row.trial} again") from None
 
-    def _steps(self, row: Mapping[str, Any]) -> list[Step]:
-        trial = Trial(0, Configuration.of(row["params"]), row["seed"], row["data_seed"], row["epochs"])
+    def _steps(self, row: RunRecord) -> list[Step]:
+        trial = Trial(0, Configuration.of(row.params), row.seed, row.data_seed, row.spent)
         trial = replace(trial, cap=min(max(trial.cap, 1), MOST_EPOCHS, self._affordable(trial)))
         case, now = self.examined(trial)
-        case = replace(case, epochs=row["epochs"], reached=row["reached"], curve=row["curve"])
+        case = replace(case, epochs=row.spent, reached=row.reached, curve=row.curve)
         steps: list[Step] = []
         while len(steps) < MOST_STEPS and not now.converged:
             step = self._step(case, trial, now)
@@ -188,8 +190,7 @@ def _network(solo: Solo) -> Network:
 
 
 def _gains(own: float) -> list[float]:
-    low, high = REAL["gain"]
-    return [float(f"{min(max(own * factor, low), high):.3g}") for factor in GAINS]
+    return [float(f"{PARAMETERS['gain'].nearest(own * factor):.3g}") for factor in GAINS]
 
 
 def _ladder(configuration: Configuration) -> Iterator[dict[str, Any]]:

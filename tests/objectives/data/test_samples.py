@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from objectives.configuration import BIAS_INITS, SCALINGS, Configuration
+from objectives.configuration import Configuration
 from objectives.convergence import End, Outcome, Trial
 from objectives.data.batches import Batches
 from objectives.data.samples import Samples
 from objectives.model.network import glorot_uniform
+from objectives.parameters import BIAS_INITS, SCALINGS
 from objectives.trainers.solo import Solo
 from objectives.trainers.trainer import Trainer
 from objectives.trainers.trial_array import TrialArray

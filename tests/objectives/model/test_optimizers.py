@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from objectives.configuration import OPTIMIZERS
 from objectives.model.optimizers import RULES, update, update_cpu
+from objectives.parameters import OPTIMIZERS
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from objectives.configuration import ACTIVATIONS, BIAS_INITS, OPTIMIZERS, SCALINGS, Configuration
+from objectives.configuration import Configuration
 from objectives.convergence import End, Outcome, Trial
 from objectives.data.batches import Batches
 from objectives.data.waves import Waves
 from objectives.model.network import glorot_uniform
+from objectives.parameters import ACTIVATIONS, BIAS_INITS, OPTIMIZERS, SCALINGS
 from objectives.trainers.solo import Solo
 
 WAVES = Waves(inputs=20)

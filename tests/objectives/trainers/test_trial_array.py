@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from objectives.configuration import ACTIVATIONS, BATCH_SAMPLINGS, BIAS_INITS, OPTIMIZERS, SCALINGS, Configuration
+from objectives.configuration import Configuration
 from objectives.convergence import End, Outcome, Trial
 from objectives.data.batches import Batches
 from objectives.data.waves import Waves
+from objectives.parameters import ACTIVATIONS, BATCH_SAMPLINGS, BIAS_INITS, OPTIMIZERS, SCALINGS
 from objectives.trainers import trial_array
 from objectives.trainers.bucket import Bucket
 from objectives.trainers.compact_bucket import CompactBucket

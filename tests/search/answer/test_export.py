@@ -14,21 +14,21 @@ import pytest
 import torch
 from torch import nn
 
-from objectives.configuration import ACTIVATIONS, BIAS_INITS, OPTIMIZERS, SCALINGS, Configuration
+from objectives.configuration import Configuration
 from objectives.convergence import Outcome, Trial
 from objectives.data.batches import Batches
 from objectives.data.samples import Samples
 from objectives.data.waves import Waves
 from objectives.model.network import centres, glorot_uniform
 from objectives.model.optimizers import Optimizer
+from objectives.parameters import ACTIVATIONS, BIAS_INITS, OPTIMIZERS, SCALINGS
 from objectives.trainers.solo import Solo
-from search.answer.export import keras as keras_script
-from search.answer.export import pytorch as torch_script
-from search.answer.export.export import SEEDS, _settled, export
-from search.answer.export.script import Framework, Recipe, docstring, quoted
+from search.answer.export.export import SEEDS, export, find_seed
+from search.answer.export.script import Framework, Recipe, quoted, script
 from search.errors import Failure
 from search.spec import parsing as options
 from search.spec.study_spec import DataRef, StudySpec
+from tests.support import records
 from tests.support.command import command
 
 BASE: dict[str, Any] = {"classes": 8, "width": 12, "activation": "tanh", "optimizer": "adam", "lr": 0.05}
@@ -59,7 +59,7 @@ CASES: list[dict[str, Any]] = [
 
 def recipe(configuration: Configuration, loads: bool = False) -> Recipe:
     """A script that nothing ends before its epochs are over."""
-    return Recipe(configuration, 16, 1e-2, 2.0, HOLD, EPOCHS, configuration.batch_size is not None, loads)
+    return Recipe(configuration, 16, 1e-2, 2.0, HOLD, EPOCHS, loads)
 
 
 def ours(configuration: Configuration) -> tuple[Trial, Outcome]:
@@ -82,7 +82,7 @@ def double() -> Iterator[None]:
 def script_of(configuration: Configuration, trial: Trial, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The script's names, with our draws in place of its own."""
     names: dict[str, Any] = {"__name__": "script"}
-    exec(compile(torch_script.script(recipe(configuration), 0, ["It."]), "script.py", "exec"), names)
+    exec(compile(script(recipe(configuration), Framework.TORCH, 0, ["It."]), "script.py", "exec"), names)
     sizes = [16, *configuration.widths, configuration.classes]
     layers = iter(range(len(sizes)))
 
@@ -118,14 +118,14 @@ def test_a_torch_script_trains_as_our_trainer(
     """From our weights, on our batches, it prints the accuracy and the loss of every evaluation that ours makes."""
     configuration = Configuration.of(BASE | case)
     trial, outcome = ours(configuration)
-    names, said = script_of(configuration, trial, monkeypatch), list[str]()
-    names["print"] = said.append
+    names, printed = script_of(configuration, trial, monkeypatch), list[str]()
+    names["print"] = printed.append
     names["train"]()
     expected = [
         f"after {epoch} epochs: accuracy {accuracy:.4f}, loss {loss:.4f}"
         for epoch, accuracy, loss in zip(*vars(outcome.curve).values(), strict=True)
     ]
-    assert said == [*expected, f"not converged in {EPOCHS} epochs"]
+    assert printed == [*expected, f"not converged in {EPOCHS} epochs"]
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -133,19 +133,23 @@ def test_torchs_optimizers_are_ours(name: str, double: None) -> None:
     """Twenty steps with the script's arguments move parameters as ours, the first layer at its own rate."""
     torch.manual_seed(0)
     configuration = Configuration.of(BASE | {"optimizer": name})
-    layers = [nn.Linear(5, 4), nn.Linear(4, 3)]
-    copies = [[parameter.detach().clone() for parameter in layer.parameters()] for layer in layers]
-    kind, arguments = torch_script.OPTIMIZERS[name]
-    groups = [{"params": layers[0].parameters(), "lr": 0.005}, {"params": layers[1].parameters()}]
-    theirs = getattr(torch.optim, kind)(groups, lr=0.05, **eval(f"dict({arguments})"))
-    mine = Optimizer(configuration, copies)
-    pairs = [(p, c) for layer, copy in zip(layers, copies, strict=True) for p, c in zip(layer.parameters(), copy)]  # noqa: B905
+    text, names = script(recipe(configuration), Framework.TORCH, 0, ["It."]), {"__name__": "script"}
+    exec(text, names)
+    names["model"] = model = names["Classifier"]()
+    copies = [[parameter.detach().clone() for parameter in layer.parameters()] for layer in model.layers]
+    (made,) = (
+        node.value
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "optimizer"
+    )
+    theirs, ours = eval(ast.unparse(made), names), Optimizer(configuration, copies)
+    pairs = list(zip(model.parameters(), (copy for layer in copies for copy in layer), strict=True))
     for _ in range(20):
         for parameter, copy in pairs:
             parameter.grad = torch.randn_like(parameter) * 1e-4
             copy.grad = parameter.grad.clone()
         theirs.step()
-        mine.step()
+        ours.step()
     for parameter, copy in pairs:
         assert torch.allclose(parameter, copy, rtol=1e-12, atol=1e-12)
 
@@ -165,8 +169,9 @@ def test_scripts_are_well_written(tmp_path: Path) -> None:
     for i, case in enumerate(CASES):
         for loads in (False, True):
             asked = recipe(Configuration.of(BASE | case), loads)
-            (tmp_path / f"torch_{i}_{loads}.py").write_text(torch_script.script(asked, 0, ["It learns.", "Well."]))
-        (tmp_path / f"keras_{i}.py").write_text(keras_script.script(asked, 0, ["It learns.", "Well."]))
+            for framework in Framework:
+                text = script(asked, framework, 0, ["It learns.", "Well."])
+                (tmp_path / f"{framework}_{i}_{loads}.py").write_text(text)
     for file in tmp_path.iterdir():
         nodes = [
             node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Import | ast.ImportFrom)
@@ -183,35 +188,37 @@ def test_scripts_are_well_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ['a"""b', "back\\slash", "end\\", "two\nlines", "'\"", "\udc80"])
 def test_a_name_of_any_kind_stands_in_a_docstring(name: str) -> None:
     """Quotes, backslashes and line breaks of a study's or a file's name do not end it, nor what cannot be encoded."""
-    text = docstring([f"Classes of {quoted(name)}.", f"Study {quoted(name)}"])
-    assert isinstance(ast.parse(text.encode()).body[0], ast.Expr) and text.count("\n") == 4
+    about = [f"Classes of {quoted(name)}.", f"Study {quoted(name)}"]
+    text = script(recipe(Configuration.of(BASE)), Framework.TORCH, 0, about)
+    docstring = ast.get_docstring(ast.parse(text.encode()))
+    assert docstring is not None and docstring.count("\n") == 3
 
 
 @pytest.mark.parametrize(
-    ("came", "seed", "said"),
+    ("needed", "seed", "message"),
     [
         ({0: 3, 1: 2}, 1, "Seed 1: 2 epochs, as recorded (torch "),
         ({3: 5, 4: 1}, 4, f"Seed 4: 1 epoch, the nearest to the recorded 2 of seeds 0 to {SEEDS - 1} (– – – 5 1 – –"),
         ({}, 0, f"None of seeds 0 to {SEEDS - 1} converges, though the trial did in 2 epochs (torch "),
     ],
 )
-def test_the_first_seed_that_does_as_recorded_is_taken(came: dict[int, int], seed: int, said: str) -> None:
+def test_the_first_seed_that_does_as_recorded_is_taken(needed: dict[int, int], seed: int, message: str) -> None:
     """Else the nearest, and what all of them came to is said."""
 
-    def written(seed: int) -> str:
-        end = f"converged after {came[seed]} epochs" if seed in came else "not converged in 12 epochs"
+    def text(seed: int) -> str:
+        end = f"converged after {needed[seed]} epochs" if seed in needed else "not converged in 12 epochs"
         return f"print('after 0 epochs: accuracy 0')\nprint({end!r})"
 
     shown = list[str]()
-    found = _settled(written, None, Framework.TORCH, 2, shown.append)
-    assert found[0] == seed and found[1].startswith(said)
-    assert len(shown) == (seed if 2 in came.values() else SEEDS)
+    found, outcome = find_seed(text, None, Framework.TORCH, 2, shown.append)
+    assert found == seed and outcome.startswith(message)
+    assert len(shown) == (seed if 2 in needed.values() else SEEDS)
 
 
 def test_a_script_that_does_not_run_is_one_line() -> None:
     """The last line of what it says, as a failure of the command."""
     with pytest.raises(Failure, match=r"^the script does not run here: MemoryError: too wide$"):
-        _settled(lambda seed: "raise MemoryError('too wide')", None, Framework.TORCH, 1, print)
+        find_seed(lambda seed: "raise MemoryError('too wide')", None, Framework.TORCH, 1, print)
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +247,9 @@ def test_the_winner_is_taken_home(launched: Path, tmp_path: Path) -> None:
         shutil.move(launched / name, tmp_path)
     assert f"trial {best['trial']} of study 'default'" in (tmp_path / "winner.py").read_text()
     assert run(tmp_path / "winner.py")[-1] == f"converged after {best['epochs']} epochs"
-    assert run(tmp_path / "winner.py", "--load", "winner.pt") == ["8 of 8 samples of a fresh batch are told right"]
+    assert run(tmp_path / "winner.py", "--load", "winner.pt") == [
+        "8 of 8 samples of a fresh batch are predicted correctly"
+    ]
 
 
 @pytest.mark.slow
@@ -249,10 +258,11 @@ def test_a_keras_script_converges_as_recorded() -> None:
     spec = StudySpec.of(options.class_counts("8"), inputs=16)
     good = {"width": 64, "activation": "sine", "optimizer": "adamw", "lr": 0.1, "first_lr_ratio": 1e-4}
     params = BASE | good | {"gain": 200.0, "bias_init": "spread"}
-    recorded = {"params": params, "epochs": 1, "trial": 1, "converged": True}
-    found = export("s", spec, None, recorded, Framework.KERAS, False, print)
-    said = ast.get_docstring(ast.parse(found.text))
-    assert "1 epoch, as recorded (keras " in found.said and said is not None and f"\n{found.said}.\n" in said
+    recorded = records.run(trial=1, epochs=1, converged=True, params=params)
+    exported = export("s", spec, None, recorded, Framework.KERAS, False, print)
+    docstring = ast.get_docstring(ast.parse(exported.text))
+    assert "1 epoch, as recorded (keras " in exported.message
+    assert docstring is not None and f"\n{exported.message}.\n" in docstring
 
 
 def test_own_data_go_beside_the_script(tmp_path: Path) -> None:
@@ -263,16 +273,16 @@ def test_own_data_go_beside_the_script(tmp_path: Path) -> None:
     reference = DataRef(name="blobs.npz", digest="d", samples=200, features=4, classes=4, training=160)
     spec = StudySpec.of(data=reference, target=0.8, hold=1)
     params = BASE | {"classes": 4, "batch_size": 16, "scaling": "batch", "bias_init": "spread", "gain": 1.0}
-    recorded = {"params": params, "epochs": 1, "trial": 1, "converged": True}
-    found = export("s", spec, samples, recorded, Framework.TORCH, False, print)
-    assert found.data is not None and "as recorded" in found.said
-    (tmp_path / "blobs.data.pt").write_bytes(found.data)
-    (tmp_path / "blobs.py").write_text(found.text)
+    recorded = records.run(trial=1, epochs=1, converged=True, params=params)
+    exported = export("s", spec, samples, recorded, Framework.TORCH, False, print)
+    assert exported.data is not None and "as recorded" in exported.message
+    (tmp_path / "blobs.data.pt").write_bytes(exported.data)
+    (tmp_path / "blobs.py").write_text(exported.text)
     assert run(tmp_path / "blobs.py")[-1] == "converged after 1 epochs"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["--out", "none/w.py"], 2, "cannot write none/w.py; `--out` names a file"),
         (["--weights", "."], 2, "cannot write .; `--weights` names a file"),
@@ -283,9 +293,9 @@ def test_own_data_go_beside_the_script(tmp_path: Path) -> None:
         (["--trial", "3", "--classes", "8"], 2, "leave one out"),
     ],
 )
-def test_a_mistake_is_one_line(launched: Path, arguments: list[str], code: int, said: str) -> None:
+def test_a_mistake_is_one_line(launched: Path, arguments: list[str], code: int, message: str) -> None:
     """Nothing is run, and nothing written."""
     before = sorted(launched.iterdir())
     done = command(launched, "export", *arguments)
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1) and said in done.stderr
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1) and message in done.stderr
     assert sorted(launched.iterdir()) == before

@@ -1,16 +1,18 @@
 """Importance, on studies whose answer is known."""
 
 import random
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
 from search.answer.report.importance import how_fast, midranks, whether
+from search.query.records import TrialRecord
+from tests.support.records import trial
 
 ACTIVATIONS = ("sine", "tanh", "relu")
 
 
-def made(n: int, seed: int) -> list[dict[str, Any]]:
+def made(n: int, seed: int) -> list[TrialRecord]:
     """Trials in which `activation` alone decides whether, and `lr` alone how fast; `gain` and `optimizer` nothing."""
     draw = random.Random(seed)
     rows = []
@@ -22,7 +24,7 @@ def made(n: int, seed: int) -> list[dict[str, Any]]:
             "gain": 10 ** draw.uniform(0, 3),
         }
         hit = params["activation"] == "sine"
-        rows.append({"converged": hit, "epochs": round(1 / params["lr"]) if hit else 4, "params": params})
+        rows.append(trial(converged=hit, epochs=round(1 / params["lr"]) if hit else 4, params=params))
     return rows
 
 
@@ -45,16 +47,16 @@ def test_what_decides_nothing_is_worth_nothing_on_average() -> None:
 
 def test_a_conditional_parameter_is_judged_where_it_is_there() -> None:
     """`width_2` decides all among trials that have it; those without it do not count."""
-    rows = [{"converged": i % 2 == 0, "epochs": 1, "params": {"hidden_layers": 1}} for i in range(40)]
-    rows += [{"converged": i >= 20, "epochs": 1, "params": {"hidden_layers": 2, "width_2": i}} for i in range(40)]
+    rows = [trial(converged=i % 2 == 0, params={"hidden_layers": 1}) for i in range(40)]
+    rows += [trial(converged=i >= 20, params={"hidden_layers": 2, "width_2": i}) for i in range(40)]
     assert (whether(rows, "width_2") or 0) > 0.8 and whether(rows, "hidden_layers") == 0
 
 
 def test_too_little_to_tell_is_no_answer() -> None:
     """Few trials, or all of one kind, or all as fast."""
     assert whether(made(5, 0), "lr") is None
-    assert whether([row | {"converged": True} for row in made(50, 0)], "lr") is None
-    assert how_fast([row | {"epochs": 1} for row in made(50, 0)], "lr") is None
+    assert whether([replace(row, converged=True) for row in made(50, 0)], "lr") is None
+    assert how_fast([replace(row, epochs=1) for row in made(50, 0)], "lr") is None
 
 
 def test_equal_epochs_share_a_rank() -> None:

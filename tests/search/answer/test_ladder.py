@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,46 +14,52 @@ import pytest
 from objectives.configuration import Configuration
 from search.answer.ladder import ladder
 from search.answer.ladder.ladder import OPTIMIZERS, rungs
-from search.answer.ladder.verdicts import Measured, claims
+from search.answer.ladder.verdicts import Claim, Measured, claims
+from search.ask.purpose import Purpose
 from search.ask.study import new_run
 from search.query import ranking
 from search.query import runs as query
 from search.spec import parsing as options
+from search.spec import stored_study
 from search.spec.space import preset
+from search.spec.stored_study import StoredStudy
 from search.spec.study_spec import DataRef, StudySpec
 from search.train.worker import Worker
 from storage import ledger, studies
-from storage.schema import of_ladder
+from storage.schema import RunKind
+from storage.schema import runs as table
 from storage.store import Store
-from storage.studies import StudyRecord
+from tests.support import records
 from tests.support.command import FEWEST, Fewest
 from tests.support.forkserver import Process
 
+OF_LADDER = table.c.kind == RunKind.LADDER
 
-def made(store: Store, budget: int = 0, **fields: Any) -> StudyRecord:
+
+def made(store: Store, budget: int = 0, **fields: Any) -> StoredStudy:
     """A study of 8 classes whose runs take milliseconds, in a part of the space where something converges."""
     searched = options.dimensions([], ["gain=30:300", "lr=1e-3:1"], ["activation=sine,gaussian"])
-    few = {"classes": options.class_counts("8"), "dimensions": searched, "inputs": 16, "max_epochs": 30}
+    few = {"classes": options.class_counts("8"), "space": searched, "inputs": 16, "max_epochs": 30}
     spec = StudySpec.of(**few | fields)
-    return store.write(studies.create, "s", spec.model_dump_json(), budget, spec.directions)
+    return store.write(stored_study.create, "s", spec, budget)
 
 
-def climb(store: Store, record: StudyRecord, counts: list[int], seeds: int, cap: int) -> list[int]:
+def climb(store: Store, record: StoredStudy, counts: list[int], seeds: int, cap: int) -> list[int]:
     """A ladder to its end, by one worker; how many runs were due at each time."""
     times = []
     while new := store.read(ladder.due, record, counts, seeds, cap):
         times.append(len(new))
-        store.write(ledger.climb, record.study_id, new)
-        Worker(store, record, "cpu", ladder=True).work()
+        store.write(ledger.replace_waiting, record.study_id, RunKind.LADDER, new)
+        Worker(store, record, "cpu", purpose=Purpose.LADDER).work()
     return times
 
 
 def measured(*outcomes: int | float, target: float = 0.99) -> Measured:
     """Runs with a cap of 1,000: whole numbers are epochs, others best accuracies of misses."""
     done = [
-        {"converged": True, "epochs": found, "best_accuracy": 1.0, "loss": 0.1}
+        records.trial(converged=True, epochs=found, best_accuracy=1.0, loss=0.1)
         if isinstance(found, int)
-        else {"converged": False, "epochs": 1000, "best_accuracy": found, "loss": 2.5}
+        else records.trial(converged=False, epochs=1000, best_accuracy=found, loss=2.5)
         for found in outcomes
     ]
     return Measured(done, 1000, target)
@@ -126,16 +133,16 @@ def test_a_ladder_is_climbed_once_and_grows_by_what_is_asked_for(sqlite: Store) 
     """What is together waits for the optimizers; the same again is nothing, one seed more is one run of each rung."""
     record = made(sqlite)
     first, second = climb(sqlite, record, [8, 16], 1, 30)
-    found = sqlite.read(ladder.climbed, record)
-    assert first == 2 * 12 and second == sum(row["kind"] == "together" for row in found)
-    assert [row["classes"] for row in found] == [8] * (len(found) // 2) + [16] * (len(found) // 2)
+    found = sqlite.read(ladder.rung_records, record)
+    assert first == 2 * 12 and second == sum(row.kind == "together" for row in found)
+    assert [row.classes for row in found] == [8] * (len(found) // 2) + [16] * (len(found) // 2)
     assert climb(sqlite, record, [8, 16], 1, 30) == []
     assert climb(sqlite, record, [8], 2, 30)[0] >= 12
-    again = sqlite.read(ladder.climbed, record)
-    assert {(row["classes"], row["seeds"]) for row in again} == {(8, 2), (16, 1)}
-    done = sqlite.read(query.recorded, record, of_ladder)
-    assert len({row["seed"] for row in done}) == len(done) and {row["attempts"] for row in done} == {1}
-    assert {row["trial"] for row in done} == {None} and min(row["replicate"] for row in done) == 1
+    again = sqlite.read(ladder.rung_records, record)
+    assert {(row.classes, row.seeds) for row in again} == {(8, 2), (16, 1)}
+    done = sqlite.read(query.recorded, record, OF_LADDER)
+    assert len({row.seed for row in done}) == len(done) and {row.attempts for row in done} == {1}
+    assert {row.trial for row in done} == {None} and min(row.replicate for row in done) == 1
 
 
 def test_ladders_of_several_caps_are_not_mixed(sqlite: Store) -> None:
@@ -144,25 +151,25 @@ def test_ladders_of_several_caps_are_not_mixed(sqlite: Store) -> None:
     climb(sqlite, record, [8], 2, 20)
     climb(sqlite, record, [8], 1, 30)
     for cap, seeds in ((None, 2), (20, 2), (30, 1)):
-        found = sqlite.read(ladder.climbed, record, cap)
-        assert {(row["cap"], row["seeds"]) for row in found} == {(cap or 20, seeds)}
-        assert all(max(row["epochs"], default=0) <= row["cap"] for row in found)
-    assert sqlite.read(ladder.climbed, record, 10) == []
+        found = sqlite.read(ladder.rung_records, record, cap)
+        assert {(row.cap, row.seeds) for row in found} == {(cap or 20, seeds)}
+        assert all(max(row.epochs, default=0) <= row.cap for row in found)
+    assert sqlite.read(ladder.rung_records, record, 10) == []
 
 
 def test_a_search_and_a_ladder_leave_each_others_runs_alone(sqlite: Store) -> None:
     """A search ends while a ladder waits, and the other way round; neither shows in the other's answers."""
     record = made(sqlite, 20)
     new = sqlite.read(ladder.due, record, [8], 1, 30)
-    sqlite.write(ledger.climb, record.study_id, new)
-    Worker(sqlite, record, "cpu", only_waiting=True).work()
-    assert sqlite.read(query.status, record)["climbing"] == len(new)
+    sqlite.write(ledger.replace_waiting, record.study_id, RunKind.LADDER, new)
+    Worker(sqlite, record, "cpu", purpose=Purpose.CONFIRM).work()
+    assert sqlite.read(query.status, record).ladder_left == len(new)
     Worker(sqlite, record, "cpu").work()
     before, best = sqlite.read(query.status, record), sqlite.read(ranking.best, record)
     reference = sqlite.read(query.reference, record)
-    assert (before["done"], before["confirming"], before["climbing"]) == (20, 0, len(new)) and best and reference
-    Worker(sqlite, record, "cpu", ladder=True).work()
-    assert sqlite.read(query.status, record) == before | {"climbing": 0}
+    assert (before.done, before.confirming, before.ladder_left) == (20, 0, len(new)) and best and reference
+    Worker(sqlite, record, "cpu", purpose=Purpose.LADDER).work()
+    assert sqlite.read(query.status, record) == replace(before, ladder_left=0, outcomes=before.outcomes + len(new))
     assert sqlite.read(ranking.best, record) == best and sqlite.read(query.reference, record) == reference
     assert len(sqlite.read(query.trials, record)) == 20
 
@@ -171,12 +178,12 @@ def test_a_ladder_withdraws_what_waits_of_another(sqlite: Store) -> None:
     """Who asks for other runs after an interruption does not get the earlier ones trained as well."""
     record = made(sqlite)
     old, new = (sqlite.read(ladder.due, record, [classes], 1, 30) for classes in (16, 8))
-    spare = new_run(StudySpec.model_validate_json(record.spec), "question@8", None, 0, new[0].params, 30)
+    spare = new_run(record.spec, RunKind.REFERENCE, "question@8", new[0].params, 30, label="question")
     sqlite.write(ledger.add, record.study_id, [spare])
     for runs in (old, new, new):
-        sqlite.write(ledger.climb, record.study_id, runs)
+        sqlite.write(ledger.replace_waiting, record.study_id, RunKind.LADDER, runs)
     waiting = sqlite.read(query.recorded, record)
-    assert {row["name"] for row in waiting} == {spare.name, *(run.name for run in new)}
+    assert {row.name for row in waiting} == {spare.name, *(run.name for run in new)}
 
 
 def test_the_winner_is_the_last_rung_and_is_carried_to_other_counts(sqlite: Store) -> None:
@@ -185,26 +192,17 @@ def test_the_winner_is_the_last_rung_and_is_carried_to_other_counts(sqlite: Stor
     Worker(sqlite, record, "cpu").work()
     (best,) = sqlite.read(ranking.best, record, top=1)
     climb(sqlite, record, [8, 16], 1, 30)
-    own, carried = (row for row in sqlite.read(ladder.climbed, record) if row["kind"] == "winner")
-    assert own["rung"] == carried["rung"] == f"winner-{best['trial']}"
-    assert own["params"] == best["params"] and own["about"].startswith(f"trial {best['trial']}: ")
-    assert carried["classes"] == carried["params"]["classes"] == 16 and "carried over" in carried["about"]
-    assert claims([own])[0][:2] == (8, "The winner of the search")
+    own, carried = (row for row in sqlite.read(ladder.rung_records, record) if row.kind == "winner")
+    assert own.rung == carried.rung == f"winner-{best.trial}"
+    assert own.params == best.params and own.about.startswith(f"trial {best.trial}: ")
+    assert carried.classes == carried.params["classes"] == 16 and "carried over" in carried.about
+    assert claims([own]) == [Claim(8, "The winner of the search", own.verdict)]
 
 
 def test_a_claim_is_judged_by_the_best_of_its_rungs() -> None:
     """Of six optimizers the one that came farthest speaks for all."""
-    common = {"classes": 8, "seeds": 3, "cap": 30}
-    rows = [
-        {
-            **common,
-            "rung": name,
-            "kind": "alone",
-            "converged": k,
-            "epochs": epochs,
-            "accuracy": reached,
-            "verdict": name,
-        }
+    tried = [
+        records.rung(rung=name, kind="alone", seeds=3, converged=k, epochs=epochs, accuracy=reached, verdict=name)
         for name, k, epochs, reached in (
             ("sgd", 0, [], 0.9),
             ("adam", 2, [9, 12], 1.0),
@@ -212,9 +210,9 @@ def test_a_claim_is_judged_by_the_best_of_its_rungs() -> None:
             ("units", 0, [], 0.1),
         )
     ]
-    assert claims(rows) == [
-        (8, "1. Try other optimizers", "adam, the best of 3: adam"),
-        (8, "3. More units, in one hidden layer", "units"),
+    assert claims(tried) == [
+        Claim(8, "1. Try other optimizers", "adam, the best of 3: adam"),
+        Claim(8, "3. More units, in one hidden layer", "units"),
     ]
 
 
@@ -223,12 +221,12 @@ def test_the_command_makes_a_study_that_a_search_goes_on_with(fewest: Fewest, sq
     done = fewest("ladder", "--classes", "8,9", "--seeds", "1", "--max-epochs", "3", "--storage", "sqlite:///store.db")
     assert done.returncode == 0 and "question" in done.stdout and "The page's claims, for 9 classes" in done.stdout
     assert "`fewest launch --classes 8` begins its search" in done.stderr and "no winner yet" in done.stderr
-    record = sqlite.read(studies.find, "default")
-    assert record.budget == 0 and len(sqlite.read(ladder.climbed, record)) in range(30, 33)
+    record = sqlite.read(stored_study.find, "default")
+    assert record.budget == 0 and len(sqlite.read(ladder.rung_records, record)) in range(30, 33)
     sqlite.write(studies.reopen, record.study_id, 3)
-    Worker(sqlite, sqlite.read(studies.find, "default"), "cpu").work()
+    Worker(sqlite, sqlite.read(stored_study.find, "default"), "cpu").work()
     state = sqlite.read(query.status, record)
-    assert (state["budget"], state["done"], state["climbing"]) == (3, 3, 0)
+    assert (state.budget, state.done, state.ladder_left) == (3, 3, 0)
 
 
 def test_ctrl_c_loses_nothing_and_the_rest_is_done_later(sqlite: Store, tmp_path: Path) -> None:
@@ -240,15 +238,15 @@ def test_ctrl_c_loses_nothing_and_the_rest_is_done_later(sqlite: Store, tmp_path
         [*command, "--workers", "1"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     until = time.monotonic() + 60
-    while not sqlite.read(ladder.climbed, record) and time.monotonic() < until:
+    while not sqlite.read(ladder.rung_records, record) and time.monotonic() < until:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130 and out == "" and "nothing is lost" in err
-    state, found = sqlite.read(query.status, record), sqlite.read(ladder.climbed, record)
-    assert 0 < state["climbing"] == 12 - len(found) and state["workers"] == 0
+    state, found = sqlite.read(query.status, record), sqlite.read(ladder.rung_records, record)
+    assert 0 < state.ladder_left == 12 - len(found) and state.workers == 0
     assert climb(sqlite, record, [128], 1, 40)[0] == 12 - len(found)
-    assert {row["attempts"] for row in sqlite.read(query.recorded, record, of_ladder)} == {1}
+    assert {row.attempts for row in sqlite.read(query.recorded, record, OF_LADDER)} == {1}
 
 
 def test_the_ladder_refuses_data_of_ones_own(sqlite: Store, fewest: Fewest) -> None:

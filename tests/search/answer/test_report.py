@@ -9,12 +9,13 @@ from typing import Any
 
 import optuna
 import pytest
+from markupsafe import escape
 
 from search.answer.report import figures, pictures, plots, report
-from search.answer.report.findings import Findings, gathered
+from search.answer.report.findings import Findings, gather
 from search.query import runs as query
+from search.spec import stored_study
 from search.spec.study_spec import DataRef, StudySpec
-from storage import studies
 from storage.optuna_storage import optuna_storage
 from storage.store import Store
 from tests.support.command import Fewest, command
@@ -38,7 +39,7 @@ def finished(searched: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def this(finished: Path) -> Findings:
     """What there is to say of it."""
     store = Store.open(f"sqlite:///{finished}/fewest.db")
-    found = store.read(gathered, store.read(studies.find, "default"))
+    found = store.read(gather, store.read(stored_study.find, "default"))
     store.close()
     return found
 
@@ -54,7 +55,7 @@ def test_the_page_says_what_a_launch_says_and_shows_every_figure(finished: Path)
     text = (finished / "report.html").read_text()
     launch = (finished / "said").read_text().splitlines()
     words = [line for line in launch if line.startswith(("Winner for", "The question's model", "30 of 30"))]
-    assert len(words) == 3 and all(said.replace("'", "&#x27;") in text for said in words)
+    assert len(words) == 3 and all(escape(said) in text for said in words)
     shown = json.loads(re.findall(r'id="figures">(.*?)</script>', text, re.S)[0])
     names = {"curves", "parallel", "importance", "convergence-optimizer", "epochs-lr", "epochs-activation"}
     assert names <= shown.keys() and "classes" not in shown and "ladder-8" not in shown
@@ -70,17 +71,18 @@ def test_what_comes_from_a_study_is_escaped(this: Findings) -> None:
 def test_a_study_without_trials_has_a_page(sqlite: Store) -> None:
     """It says that there is no winner yet, what `ladder` does, and what is searched."""
     spec = StudySpec.of()
-    record = sqlite.write(studies.create, "new", spec.model_dump_json(), 10, spec.directions)
-    found = sqlite.read(gathered, record)
+    record = sqlite.write(stored_study.create, "new", spec, 10)
+    found = sqlite.read(gather, record)
     assert found.models == {} and [part.title for part in report.sections(found)] == ["The page's claims", "The study"]
     assert "No winner: nothing converged" in whole(found) and "fewest ladder" in whole(found)
 
 
 def test_an_unfinished_study_of_misses_and_failures_has_a_page(this: Findings) -> None:
     """Misses without a hit, a trial that failed and runs without an outcome: each is said."""
-    state = this.status | {"converged": 0, "failed": 1, "running": 2, "incumbent": None}
-    ended = [row | {"converged": False} for row in this.ended]
-    text = whole(replace(this, status=state, ended=ended, confirmed=[], question=None, models={}))
+    state = replace(this.conclusion.status, converged=0, failed=1, running=2, incumbent=None)
+    conclusion = replace(this.conclusion, status=state, confirmed=[], question=None)
+    ended = [replace(row, converged=False) for row in this.ended]
+    text = whole(replace(this, conclusion=conclusion, ended=ended, models={}))
     assert "No winner: nothing converged" in text and "1 failed" in text and "2 runs have no outcome yet" in text
 
 
@@ -89,15 +91,15 @@ def test_data_of_ones_own_has_its_facts_and_batch_size(this: Findings) -> None:
     spec = StudySpec.of(data=DataRef(name="own.npz", digest="0" * 64, samples=90, features=4, classes=3, training=72))
     ended = []
     for row in this.ended:
-        params = {name: value for name, value in row["params"].items() if name != "batch_sampling"}
-        ended.append(row | {"params": params | {"batch_size": 8 + row["trial"], "classes": 3}, "classes": 3})
+        params = {name: value for name, value in row.params.items() if name != "batch_sampling"}
+        ended.append(replace(row, params=params | {"batch_size": 8 + row.trial, "classes": 3}, classes=3))
     text = whole(replace(this, spec=spec, ended=ended, classes=3))
     assert "own.npz (90 × 4 in 3 classes" in text and '"epochs-batch_size"' in text and "sigma" not in text
 
 
 def test_a_fixed_space_has_nothing_to_compare(this: Findings) -> None:
     """Where no parameter is searched only the curves and the facts are shown."""
-    fixed = {name: {"kind": "choices", "values": (value,)} for name, value in this.ended[0]["params"].items()}
+    fixed = {name: {"kind": "choices", "values": (value,)} for name, value in this.ended[0].params.items()}
     spec = StudySpec.model_validate({**this.spec.model_dump(), "space": fixed})
     titles = [part.title for part in report.sections(replace(this, spec=spec))]
     assert titles == ["Learning curves, 8 classes", "The page's claims", "The study"]
@@ -106,7 +108,7 @@ def test_a_fixed_space_has_nothing_to_compare(this: Findings) -> None:
 def test_the_answers_model_comes_from_the_longest_run_there_is(finished: Path, this: Findings) -> None:
     """The page's models are found by their parameters, among references before trials."""
     (question,) = this.models["question's model"]
-    assert question["name"] == "question@8" and question["epochs"] == 30
+    assert question.name == "question@8" and question.epochs == 30
     assert len(this.models["winner"]) == 5 and this.classes == 8
 
 
@@ -167,7 +169,7 @@ def test_the_dashboard_shows_the_main_figures_once(finished: Path, this: Finding
     pictures.show_in_dashboard(store, "default", [each for part in fewer for each in part.exhibits])
     second = shown()
     assert second.keys() == first.keys() and second != first
-    assert store.read(query.status, store.read(studies.find, "default"))["done"] == 30
+    assert store.read(query.status, store.read(stored_study.find, "default")).done == 30
     store.close()
 
 

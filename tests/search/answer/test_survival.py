@@ -1,6 +1,9 @@
-"""The product-limit estimator, against cases worked by hand."""
+"""The product-limit estimator, against cases worked by hand and against scipy's."""
+
+import random
 
 import pytest
+from scipy.stats import CensoredData, ecdf
 
 from search.answer.report.survival import product_limit
 
@@ -9,8 +12,8 @@ def test_ties_and_censoring_by_hand() -> None:
     """Ten trials: two converge at 1, one is censored there; one of two ends at 3 is a hit; the rest are at 5 and 8."""
     ends = [(1, True), (1, True), (1, False), (3, True), (3, False), (5, True), (5, True), (5, True), (8, False)]
     found = product_limit([*ends, (8, False)])
-    assert found.epochs == (1, 3, 5) and found.at_risk == (10, 7, 5)
-    # 8/10, then · 6/7, then · 2/5
+    assert found.epochs == [1, 3, 5]
+    # 10 are at risk, then 7, then 5: 8/10, then · 6/7, then · 2/5
     assert found.share == pytest.approx((0.8, 0.8 * 6 / 7, 0.8 * 6 / 7 * 2 / 5))
     assert found.censored == [1, 3, 8] and found.last == 8 and found.median == 5
     assert [found.at(epoch) for epoch in (0, 1, 2)] == [1.0, 0.8, 0.8]
@@ -27,7 +30,7 @@ def test_without_censoring_it_is_the_share_that_is_left() -> None:
 def test_where_nothing_converged_nothing_falls() -> None:
     """Misses alone say only that more epochs are needed."""
     found = product_limit([(4, False), (8, False)])
-    assert found.epochs == () and found.median is None and found.at(8) == 1 and found.last == 8
+    assert found.epochs == [] and found.median is None and found.at(8) == 1 and found.last == 8
 
 
 def test_a_curve_ends_where_too_few_are_at_risk() -> None:
@@ -35,4 +38,16 @@ def test_a_curve_ends_where_too_few_are_at_risk() -> None:
     ends = [(1, True), (2, False), (2, False), (9, True)]
     assert product_limit(ends).share[-1] == 0
     found = product_limit(ends, least=2)
-    assert (found.epochs, found.share, found.last, found.censored) == ((1,), (0.75,), 2, [2])
+    assert (found.epochs, found.share, found.last, found.censored) == ([1], [0.75], 2, [2])
+    assert product_limit([(0, True)], least=2).at(0) == 1
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_it_equals_scipys(seed: int) -> None:
+    """At every epoch, of trials with many ties."""
+    draw = random.Random(seed)
+    ends = [(draw.randrange(30), draw.random() < 0.5) for _ in range(80)]
+    hits, misses = ([epochs for epochs, hit in ends if hit is which] for which in (True, False))
+    curve = ecdf(CensoredData(hits, right=misses)).sf
+    found = product_limit(ends)
+    assert [found.at(epoch) for epoch in range(31)] == pytest.approx(list(curve.evaluate(range(31))), abs=1e-12)

@@ -14,7 +14,9 @@ from objectives.data.samples import Samples
 from search.answer.why.causes import cut, diverged, fell_silent, improving, loud
 from search.answer.why.miss_diagnosis import Case, Cause, Tried
 from search.answer.why.why import Step, Why
+from search.query.records import RunRecord
 from search.spec.study_spec import DataRef, StudySpec
+from tests.support.records import run
 
 #: Learns 32 classes in an epoch or two.
 GOOD: dict[str, Any] = {"classes": 32, "width": 256, "activation": "sine", "optimizer": "nesterov", "lr": 0.5}
@@ -22,17 +24,18 @@ GOOD |= {"first_lr_ratio": 1e-5, "scaling": "fixed", "gain": 250.0, "bias_init":
 WHY = Why(StudySpec.of(inputs=32, max_epochs=12), None)
 
 
-def row(why: Why, params: dict[str, Any], cap: int) -> dict[str, Any]:
+def recorded(why: Why, params: dict[str, Any], cap: int) -> RunRecord:
     """A trial of these parameters, as the store gives it."""
     outcome = why.trained(Trial(0, Configuration.of(params), seed=3, data_seed=5, cap=cap))
-    return {**vars(outcome), "trial": 0, "seed": 3, "data_seed": 5, "params": params}
+    measured = {name: value for name, value in vars(outcome).items() if name != "best_loss"}
+    return run(**measured, converged=outcome.converged, seed=3, data_seed=5, params=params)
 
 
 def steps(why: Why = WHY, cap: int = 12, **params: Any) -> tuple[list[Step], Tried]:
     """What is found of a trial that misses, and what it came to by itself."""
-    missed = row(why, GOOD | params, cap)
-    assert missed["end"] != "converged"
-    own = Tried(False, missed["epochs"], missed["best_accuracy"], missed["gap"])
+    missed = recorded(why, GOOD | params, cap)
+    assert missed.end != "converged"
+    own = Tried(False, missed.epochs, missed.best_accuracy, missed.gap)
     return why.steps(missed), own
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from objectives.configuration import CHOICES, Configuration
+from objectives.configuration import Configuration
 from search.ask.initial_design import COVER, Design
 from search.spec import parsing as options
-from search.spec.space import PRESETS, Range, preset
+from search.spec.space import PRESETS, Choices, Range, preset
 from search.spec.study_spec import StudySpec
 
 
@@ -23,8 +23,9 @@ def test_the_first_points_cover_the_space(seed: int) -> None:
     """Among the first 32 every choice occurs, and every eighth of every range, also of class counts."""
     spec = StudySpec.of(classes=options.class_counts("16..1024"), seed=seed)
     drawn = [Design(spec).drawn(number) for number in range(COVER)]
-    for name, choices in (CHOICES | {"classes": spec.class_counts}).items():
-        assert {params[name] for params in drawn} == set(choices)
+    for name, dimension in spec.space.items():
+        if isinstance(dimension, Choices):
+            assert {params[name] for params in drawn} == set(dimension.values)
     for name, dimension in spec.space.items():
         if isinstance(dimension, Range) and not dimension.whole:
             ends = [dimension.at(eighth / 8) for eighth in range(9)]
@@ -35,7 +36,7 @@ def test_the_first_points_cover_the_space(seed: int) -> None:
 def test_a_study_begins_with_what_it_is_given_and_the_pages_models() -> None:
     """What is given comes first, moved into the space; what it leaves open is drawn; all can be trained."""
     space = options.dimensions(["activation=tanh"], ["lr=0.01:1"], [])
-    spec = StudySpec.of(classes=options.class_counts("32"), dimensions=space, start=({"lr": 5.0, "gain": 7.0},))
+    spec = StudySpec.of(classes=options.class_counts("32"), space=space, start=({"lr": 5.0, "gain": 7.0},))
     design = Design(spec)
     first, question = design.point(0), design.point(1)
     assert (first["lr"], first["gain"], first["activation"], first["classes"]) == (1.0, 7.0, "tanh", 32)

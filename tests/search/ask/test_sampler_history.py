@@ -4,7 +4,7 @@ import optuna
 from optuna.distributions import FloatDistribution
 from optuna.trial import create_trial
 
-from search.ask.sampler_history import GROUP, Mirror
+from search.ask.sampler_history import GROUP, SamplerHistory
 
 
 def told(study: optuna.Study, group: int, value: float) -> None:
@@ -17,7 +17,7 @@ def told(study: optuna.Study, group: int, value: float) -> None:
 
 def test_values_of_several_groups_are_places_in_their_own() -> None:
     """The best of each is 0 and the worst 1, however different their values; with one group they stay."""
-    study = optuna.create_study(storage=Mirror())
+    study = optuna.create_study(storage=SamplerHistory())
     for value in (1.0, 2.0, 5.0):
         told(study, 8, value)
     assert [trial.value for trial in study.trials] == [1.0, 2.0, 5.0]

@@ -13,7 +13,6 @@ from search.ask.scoring import (
     challenge,
     due,
     front,
-    outlook,
     score,
     tied,
 )
@@ -117,10 +116,3 @@ def test_what_is_as_quick_on_fresh_seeds_is_not_challenged_by_its_equals() -> No
 def test_ties_are_what_the_test_does_not_tell_apart(best: list[float], other: list[float], same: bool) -> None:
     """Five replicates against five, at 5 %: the figures are those of the exact distribution."""
     assert tied(best, other) is same
-
-
-def test_the_outlook_says_what_it_rests_on() -> None:
-    """Nothing beats one epoch; else many equals and a quiet half make an improvement unlikely."""
-    assert outlook(1, 0, 0, 5) == "1 epoch is the least there is: more trials cannot improve on it"
-    assert "unlikely" in outlook(4, 30, 400, 600)
-    assert all("may improve" in outlook(4, *rest) for rest in ((3, 400, 600), (30, 200, 600)))

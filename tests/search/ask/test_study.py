@@ -8,35 +8,37 @@ from pathlib import Path
 import optuna
 import pytest
 
-from objectives.configuration import CHOICES, Configuration
+from objectives.configuration import Configuration
 from objectives.convergence import End, Outcome, Progress, Trial
+from objectives.parameters import PARAMETERS
 from search.ask.proposals import REDRAWN, sampler
 from search.ask.scoring import FINALISTS, REPLICATES
 from search.ask.study import Study, replicate
 from search.errors import UsageError
 from search.query import ranking
 from search.query import runs as query
-from search.query.ranking import among
+from search.query.ranking import for_classes
 from search.spec import parsing as options
+from search.spec import stored_study
 from search.spec.space import carried
+from search.spec.stored_study import StoredStudy
 from search.spec.study_spec import SAMPLERS, StudySpec
 from storage import leases, ledger, studies
 from storage.ledger import Run
 from storage.store import Store
-from storage.studies import StudyRecord
 
 FAST_LR = 0.1  # in these tests a trial converges, in so many epochs as its layers, if it learns faster than this
 
 
-def begun(store: Store, budget: int, **fields: object) -> tuple[StudyRecord, Study]:
+def begun(store: Store, budget: int, **fields: object) -> tuple[StoredStudy, Study]:
     """A study over 8 classes, and one worker's view of it."""
     classes = options.class_counts(str(fields.pop("classes", "8")))
     spec = StudySpec.of(classes=classes, **fields)
-    record = store.write(studies.create, "s", spec.model_dump_json(), budget, spec.directions)
+    record = store.write(stored_study.create, "s", spec, budget)
     return record, another(store, record)
 
 
-def another(store: Store, record: StudyRecord) -> Study:
+def another(store: Store, record: StoredStudy) -> Study:
     """One more worker's view of a study."""
     return Study(store, record, store.write(leases.register, "w", "cpu", {}))
 
@@ -81,7 +83,7 @@ def test_class_counts_are_searched(sampler: str, sqlite: Store) -> None:
     hit = {row["classes"] for row in counts if row["converged"]}
     assert {row["classes"] for row in sqlite.read(ranking.confirmed, record)} == hit and len(hit) >= 2
     assert sqlite.read(query.reference, record) is None
-    assert all(row["classes"] == 16 for row in sqlite.read(ranking.best, record, among(16)))
+    assert all(row["classes"] == 16 for row in sqlite.read(ranking.best, record, for_classes(16)))
 
 
 def test_a_sampler_of_anybodys_serves_a_study(sqlite: Store) -> None:
@@ -116,8 +118,9 @@ def test_the_first_trials_are_the_design_whoever_asks(empty_sqlite: Path, tmp_pa
         store.close()
     assert begun_with[0] == begun_with[1]
     assert [params["optimizer"] for params in begun_with[0][:2]] == ["rmsprop", "adam"]  # the page's two models
-    for name, choices in CHOICES.items():
-        assert {params[name] for params in begun_with[0]} == set(choices)
+    for name, parameter in PARAMETERS.items():
+        values = {params.get(name) for params in begun_with[0]}
+        assert not parameter.choices or values == set(parameter.choices)
 
 
 def test_exploring_redraws_a_few_parameters_of_a_leader(sqlite: Store) -> None:
@@ -159,7 +162,7 @@ def test_a_study_begins_with_the_best_of_another(sqlite: Store) -> None:
     work(study)
     spec = StudySpec.of(classes=options.class_counts("16"))
     spec = spec.model_copy(update={"start": tuple(sqlite.read(ranking.start, source, spec))})
-    record = sqlite.write(studies.create, "t", spec.model_dump_json(), 20, spec.directions)
+    record = sqlite.write(stored_study.create, "t", spec, 20)
     run = another(sqlite, record).ask()
     best = sqlite.read(ranking.best, source, top=1)[0]["params"]
     assert run and run.params["classes"] == 16

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from objectives.configuration import OPTIMIZERS, Configuration
+from objectives.configuration import Configuration
 from objectives.convergence import CURVE_POINTS, Outcome, Progress, Trial, thinned
 from objectives.data.batches import Batches
 from objectives.data.waves import Waves
+from objectives.parameters import OPTIMIZERS
 from objectives.trainers.solo import Solo
 from search.query.rescore import OPEN, judged, reached
 from storage.curves import pack, unpack

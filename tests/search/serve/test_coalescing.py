@@ -8,8 +8,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from search.serve import coalescing as sharing
-from search.serve import tokens
+from search.serve import coalescing, tokens
 from search.serve.app import Settings, create_app
 from search.serve.tokens import Role, Tokens
 from storage.optuna_storage import optuna_storage
@@ -33,7 +32,7 @@ def asked(store: Store, body: Callable[[httpx.AsyncClient], Awaitable[None]], kn
 @pytest.fixture
 def long(monkeypatch: pytest.MonkeyPatch) -> None:
     """Answers are shared for longer than a test takes."""
-    monkeypatch.setattr(sharing, "SHARED_SECONDS", 60.0)
+    monkeypatch.setattr(coalescing, "COALESCE_SECONDS", 60.0)
 
 
 @pytest.mark.usefixtures("long")
@@ -59,7 +58,7 @@ def test_many_who_ask_at_once_cost_the_reads_of_one(sqlite: Store, name: str) ->
 
 def test_an_outcome_is_seen_when_the_time_is_over(sqlite: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is told to the store, or deleted there, is not in the answer that is shared, and is in the next."""
-    monkeypatch.setattr(sharing, "SHARED_SECONDS", 0.5)
+    monkeypatch.setattr(coalescing, "COALESCE_SECONDS", 0.5)
     record, study = begun(sqlite, 20)
 
     async def body(client: httpx.AsyncClient) -> None:

@@ -19,6 +19,7 @@ from search.answer.report.findings import gathered
 from search.answer.report.pictures import show_in_dashboard
 from search.query import runs as query
 from search.serve.tokens import Role, add
+from search.spec import stored_study
 from storage import studies
 from storage.optuna_storage import optuna_storage
 from storage.store import Store
@@ -52,10 +53,10 @@ def shown(reported: Path) -> Iterator[tuple[Served, str]]:
 
 
 @contextmanager
-def browser() -> Iterator[Any]:
+def browser(*options: str) -> Iterator[Any]:
     """A real browser without a network beyond this machine."""
     playwright = pytest.importorskip("playwright.sync_api", reason="there is no playwright to open it with")
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", *options]
     with playwright.sync_playwright() as play:
         found = play.chromium.launch(executable_path=str(CHROMIUM), args=flags)
         yield found
@@ -68,7 +69,7 @@ def note(directory: Path) -> dict[str, Any]:
 
     store = Store.open(f"sqlite:///{directory}/fewest.db")
     with closing(store):
-        study_id = store.read(studies.find, "s").study_id
+        study_id = store.read(stored_study.find, "s").study_id
         found: dict[str, Any] = get_note_from_system_attrs(optuna_storage(store).get_study_system_attrs(study_id), None)
     return found
 
@@ -152,7 +153,7 @@ def test_one_who_may_write_edits_notes_and_deletes_and_does_no_harm(reported: Pa
                 refused = will.post(path, json={"study_name": "t", "state": "fail", "directions": ["minimize"]})
                 assert refused.status_code == 403 and "edits notes and deletes studies" in refused.json()["reason"]
             store = Store.open(f"sqlite:///{tmp_path}/fewest.db")
-            assert store.read(query.status, store.read(studies.find, "s"))["done"] == 30
+            assert store.read(query.status, store.read(stored_study.find, "s")).done == 30
             assert will.delete("/api/studies/1").status_code == 204
             assert will.get("/api/studies").json() == {"study_summaries": []}
             assert store.read(studies.look_up, "s") is None

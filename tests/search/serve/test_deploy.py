@@ -15,8 +15,8 @@ import yaml
 from search.query import runs as query
 from search.serve.deploy import Deployment, Target, rendered
 from search.spec import parsing as options
+from search.spec import stored_study
 from search.spec.study_spec import StudySpec
-from storage import studies
 from storage.store import Store
 from tests.support.command import FEWEST
 from tests.support.service import here
@@ -93,7 +93,7 @@ def submitted(home: Path, **extra: str) -> subprocess.CompletedProcess[str]:
 def test_the_slurm_script_serves_a_study_to_its_end(tmp_path: Path, url: str, store: Store) -> None:
     """The URL comes from a file that is its owner's alone; the worker leaves when nothing is left."""
     spec = StudySpec.of(classes=options.class_counts("8"), inputs=16, max_epochs=20)
-    study = store.write(studies.create, "default", spec.model_dump_json(), 5, spec.directions)
+    study = store.write(stored_study.create, "default", spec, 5)
     assert "set FEWEST_STORAGE" in submitted(tmp_path).stderr
     file = tmp_path / ".fewest-storage"
     file.write_text(f"{url}\n")
@@ -102,7 +102,7 @@ def test_the_slurm_script_serves_a_study_to_its_end(tmp_path: Path, url: str, st
     file.chmod(0o600)
     done = submitted(tmp_path)
     assert done.returncode == 0, done.stderr
-    assert store.read(query.status, study)["done"] >= 5
+    assert store.read(query.status, study).done >= 5
 
 
 def test_the_slurm_script_refuses_sqlite(tmp_path: Path) -> None:

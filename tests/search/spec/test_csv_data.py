@@ -67,7 +67,7 @@ def test_labels_that_all_are_whole_numbers_are_numbers(
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("a,b\n", "no column 'kind' in it; its columns are a, b"),
         ("a,kinds\n1,2\n", "no column 'kind' in it; did you mean 'kinds'?"),
@@ -99,12 +99,14 @@ def test_labels_that_all_are_whole_numbers_are_numbers(
         ('"a\nb",c\n', r"its columns are 'a\nb', c"),
     ],
 )
-def test_what_is_no_table_of_numbers_is_refused_in_one_line(text: str | bytes, said: str, tmp_path: Path) -> None:
+def test_what_is_no_table_of_numbers_is_refused_in_one_line(text: str | bytes, message: str, tmp_path: Path) -> None:
     """The file, the line, the column and what is wrong there."""
     with pytest.raises(UsageError) as refused:
         data.read(written(tmp_path, text), "kind")
     assert (
-        said in str(refused.value) and "own.csv: " in str(refused.value) and len(str(refused.value).splitlines()) == 1
+        message in str(refused.value)
+        and "own.csv: " in str(refused.value)
+        and len(str(refused.value).splitlines()) == 1
     )
 
 

@@ -60,7 +60,7 @@ def test_numbers_of_every_type_become_32_bits(kind: Any, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("arrays", "said"),
+    ("arrays", "message"),
     [
         ({"X": X}, "no `y` in it, only X"),
         ({"y": Y}, "no `X` in it, only y"),
@@ -86,11 +86,11 @@ def test_numbers_of_every_type_become_32_bits(kind: Any, tmp_path: Path) -> None
         ({"X": X, "y": Y.astype("datetime64[D]")}, "type datetime64"),
     ],
 )
-def test_what_cannot_be_learned_is_refused_in_one_line(arrays: dict[str, Any], said: str, tmp_path: Path) -> None:
+def test_what_cannot_be_learned_is_refused_in_one_line(arrays: dict[str, Any], message: str, tmp_path: Path) -> None:
     """The file, the array and what is wrong with it, and no pickle is ever loaded."""
     with pytest.raises(UsageError) as refused:
         data.read(saved(tmp_path, **arrays))
-    assert said in str(refused.value) and "own.npz: " in str(refused.value) and "\n" not in str(refused.value)
+    assert message in str(refused.value) and "own.npz: " in str(refused.value) and "\n" not in str(refused.value)
 
 
 def test_a_file_of_another_kind_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -104,13 +104,13 @@ def test_a_file_of_another_kind_is_refused_in_one_line(tmp_path: Path) -> None:
         "cut.npz": (whole[:-30], "cannot be read"),
         "damaged.npz": (whole[:300] + bytes(50) + whole[350:], "`X` cannot be read"),
     }
-    for name, (content, said) in files.items():
+    for name, (content, message) in files.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(UsageError, match=f"{name}.*{said}") as refused:
+        with pytest.raises(UsageError, match=f"{name}.*{message}") as refused:
             data.read(tmp_path / name)
         assert "\n" not in str(refused.value)
-    for missing, said in ((tmp_path / "none.npz", "No such file"), (tmp_path, "Is a directory")):
-        with pytest.raises(UsageError, match=f"cannot read .*: {said}"):
+    for missing, message in ((tmp_path / "none.npz", "No such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(UsageError, match=f"cannot read .*: {message}"):
             data.read(missing)
 
 
@@ -159,8 +159,8 @@ def test_two_specs_differ_in_their_data_first(tmp_path: Path) -> None:
     other, _ = data.read(saved(tmp_path, "other.npz", X=-X, y=Y))
     spec = StudySpec.of(data=one)
     assert spec.difference(StudySpec.of(data=copy)) is None
-    said = spec.difference(StudySpec.of(data=other)) or ""
-    assert said.startswith("`data` one.npz (6 × 2 in 2 classes, ") and "not other.npz (6 × 2" in said
+    message = spec.difference(StudySpec.of(data=other)) or ""
+    assert message.startswith("`data` one.npz (6 × 2 in 2 classes, ") and "not other.npz (6 × 2" in message
     assert (spec.difference(StudySpec.of()) or "").endswith(", not none")
     assert (StudySpec.of().difference(spec) or "").startswith("`data` none, not one.npz")
 
@@ -173,14 +173,14 @@ def test_waves_and_data_keep_their_own_parameters(tmp_path: Path) -> None:
             StudySpec.of(data=own, **fields)  # type: ignore[arg-type]
     for name, value, of in (("batch_sampling", "random", own), ("batch_size", "8", None)):
         with pytest.raises(UsageError, match=f"`{name}` is for"):
-            StudySpec.of(dimensions=options.dimensions([f"{name}={value}"], [], []), data=of)
+            StudySpec.of(space=options.dimensions([f"{name}={value}"], [], []), data=of)
     base = {"classes": 2, "width": 4, "activation": "sine", "optimizer": "sgd", "lr": 0.1}
-    for params, of, said in (
+    for params, of, message in (
         ({"batch_size": 8}, None, "`batch_size` is for data"),
         ({}, own, "lacks `batch_size`"),
         ({"classes": 3, "batch_size": 8}, own, r"`classes` is 3, but own\.npz has 2"),
     ):
-        with pytest.raises(UsageError, match=said):
+        with pytest.raises(UsageError, match=message):
             StudySpec.of(data=of).check(Configuration.of(base | params))
 
 

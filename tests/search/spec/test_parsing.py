@@ -22,8 +22,8 @@ def test_class_counts() -> None:
 
 def test_dimensions() -> None:
     """Fixed, narrowed and chosen parameters, with the types of their parameter."""
-    found = options.dimensions(["activation=tanh"], ["lr=1e-4:1", "width=8:64"], ["optimizer=adam,sgd"])
-    assert found == {
+    dimensions = options.dimensions(["activation=tanh"], ["lr=1e-4:1", "width=8:64"], ["optimizer=adam,sgd"])
+    assert dimensions == {
         "activation": Choices(values=("tanh",)),
         "lr": Range(low=1e-4, high=1, log=True, whole=False),
         "width": Range(low=8, high=64, log=True, whole=True),
@@ -32,7 +32,7 @@ def test_dimensions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fix", "ranges", "choices", "said"),
+    ("fix", "ranges", "choices", "message"),
     [
         (["widht=3"], [], [], "did you mean 'width'"),
         (["width"], [], [], "must read --fix NAME=VALUE"),
@@ -45,9 +45,9 @@ def test_dimensions() -> None:
         (["classes=3"], [], [], "`--classes`"),
     ],
 )
-def test_wrong_dimensions(fix: list[str], ranges: list[str], choices: list[str], said: str) -> None:
+def test_wrong_dimensions(fix: list[str], ranges: list[str], choices: list[str], message: str) -> None:
     """Each mistake is named with the option it is in."""
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         options.dimensions(fix, ranges, choices)
 
 
@@ -61,7 +61,7 @@ def test_configuration_of_settings_and_of_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("[1", "is not JSON"),
         ("[1]", "one JSON object"),
@@ -70,11 +70,11 @@ def test_configuration_of_settings_and_of_a_file(tmp_path: Path) -> None:
         ('{"classes": 9}', "`--classes 8` contradicts `classes` 9"),
     ],
 )
-def test_wrong_files(tmp_path: Path, text: str, said: str) -> None:
+def test_wrong_files(tmp_path: Path, text: str, message: str) -> None:
     """A bad file is named with its fault."""
     file = tmp_path / "c.json"
     file.write_text(text)
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         options.configuration("8" if "9}" in text else None, file, [])
     with pytest.raises(UsageError, match="No such file"):
         options.configuration(None, tmp_path / "none.json", [])

@@ -4,7 +4,7 @@ import optuna
 import pytest
 from optuna.trial import FixedTrial
 
-from objectives.configuration import CHOICES, Configuration
+from objectives.configuration import Configuration
 from search.spec.space import Choices, Range, defaults, distributions, preset, suggest
 
 
@@ -17,8 +17,9 @@ def test_every_draw_is_a_configuration(classes: int) -> None:
     for params in drawn:
         made = Configuration.of(params)
         assert ("width_2" in params) == (made.hidden_layers == 2) and made.classes == classes
-    for name, values in CHOICES.items():
-        assert {params[name] for params in drawn} == set(values)
+    for name, dimension in space.items():
+        if isinstance(dimension, Choices):
+            assert {params[name] for params in drawn} == set(dimension.values)
 
 
 @pytest.mark.parametrize("name", ["question", "answer"])

@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from search.query import runs as query
-from storage import studies
+from search.spec import stored_study
 from storage.database import now
 from storage.schema import RunState, attempts, runs, workers
 from storage.store import Store
@@ -70,7 +70,7 @@ def wait_for(url: str, enough: Callable[[Store, dict[str, Any]], bool]) -> None:
 
 def status(store: Store) -> dict[str, Any]:
     """What `fewest status` says of the default study."""
-    return store.read(query.status, store.read(studies.find, "default"))
+    return store.read(query.status, store.read(stored_study.find, "default"))
 
 
 def rows(store: Store, table: sa.Table) -> list[Any]:

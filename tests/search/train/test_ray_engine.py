@@ -19,7 +19,7 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
-from storage import studies
+from search.spec import stored_study
 from storage.schema import RunState, runs, workers
 from storage.store import Store
 from tests.search.train.test_engine import SLOW
@@ -132,7 +132,7 @@ def states(url: str) -> list[str]:
 def books(url: str, trials: int) -> Counter[str]:
     """How many attempts ended in which way; asserts that every trial has one outcome."""
     store = Store.open(url)
-    record = store.read(studies.find, "swarm")
+    record = store.read(stored_study.find, "swarm")
     store.close()
     return checked(url, record, trials)
 

@@ -15,10 +15,11 @@ from objectives.trainers.trainer import TrainerKind
 from search.errors import UsageError
 from search.query import runs as query
 from search.spec import parsing as options
-from search.spec.study_spec import StudySpec, parsed
+from search.spec import stored_study
+from search.spec.study_spec import StudySpec
 from search.train.replay import Replay, check, compared
 from search.train.worker import Worker
-from storage import schema, studies
+from storage import schema
 from storage.store import Store
 from tests.support.command import Fewest, command
 
@@ -32,8 +33,8 @@ SPACES: Sequence[tuple[TrainerKind, list[str], list[str]]] = [
 
 def replayed(store: Store, name: str) -> list[dict[str, Any]]:
     """Every trial of a study that has an outcome, again."""
-    record = store.read(studies.find, name)
-    again = Replay(parsed(record.spec), None, None)
+    record = store.read(stored_study.find, name)
+    again = Replay(record.spec, None, None)
     return [
         again(store.read(query.trial, record, number), lambda _: None) for number in store.read(query.finished, record)
     ]
@@ -46,8 +47,8 @@ def test_every_trial_comes_out_as_recorded(
     """Converged, missed, stopped early and diverged ones, from a full array, one that mixes shapes, or one by one."""
     dimensions = options.dimensions(fixed, ranges, [])
     few = {"classes": options.class_counts("8"), "inputs": 16, "max_epochs": 30, "sampler": "random"}
-    spec = StudySpec.of(dimensions=dimensions, **few)
-    record = sqlite.write(studies.create, "s", spec.model_dump_json(), 40, spec.directions)
+    spec = StudySpec.of(space=dimensions, **few)
+    record = sqlite.write(stored_study.create, "s", spec, 40)
     Worker(sqlite, record, "cpu", kind=kind).work()
     rows = replayed(sqlite, "s")
     assert len(rows) == 40 and all(row["same_epochs"] and row["same_curve"] for row in rows)
@@ -59,8 +60,8 @@ def test_every_trial_comes_out_as_recorded(
 def test_another_trainer_than_recorded_shows_in_the_bits(sqlite: Store) -> None:
     """The solo trainer adds up in another order than the array, so the trainer must be the recorded one."""
     few = {"classes": options.class_counts("8"), "inputs": 16, "max_epochs": 30}
-    spec = StudySpec.of(dimensions=options.dimensions(["hidden_layers=1", "width=64"], [], []), **few)
-    record = sqlite.write(studies.create, "s", spec.model_dump_json(), 10, spec.directions)
+    spec = StudySpec.of(space=options.dimensions(["hidden_layers=1", "width=64"], [], []), **few)
+    record = sqlite.write(stored_study.create, "s", spec, 10)
     Worker(sqlite, record, "cpu").work()
     software = json.dumps({"trainer": "solo", "torch": "1.0"})
     sqlite.write(lambda connection: connection.execute(sa.update(schema.workers).values(software=software)))

@@ -18,7 +18,7 @@ from optuna_dashboard._custom_plot_data import get_plotly_graph_objects  # type:
 from search.ask.study import new_run
 from search.query import runs as query
 from search.spec.space import preset
-from search.spec.study_spec import parsed
+from search.spec.stored_study import StoredStudy
 from search.train import standing_worker as pool
 from search.train.processes import worker_name
 from search.train.standing_worker import Pool
@@ -27,7 +27,6 @@ from storage import ledger, schema, studies
 from storage.optuna_storage import optuna_storage
 from storage.schema import RunState, attempts, runs
 from storage.store import Store
-from storage.studies import StudyRecord
 from tests.search.train.test_worker import made
 from tests.support.command import FEWEST
 from tests.support.forkserver import Process
@@ -35,13 +34,13 @@ from tests.support.forkserver import Process
 WAIT_SECONDS = 60.0
 
 
-def named(store: Store, name: str, trials: int, **fields: Any) -> StudyRecord:
+def named(store: Store, name: str, trials: int, **fields: Any) -> StoredStudy:
     """Another study like that of `made`."""
     record = made(store, trials, **fields)
     with store.engine.begin() as connection:
         for table, column in ((schema.optuna_studies, "study_name"), (schema.studies, "name")):
             connection.execute(sa.update(table).where(table.c[column] == "s").values({column: name}))
-    return StudyRecord(record.study_id, name, record.spec, record.budget)
+    return StoredStudy(record.study_id, name, record.spec, record.budget)
 
 
 def until(holds: Callable[[], Any], process: subprocess.Popen[str] | None = None) -> None:
@@ -153,7 +152,7 @@ def test_it_goes_where_no_worker_is(store: Store) -> None:
     assert found == {"busy": 1, "idle": 0}
     served: list[str] = []
 
-    def serve(record: StudyRecord, _: Callable[[], bool]) -> Worker:
+    def serve(record: StoredStudy, _: Callable[[], bool]) -> Worker:
         served.append(record.name)
         raise KeyboardInterrupt
 
@@ -181,7 +180,7 @@ def test_a_spec_of_another_version_is_left_alone(store: Store, tmp_path: Path) -
 def test_what_cannot_finish_within_the_grace_is_released(store: Store, tmp_path: Path) -> None:
     """At no fault of the run, which then waits for another worker; the log names study, trial, attempt and worker."""
     record = named(store, "long", 0, max_epochs=10_000_000)
-    endless = new_run(parsed(record.spec), "endless", None, 0, preset("question", 8).params, 10_000_000)
+    endless = new_run(record.spec, "endless", None, 0, preset("question", 8).params, 10_000_000)
     store.write(ledger.add, record.study_id, [endless])
     with working(address(store), tmp_path / "log", "--grace", "0.5", "--log", "json") as process:
         held = sa.select(runs.c.run_id).where(runs.c.state == RunState.RUNNING)

@@ -3,25 +3,30 @@
 import os
 import shutil
 import signal
+import sys
+import threading
 import time
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from objectives.convergence import Outcome, Trial
+from objectives.configuration import Configuration
+from objectives.convergence import Outcome, Progress, Trial
 from search.query import runs as query
 from search.spec import parsing as options
+from search.spec import stored_study
+from search.spec.stored_study import StoredStudy
 from search.spec.study_spec import StudySpec
-from search.train.worker import Worker
-from storage import leases, ledger, schema, studies
+from search.train.worker import Meter, Usage, Worker
+from storage import leases, ledger, schema
 from storage.leases import Load
 from storage.ledger import Run
 from storage.schema import RunState, runs
 from storage.store import Store
-from storage.studies import StudyRecord
 from tests.storage.test_ledger import new
 from tests.support import swarm
 
@@ -29,11 +34,11 @@ from tests.support import swarm
 ONE_SHAPE = options.dimensions(["hidden_layers=1", "width=64"], [], [])
 
 
-def made(store: Store, trials: int, **fields: Any) -> StudyRecord:
+def made(store: Store, trials: int, **fields: Any) -> StoredStudy:
     """A study over 8 classes whose trials share a shape."""
-    few = {"classes": options.class_counts("8"), "dimensions": ONE_SHAPE, "inputs": 16, "max_epochs": 30}
+    few = {"classes": options.class_counts("8"), "space": ONE_SHAPE, "inputs": 16, "max_epochs": 30}
     spec = StudySpec.of(**few | fields)
-    return store.write(studies.create, "s", spec.model_dump_json(), trials, spec.directions)
+    return store.write(stored_study.create, "s", spec, trials)
 
 
 def outcomes(store: Store) -> list[Any]:
@@ -45,7 +50,7 @@ def outcomes(store: Store) -> list[Any]:
 def test_killing_a_full_array_loses_and_doubles_nothing(url: str) -> None:
     """SIGKILL to a worker that trains many trials at once: each is tried again, and N is exact."""
     long = {"max_epochs": 100_000, "target": 1.0, "hold": 1000, "sampler": "random"}
-    record = swarm.made(url, 12, dimensions=ONE_SHAPE, **long)
+    record = swarm.made(url, 12, space=ONE_SHAPE, **long)
     store = Store.open(url)
     worker = swarm.start(swarm.work_unstopped, url)
     until = time.monotonic() + 60
@@ -56,7 +61,7 @@ def test_killing_a_full_array_loses_and_doubles_nothing(url: str) -> None:
     os.kill(worker.pid, signal.SIGKILL)
     worker.join()
     lost = store.read(query.status, record)
-    shorter = StudySpec.model_validate_json(record.spec).model_copy(update={"max_epochs": 4})
+    shorter = record.spec.model_copy(update={"max_epochs": 4})
     change = sa.update(schema.studies).values(spec=shorter.model_dump_json())
     store.write(lambda connection: connection.execute(change))
     store.close()
@@ -117,7 +122,7 @@ def test_a_slow_sampler_does_not_idle_the_device(sqlite: Store) -> None:
     worker._study.ask, worker._trainer.advance = slow_ask, watched  # type: ignore[method-assign]
     worker._study.judge = lambda run, progress: None  # type: ignore[method-assign]
     worker.work()
-    assert sqlite.read(query.status, sqlite.read(studies.find, "s"))["done"] == 5 and during[0] > 20
+    assert sqlite.read(query.status, sqlite.read(stored_study.find, "s"))["done"] == 5 and during[0] > 20
 
 
 def test_status_says_how_busy_the_slots_are(store: Store) -> None:
@@ -139,13 +144,14 @@ def test_a_working_worker_reports_its_load(sqlite: Store) -> None:
     record = made(sqlite, 16, target=1.0, hold=1000, max_epochs=20_000, sampler="random")
     reports: list[Load] = []
     worker = Worker(sqlite, record, "cpu")
-    load = worker._meter.load
+    take = worker._meter.take
 
-    def heard() -> Load:
-        reports.append(load())
-        return reports[-1]
+    def heard() -> Usage:
+        usage = take()
+        reports.append(usage.load())
+        return usage
 
-    worker._meter.load = heard  # type: ignore[method-assign]
+    worker._meter.take = heard  # type: ignore[method-assign]
     worker._study.judge = lambda run, progress: None  # type: ignore[method-assign]
     worker._study._stopping.trials = 1  # no horizon
     began = time.monotonic()
@@ -160,3 +166,31 @@ def test_a_working_worker_reports_its_load(sqlite: Store) -> None:
     worker._trainer.advance = until_heard  # type: ignore[method-assign]
     worker.work()
     assert reports[0].slots == 16 and 8 < reports[0].occupied <= 16 and reports[0].rate > 100
+
+
+def test_what_two_threads_meter_is_counted_once() -> None:
+    """Nothing is lost or counted twice while one thread trains and another takes what is counted."""
+    meter, over, taken, interval = Meter(), threading.Event(), list[Usage](), sys.getswitchinterval()
+    configuration = Configuration(classes=8, width=4, activation="tanh", optimizer="sgd", lr=0.1)
+    progress = Progress(Trial(0, configuration, seed=0, data_seed=0, cap=100_000), target=1.0, hold=1)
+    progress.observe(0.0, 1.0)
+
+    def take() -> None:
+        while not over.is_set():
+            taken.append(replace(meter.take()))  # as it is now
+
+    taker = threading.Thread(target=take)
+    sys.setswitchinterval(1e-6)
+    try:
+        taker.start()
+        for _ in range(20_000):
+            with meter.training([progress], room=3):
+                progress.observe(0.0, 1.0)
+    finally:
+        sys.setswitchinterval(interval)
+        over.set()
+        taker.join()
+    taken.append(meter.take())
+    assert sum(usage.epochs for usage in taken) == progress.epoch == 20_000 and len(taken) > 10
+    counted = {(usage.slots, usage.seconds > 0, usage.epochs > 0) for usage in taken}
+    assert counted <= {(0, False, False), (4, True, True)}
