@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import ValidationError
 
 from search.errors import UsageError
-from search.query.ranking import BestQuery, By
+from search.query.best_query import BestQuery, By
 from search.query.records import BestRecord, Status, TrialRecord, ValueRecord, plain
 from search.query.studies import LocalStudies, Studies
 from search.spec.space import DIMENSION, Choices, Range

@@ -7,7 +7,7 @@ import typer
 from search.cli import output
 from search.cli.options import MAX_INTEGER, AnyStudyOptions, Commands
 from search.cli.output import Format
-from search.query.ranking import BestQuery, By
+from search.query.best_query import BestQuery, By
 from search.spec import parsing
 
 app = Commands()

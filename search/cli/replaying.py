@@ -17,7 +17,7 @@ from search.cli import output
 from search.cli.options import MAX_INTEGER, Commands, OfClasses, StudyOptions, StudyPlace, Trials, available
 from search.errors import Failure, UsageError
 from search.query import ranking, runs
-from search.query.ranking import for_classes
+from search.query.best_query import for_classes
 from search.query.records import RunRecord
 from search.spec import parsing
 from search.spec.stored_study import StoredStudy

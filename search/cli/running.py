@@ -35,7 +35,7 @@ from search.client import STORAGE
 from search.errors import Failure, UsageError
 from search.logs import Log, set_up
 from search.query import ranking, runs
-from search.query.ranking import BestQuery, for_classes
+from search.query.best_query import BestQuery, for_classes
 from search.query.records import BestAnswer, BestRecord
 from search.spec import parsing, stored_study
 from search.spec.stored_study import StoredStudy

@@ -13,7 +13,7 @@ from search.cli.options import Commands, Device, SpecOptions, StudyOptions, avai
 from search.cli.output import Format
 from search.errors import Failure, UsageError
 from search.query import ranking
-from search.query.ranking import for_classes
+from search.query.best_query import for_classes
 from search.spec import parsing
 from search.spec.space import preset as preset_of
 from search.spec.study_spec import DEFAULT_CLASSES, StudySpec, derive, refuse_of_waves, validated

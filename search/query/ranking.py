@@ -4,21 +4,26 @@ At the study's own target every question is one query by an index, plus one for 
 another target or hold all curves are read and judged anew (`rescore`); what is found is ranked in the same way.
 """
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy import ColumnElement, Connection, and_, case, func, select
+from sqlalchemy import Connection, and_, case, func, select
 
 from objectives.configuration import Configuration
-from objectives.parameters import unknown
 from search.ask.scoring import Evidence, score
-from search.errors import UsageError
+from search.query.best_query import (
+    EVERYTHING,
+    BestQuery,
+    By,
+    conditions,
+    for_classes,
+    parameter,
+    read_parameter,
+    weight_count,
+)
 from search.query.records import BestRecord, Conclusion, RunRecord, Tally, TrialRecord, ValueRecord
 from search.query.rescore import OPEN, judged
 from search.query.runs import (
@@ -31,67 +36,10 @@ from search.query.runs import (
     status,
     trial_record,
 )
-from search.spec.space import Choices, Dimension, Range, carried
+from search.spec.space import carried
 from search.spec.stored_study import StoredStudy
 from search.spec.study_spec import StudySpec
 from storage.schema import RunKind, RunState, runs
-
-
-class By(StrEnum):
-    """What a configuration costs."""
-
-    EPOCHS = "epochs"
-    SECONDS = "seconds"  # of training, on the device that it had
-    WEIGHTS = "weights"  # how many numbers its network learns
-
-
-@dataclass(frozen=True)
-class BestQuery:
-    """Which configurations are asked for, and what counts."""
-
-    #: Where each of these parameters must lie.
-    where: Mapping[str, Dimension] = field(default_factory=dict)
-    #: What the least of is best.
-    by: By = By.EPOCHS
-    #: Accuracy that counts as learned, and evaluations in a row that must reach it; None for the study's own.
-    target: float | None = None
-    hold: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.target is not None and not 0 < self.target <= 1:
-            raise UsageError(f"`target` must be in (0, 1], got {self.target}")
-        if self.hold is not None and self.hold < 1:
-            raise UsageError(f"`hold` must be 1 or more, got {self.hold}")
-
-    @property
-    def rescores(self) -> bool:
-        """Whether the trials are judged anew."""
-        return self.target is not None or self.hold is not None
-
-    def admits(self, params: Mapping[str, Any]) -> bool:
-        """Whether these parameters lie where they must."""
-        return all(name in params and _lies(dimension, params[name]) for name, dimension in self.where.items())
-
-    def check(self, study: StoredStudy, *names: str) -> None:
-        """UsageError for a parameter, among `names` too, or a choice that the study lacks."""
-        spec = study.spec
-        for name in (*self.where, *names):
-            if name not in spec.space:
-                raise UsageError(f"study {study.name!r}: {unknown('parameter', name, spec.space)}")
-        if self.by is By.WEIGHTS and spec.objective:
-            raise UsageError(f"study {study.name!r} is of {spec.objective}, whose weights nobody has counted")
-        for name, asked in self.where.items():
-            wrong = _mismatch(name, asked, spec.space[name])
-            if wrong:
-                raise UsageError(f"study {study.name!r}: {wrong}")
-
-
-EVERYTHING = BestQuery()
-
-
-def for_classes(classes: int | None) -> BestQuery:
-    """The configurations for one class count, or for any."""
-    return BestQuery({"classes": Choices(values=(classes,))}) if classes else EVERYTHING
 
 
 def best(connection: Connection, study: StoredStudy, query: BestQuery = EVERYTHING, top: int = 10) -> list[BestRecord]:
@@ -162,20 +110,6 @@ def nearest(counts: Iterable[int], classes: int) -> int:
     return min(counts, key=lambda count: abs(math.log(count / classes)))
 
 
-def _mismatch(name: str, asked: Dimension, searched: Dimension) -> str | None:
-    """Why a parameter cannot lie where it is asked to, if so."""
-    if isinstance(asked, Range):
-        if isinstance(searched, Choices) and any(isinstance(value, bool | str) for value in searched.values):
-            return f"`{name}` is one of {', '.join(map(str, searched.values))}"
-        return None if asked.low <= asked.high else f"the range of `{name}` is empty: {asked.low:g} to {asked.high:g}"
-    for value in asked.values:
-        if isinstance(searched, Choices) and value not in searched.values:
-            return unknown(f"`{name}`", value, map(str, searched.values))
-        if isinstance(searched, Range) and isinstance(value, bool | str):
-            return f"`{name}` is a number, got {value!r}"
-    return None
-
-
 @dataclass(frozen=True)
 class Candidate:
     """A converged trial, and its replicates that have an outcome."""
@@ -227,12 +161,12 @@ def _candidates(
         firsts, again = _judged(connection, study, query)
         return _candidates_of([record for record in firsts if record.converged], again, spec)
     firsts, again = _rerun(connection, study)
-    cost = _weights(connection, spec) if query.by is By.WEIGHTS else runs.c[query.by]
+    cost = weight_count(connection, spec) if query.by is By.WEIGHTS else runs.c[query.by]
     order = cost, runs.c.epochs, runs.c.trial
-    which = and_(converged_trials(study), *_where(connection, query, spec), runs.c.trial.not_in(list(again)))
+    which = and_(converged_trials(study), *conditions(connection, query, spec), runs.c.trial.not_in(list(again)))
     chosen = select(runs).where(which)
     if per:
-        place = func.row_number().over(partition_by=_value(connection, spec, per), order_by=order)
+        place = func.row_number().over(partition_by=parameter(connection, spec, per), order_by=order)
         least = select(runs.c.run_id, place.label("place")).where(which).subquery()
         chosen = select(runs).join(least, least.c.run_id == runs.c.run_id).where(least.c.place <= top)
     else:
@@ -316,13 +250,13 @@ def _tallies(connection: Connection, study: StoredStudy, query: BestQuery, per: 
         func.min(missed).label("least_cap"),
         func.max(missed).label("most_cap"),
     )
-    done = and_(of_kind(study, RunKind.TRIAL), runs.c.state == RunState.DONE, *_where(connection, query, spec))
+    done = and_(of_kind(study, RunKind.TRIAL), runs.c.state == RunState.DONE, *conditions(connection, query, spec))
     if per is None:
         return {None: Tally(**connection.execute(select(*counts).where(done)).one()._mapping)}
-    value = _value(connection, spec, per)
+    value = parameter(connection, spec, per)
     rows = connection.execute(select(value, *counts).where(done).group_by(value)).all()
     names = [column.name for column in counts]
-    return {_read(spec.space[per], row[0]): Tally(**dict(zip(names, row[1:], strict=True))) for row in rows}
+    return {read_parameter(spec.space[per], row[0]): Tally(**dict(zip(names, row[1:], strict=True))) for row in rows}
 
 
 def _counted(records: Sequence[TrialRecord]) -> Tally:
@@ -336,46 +270,3 @@ def _counted(records: Sequence[TrialRecord]) -> Tally:
         most_cap=max(missed, default=None),
         open=len(records) - converged - len(missed),
     )
-
-
-def _lies(dimension: Dimension, value: Any) -> bool:
-    return value in dimension.values if isinstance(dimension, Choices) else dimension.low <= value <= dimension.high
-
-
-def _where(connection: Connection, query: BestQuery, spec: StudySpec) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = []
-    for name, asked in query.where.items():
-        value, searched = _value(connection, spec, name), spec.space[name]
-        if isinstance(asked, Range):
-            conditions.append(sa.cast(value, sa.Double).between(asked.low, asked.high))
-        elif isinstance(searched, Range) or name == "classes":
-            conditions.append(value.in_(asked.values))
-        else:
-            conditions.append(value.in_([json.dumps(each) for each in searched.values if each in asked.values]))
-    return conditions
-
-
-def _value(connection: Connection, spec: StudySpec, name: str) -> ColumnElement[Any]:
-    """A parameter in a row of `fewest_runs`: a number, or of choices its JSON text; null where it is absent."""
-    if name == "classes":
-        return runs.c.classes
-    if connection.dialect.name == "postgresql":
-        text: ColumnElement[Any] = sa.cast(sa.cast(runs.c.params, sa.JSON).op("->")(name), sa.Text)
-    else:
-        text = runs.c.params.op("->")(f'$."{name}"')
-    return sa.cast(text, sa.Double) if isinstance(spec.space[name], Range) else text
-
-
-def _read(dimension: Dimension, stored: Any) -> Any:
-    """What `_value` selects, as in the parameters."""
-    if isinstance(stored, str):
-        return json.loads(stored)
-    whole = isinstance(dimension, Range) and dimension.whole
-    return int(stored) if whole and stored is not None else stored
-
-
-def _weights(connection: Connection, spec: StudySpec) -> ColumnElement[Any]:
-    """`Configuration.weights` in SQL."""
-    width, width_2 = (sa.cast(_value(connection, spec, name), sa.Double) for name in ("width", "width_2"))
-    last = func.coalesce(width_2, width)
-    return (spec.inputs + 1) * width + func.coalesce((width + 1) * width_2, 0) + (last + 1) * runs.c.classes

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from search.errors import Conflict
 from search.query import ranking, runs
-from search.query.ranking import BestQuery
+from search.query.best_query import BestQuery
 from search.query.records import BestAnswer, Conclusion, Status, StudySummary, TrialRecord, WorkerRecord
 from search.spec import stored_study
 from search.spec.stored_study import StoredStudy

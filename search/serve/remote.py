@@ -13,7 +13,7 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from search.errors import Conflict, UsageError
-from search.query.ranking import BestQuery
+from search.query.best_query import BestQuery
 from search.query.records import BestAnswer, Conclusion, Status, StudySummary, TrialRecord, WorkerRecord
 from search.query.studies import Order
 from search.spec.parsing import served_name

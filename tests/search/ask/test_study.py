@@ -17,7 +17,7 @@ from search.ask.study import Study, replicate
 from search.errors import UsageError
 from search.query import ranking
 from search.query import runs as query
-from search.query.ranking import for_classes
+from search.query.best_query import for_classes
 from search.spec import parsing as options
 from search.spec import stored_study
 from search.spec.space import carried

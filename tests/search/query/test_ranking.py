@@ -10,7 +10,7 @@ from search.cli.output import Format, best_table, records
 from search.errors import UsageError
 from search.query import ranking
 from search.query import runs as query
-from search.query.ranking import BestQuery, By, for_classes
+from search.query.best_query import BestQuery, By, for_classes
 from search.spec import stored_study
 from search.spec.space import Choices, Range
 from search.spec.stored_study import StoredStudy
