@@ -6,7 +6,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import optuna
 import pytest
 
 from search.answer.report import report
-from search.answer.report.findings import gathered
+from search.answer.report.findings import gather
 from search.answer.report.pictures import show_in_dashboard
 from search.query import runs as query
 from search.serve.tokens import Role, add
@@ -23,8 +23,8 @@ from search.spec import stored_study
 from storage import studies
 from storage.optuna_storage import optuna_storage
 from storage.store import Store
-from tests.search.answer.test_report import CHROMIUM, needs_a_browser
 from tests.search.ask.test_study import begun, work
+from tests.support.browser import browser, needs_a_browser
 from tests.support.command import FEWEST, command
 from tests.support.forkserver import Process
 from tests.support.service import Served, served
@@ -38,7 +38,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory, empty_sqlite: Path) -> Pa
     store = Store.open(f"sqlite:///{directory}/fewest.db")
     record, study = begun(store, 30)
     work(study)
-    parts = report.sections(store.read(gathered, record))
+    parts = report.sections(store.read(gather, record))
     show_in_dashboard(store, "s", [exhibit for part in parts for exhibit in part.exhibits])
     store.close()
     return directory
@@ -52,17 +52,6 @@ def shown(reported: Path) -> Iterator[tuple[Served, str]]:
         yield service, secret
 
 
-@contextmanager
-def browser(*options: str) -> Iterator[Any]:
-    """A real browser without a network beyond this machine."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="there is no playwright to open it with")
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", *options]
-    with playwright.sync_playwright() as play:
-        found = play.chromium.launch(executable_path=str(CHROMIUM), args=flags)
-        yield found
-        found.close()
-
-
 def note(directory: Path) -> dict[str, Any]:
     """The study's note, as it is in the store."""
     from optuna_dashboard._note import get_note_from_system_attrs  # type: ignore[import-untyped]
@@ -74,7 +63,6 @@ def note(directory: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.slow
 @needs_a_browser
 def test_a_person_logs_in_looks_and_cannot_write(shown: tuple[Served, str], reported: Path) -> None:
     """From the log-in page to the list, the study, its trials and our figures; a note is refused, and says why."""

@@ -21,7 +21,7 @@ from search.spec.space import preset
 from search.spec.stored_study import StoredStudy
 from search.train import standing_worker as pool
 from search.train.processes import worker_name
-from search.train.standing_worker import Pool
+from search.train.standing_worker import StandingWorker
 from search.train.worker import Worker
 from storage import ledger, schema, studies
 from storage.optuna_storage import optuna_storage
@@ -116,7 +116,7 @@ def test_a_worker_that_cannot_draw_goes_on(
     """Each study's missing figures are a warning of the first who finds it over, and of nobody else."""
     monkeypatch.setitem(sys.modules, "search.answer.report.pictures", None)
     records = [named(store, name, 3) for name in ("a", "b")]
-    Pool(store, lambda record, _: Worker(store, record, "cpu"), exit_idle=True).work(lambda: False)
+    StandingWorker(store, lambda record, _: Worker(store, record, "cpu"), exit_idle=True).work(lambda: False)
     late = Worker(store, records[0], "cpu")
     late.work()
     assert not late.concluded
@@ -130,9 +130,9 @@ def test_one_worker_takes_turns_between_two_studies(store: Store, monkeypatch: p
     monkeypatch.setattr(pool, "SLICE_SECONDS", 0.2)
     for name in ("a", "b"):
         named(store, name, 60)
-    Pool(store, lambda record, elsewhere: Worker(store, record, "cpu", elsewhere=elsewhere), exit_idle=True).work(
-        lambda: False
-    )
+    StandingWorker(
+        store, lambda record, elsewhere: Worker(store, record, "cpu", elsewhere=elsewhere), exit_idle=True
+    ).work(lambda: False)
     order = store.read(
         lambda connection: connection.scalars(
             sa.select(runs.c.study_id).where(runs.c.trial_id.is_not(None)).order_by(runs.c.run_id)
@@ -157,7 +157,7 @@ def test_it_goes_where_no_worker_is(store: Store) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Pool(store, serve).work(lambda: False)
+        StandingWorker(store, serve).work(lambda: False)
     assert served == [idle.name]
 
 
