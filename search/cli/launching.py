@@ -121,12 +121,7 @@ def launch(
     on.check()
     order = Order(trials, timeout, retries, until_epochs, from_)
     if is_service(at.storage):
-        if spec.data or spec.objective or ":" in spec.sampler or on != EngineOptions():
-            raise UsageError(
-                "a service's own workers search: --data, --objective, a sampler's import path, --workers, --engine, "
-                "--device and --trainer are for a database's URL"
-            )
-        return _follow(at, spec, order)
+        return _follow(at, spec, order, on)
     devices = on.devices() if on.engine is Engines.LOCAL else options.available("auto")
     if own:
         from search.train.dry_run import dry_run
@@ -142,8 +137,13 @@ def launch(
     _conclude(local, at, order, watch(begin(store, local.study(at.study))))
 
 
-def _follow(at: options.AnyStudyOptions, spec: StudySpec, order: Order) -> None:
+def _follow(at: options.AnyStudyOptions, spec: StudySpec, order: Order, on: EngineOptions) -> None:
     """Launch at a service, whose own workers search, and show how they get on; Ctrl-C only looks away."""
+    if spec.data or spec.objective or ":" in spec.sampler or on != EngineOptions():
+        raise UsageError(
+            "a service's own workers search: --data, --objective, a sampler's import path, --workers, --engine, "
+            "--device and --trainer are for a database's URL"
+        )
     from search.serve.remote import RemoteStudies  # which loads httpx
 
     remote = RemoteStudies(at.storage)
