@@ -55,13 +55,13 @@ class EngineOptions(options.WorkerOptions):
     trainer: options.Trainer = TrainerKind.AUTO
 
     def check(self) -> None:
-        """UsageError for what is said about a Ray cluster when none is to be used."""
+        """UsageError for an option of Ray clusters without `--engine ray`."""
         for option, given in (("--address", self.address), ("--gpus-per-worker", self.gpus_per_worker)):
             if self.engine is not Engines.RAY and given is not None:
                 raise UsageError(f"`{option}` is for `--engine ray`")
 
     def prepared(self, devices: Sequence[str], spec: StudySpec, url: str) -> Callable[..., Engine]:
-        """What starts the workers; Failure, before anything is stored, where a Ray cluster cannot be joined."""
+        """A function that starts the workers; Failure, before anything is stored, if a Ray cluster cannot be joined."""
         settings = "--trainer", self.trainer
         if self.engine is Engines.LOCAL:
             return lambda store, study: LocalEngine(store, study, url, devices, *settings)
@@ -168,7 +168,7 @@ def _follow(at: options.AnyStudyOptions, spec: StudySpec, order: Order, on: Engi
 
 
 def _conclude(studies: Studies, at: options.AnyStudyOptions, order: Order, finished: bool) -> None:
-    """Say how a launch has ended."""
+    """Print how a launch has ended."""
     study, storage = at.study, at.storage
     conclusion = studies.conclusion(study)
     state = conclusion.status

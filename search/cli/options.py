@@ -71,7 +71,7 @@ OfClasses = Annotated[int | None, at_least(2, "Only the best of this class count
 
 @dataclass(frozen=True)
 class SpecOptions:
-    """What a study, or one training, is about: each None unless it is said."""
+    """The settings and the data of a study, or of one training: each None unless it is given."""
 
     objective: Annotated[
         str | None,
@@ -101,13 +101,13 @@ class SpecOptions:
 
     @property
     def fields(self) -> Mapping[str, Any]:
-        """Those that are plain fields of a spec, and are said."""
+        """The plain fields of a spec that are given."""
         names = "inputs", "sigma", "target", "hold", "max_epochs", "seed"
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     @property
     def class_count(self) -> int | None:
-        """The one class count that is said; UsageError for several."""
+        """The one class count that is given; UsageError for several."""
         return parsing.value("classes", self.classes) if self.classes else None
 
     def read(
@@ -125,7 +125,7 @@ class WorkerOptions:
     device: Device = "auto"
 
     def devices(self) -> list[str]:
-        """The device of each worker; UsageError for what is not there."""
+        """The device of each worker; UsageError for one that this machine lacks."""
         return spread(available(self.device), self.workers)
 
 
@@ -161,7 +161,7 @@ class AnyStudyPlace(StudyPlace):
     ] = STORAGE
 
     def ask(self) -> Studies:
-        """The studies there."""
+        """The studies of that store or service."""
         return open_studies(self.storage)
 
 
@@ -209,7 +209,7 @@ def _ungrouped(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def remark(spec: StudySpec, samples: "Samples | None") -> None:
-    """Say on stderr what may surprise in user data."""
+    """Print on stderr what may surprise in user data."""
     if spec.data and samples:
         from search.spec.dataset import remarks
 
@@ -218,7 +218,7 @@ def remark(spec: StudySpec, samples: "Samples | None") -> None:
 
 
 def available(asked: str) -> list[str]:
-    """The devices that are asked for; UsageError for what is not there."""
+    """The devices of that name; UsageError for one that this machine lacks."""
     try:
         return devices(asked)
     except ValueError as error:

@@ -214,13 +214,13 @@ def notice(text: str) -> None:
 
 
 def fail(message: str, code: int) -> int:
-    """Say in one line what failed; the exit status to leave with."""
+    """Log in one line what failed, and return the exit status."""
     logging.getLogger("fewest").error("%s", message)
     return code
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table of which nothing is cut, coloured by its content or wrapped but for configurations."""
+    """Print a table. Its content is neither cut nor coloured; only configurations wrap."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, no_wrap=column != "configuration", overflow="fold")

@@ -27,7 +27,7 @@ RATE_SECONDS = 10.0  # over which rates are averaged
 
 
 class View:
-    """Shows one study's status as it changes, or only its ladder's, of which so many runs are due."""
+    """Shows one study's status as it changes, or with `ladder` how many of so many runs of its ladder are done."""
 
     def __init__(self, live: Live | None, ladder: int | None = None) -> None:
         self._live, self._ladder = live, ladder
@@ -90,7 +90,7 @@ def run_waiting(
 
 
 def stopped(elsewhere: bool, fact: str = "stopped") -> NoReturn:
-    """Say that a command stops before its end, and leave: with 130 after Ctrl-C here."""
+    """Leave a command that stops before its end, with status 130 after Ctrl-C here, and say so."""
     output.notice(f"{fact}; nothing is lost, and the same command goes on")
     raise typer.Exit(0 if elsewhere else 130)
 

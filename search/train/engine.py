@@ -41,10 +41,10 @@ class Worker(Protocol):
 
     @property
     def last_words(self) -> str:
-        """What it said last, in one line."""
+        """The last line that it wrote, or how it ended."""
 
     def request_stop(self, asked: int) -> None:
-        """Tell it how often it has been asked to leave: once to drain, twice to leave at once, three times to die."""
+        """Tell it how often it is asked to leave: once to drain, twice to leave at once, three times to die."""
 
     def another(self) -> "Worker":
         """A new worker in its place."""
@@ -106,7 +106,7 @@ class Engine:
         self._restarts = self._outcomes = self._asked_to_leave = 0
 
     def _look_after(self) -> str:
-        """Look after the workers; what is to be said of them, if anything."""
+        """Look after the workers; the text says what a person should know of them."""
         return ""
 
     def run(self, show: Callable[[Status, str], None]) -> bool:

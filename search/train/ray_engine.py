@@ -127,7 +127,7 @@ def _top(module: ModuleType) -> Path:
 
 
 class Host:
-    """What an actor is: one worker process of the node where Ray has placed it."""
+    """An actor: one worker process on the node where Ray has placed it."""
 
     def __init__(self, url: str, device: str, *options: str) -> None:
         self._worker = start(url, device, *options)
@@ -226,7 +226,7 @@ class RayEngine(Engine):
 
 
 def _anywhere(url: str) -> str:
-    """The storage URL as it is good in any directory."""
+    """The storage URL, good in any directory."""
     parsed = parse(url)
     if parsed.get_backend_name() == "sqlite":
         parsed = parsed.set(database=str(Path(parsed.database or "").absolute()))

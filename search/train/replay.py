@@ -29,7 +29,7 @@ DECIDES = ("hardware", "torch", "numpy", "numba", "fewest", "commit")
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayRecord:
-    """What a trial came to when it was trained again, beside its record."""
+    """The outcome of a trial that was trained again, beside its record."""
 
     trial: int
     recorded_epochs: int
@@ -56,7 +56,7 @@ class Replay:
         self._device, self._trainer = device, cache(partial(trainer, spec, samples))  # one of each device and kind
 
     def __call__(self, recorded: RunRecord, show: Callable[[Progress], None]) -> ReplayRecord:
-        """What a trial that passes `check` comes to, beside its record."""
+        """The outcome of training a trial again, which passes `check`, beside its record."""
         device = self._device or ("cpu" if recorded.device == "cpu" else devices("auto")[0])
         was = recorded.software or {}
         kind = TrainerKind(was.get("trainer", TrainerKind.AUTO))

@@ -1,4 +1,4 @@
-"""Train one configuration outside any study, and say what came of it."""
+"""Training of one configuration outside any study."""
 
 import io
 from collections.abc import Callable
@@ -42,7 +42,7 @@ def train(
 
 
 def _kept(spec: StudySpec, samples: Samples | None, trial: Trial, network: nn.Module) -> dict[str, Any]:
-    """All that it takes to use a network.
+    """The parameters, the weights and the inputs of a network: all that it takes to use it.
 
     Of a data set: what its classes are called, which samples were not learned, and by what its inputs are scaled.
     """

@@ -245,7 +245,7 @@ class Meter:
 
     @contextmanager
     def training(self, running: Sequence[Progress], room: int) -> Iterator[None]:
-        """While those train, and room for others is left."""
+        """Count what runs within, with room for so many others."""
         began, before = time.monotonic(), _epochs(running)
         yield
         seconds, epochs = (time.monotonic() - began) * len(running), _epochs(running) - before
@@ -255,7 +255,7 @@ class Meter:
             self._usage.epochs += epochs
 
     def take(self) -> Usage:
-        """The use since it was taken last."""
+        """The use since the last call."""
         with self._lock:
             taken, self._usage = self._usage, Usage()
         return taken
@@ -266,7 +266,7 @@ def _epochs(running: Sequence[Progress]) -> int:
 
 
 class _Inline(Executor):
-    """Does what it is given at once."""
+    """An executor that runs each function at once."""
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:
         done: Future[Any] = Future()
