@@ -238,7 +238,7 @@ def pick(
     UsageError for numbers and a class count. Failure, which says what follows (`so`), without such a trial.
     """
     if numbers and classes:
-        raise UsageError("`--classes` chooses the best; leave it out, or the trials that are named")
+        raise UsageError("`--classes` chooses the best, and trials are named; leave one out")
     numbers = numbers or [row.trial for row in store.read(ranking.best, study, for_classes(classes), top)]
     picked = [store.read(runs.trial, study, number) for number in numbers]
     for row in picked:
