@@ -42,7 +42,7 @@ def of_spec(name: str) -> Any:
 def study_name(name: str | None) -> str | None:
     """The name of a study as it is given; BadParameter if no study may have it."""
     try:
-        return None if name is None else parsing.study_name(name)
+        return None if name is None else stored_study.study_name(name)
     except UsageError as error:
         raise typer.BadParameter(str(error)) from None
 
