@@ -6,7 +6,7 @@ how it is trained and what its constructor takes; `objective`, its import path, 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, FiniteFloat, Tag, TypeAdapter
@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
 
-PRESETS = ("question", "answer")
+#: The page's two models, by what each has for so many classes: what its asker could not train, and the simpler one of
+#: its answer.
+PRESETS: Mapping[str, Callable[[int], dict[str, Any]]] = {
+    "question": lambda classes: {"hidden_layers": 2, "width": classes, "width_2": 2 * classes, "optimizer": "rmsprop"},
+    "answer": lambda classes: {"width": 8 * classes, "optimizer": "adam", "scaling": "fixed"},
+}
 MOST_CHOICES = 1000  # of a study's parameter; the store has them in every trial
 
 
@@ -136,8 +141,8 @@ def distributions(space: Mapping[str, Range | Choices], params: Mapping[str, Any
 
 def consistent(params: dict[str, Any]) -> dict[str, Any]:
     """Without parameters that the others leave no place for."""
-    one_layer = params.get("hidden_layers") == 1
-    return {name: value for name, value in params.items() if not (one_layer and name == "width_2")}
+    absent = "width_2" if params.get("hidden_layers") == 1 else None
+    return {name: value for name, value in params.items() if name != absent}
 
 
 def fitted(space: Mapping[str, Range | Choices], params: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,39 +168,16 @@ def carried(space: Mapping[str, Range | Choices], params: Mapping[str, Any], cla
     from objectives.data.waves import span
 
     wider, finer = (classes / params["classes"]) ** 0.5, span(classes) / span(params["classes"])
-    grown = {
-        name: params[name] * factor
-        for name, factor in (("width", wider), ("width_2", wider), ("gain", finer))
-        if name in params and isinstance(space.get(name), Range)
-    }
+    factors = {"width": wider, "width_2": wider, "gain": finer}
+    scaled = [name for name in factors if name in params and isinstance(space.get(name), Range)]
+    grown = {name: params[name] * factors[name] for name in scaled}
     return fitted(space, {**params, **grown, "classes": classes})
 
 
 def preset(name: str, classes: int, training: int | None = None) -> Configuration:
-    """One of the page's two models: what its asker could not train (`question`), and the simpler one of its answer.
-
-    On a data set of so many training samples it learns in batches of 32.
-    """
+    """One of PRESETS; on a data set of so many training samples it learns in batches of 32."""
+    if name not in PRESETS:
+        raise ValueError(unknown("preset", name, PRESETS))
     batch_size = training and min(32, training)
-    if name == "question":
-        return Configuration(
-            classes=classes,
-            hidden_layers=2,
-            width=classes,
-            width_2=2 * classes,
-            activation="sigmoid",
-            optimizer="rmsprop",
-            lr=1e-3,
-            batch_size=batch_size,
-        )
-    if name == "answer":
-        return Configuration(
-            classes=classes,
-            width=8 * classes,
-            activation="sigmoid",
-            optimizer="adam",
-            lr=1e-3,
-            scaling="fixed",
-            batch_size=batch_size,
-        )
-    raise ValueError(unknown("preset", name, PRESETS))
+    own = PRESETS[name](classes)
+    return Configuration(classes=classes, activation="sigmoid", lr=1e-3, batch_size=batch_size, **own)
