@@ -43,7 +43,7 @@ def set_up(form: Log, level: int = logging.INFO, **fields: str | None) -> None:
         logging.captureWarnings(True)
         sys.excepthook = lambda *fault: log.critical("uncaught", exc_info=fault)
         threading.excepthook = lambda fault: log.critical("uncaught", exc_info=fault[:3])  # type: ignore[arg-type]
-    logging.basicConfig(handlers=[handler], force=True)
+    logging.basicConfig(format="%(message)s", handlers=[handler], force=True)
     log.setLevel(level)
 
 
