@@ -23,7 +23,6 @@ from search.spec.study_spec import Sampler, StudySettings, StudySpec
 PAGE = 100  # records of an answer
 MAX_RECORDS = 1000  # records of an answer, at most
 MAX_INTEGER = (1 << 31) - 1  # what every database's integer holds
-STRICT = ConfigDict(extra="forbid", strict=True)  # of bodies: neither false nor "0" is a number
 #: The JSON of an answer.
 Answer = dict[str, Any]
 _OF_WAVES = [name for name, parameter in PARAMETERS.items() if parameter.scope != "data"]
@@ -44,7 +43,7 @@ Served = Annotated[LocalStudies, Depends(_studies)]
 routes = APIRouter(prefix="/v1")
 
 
-class Spec(StudySettings):
+class Spec(StudySettings, frozen=True):
     """A study's spec in the JSON that it is answered in, or as much of that as differs from the defaults."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"target": 0.95, "max_epochs": 100}]})
@@ -59,15 +58,11 @@ class Spec(StudySettings):
     data: None = Field(default=None, description="Studies that are created here are of waves.")
     start: tuple[()] = Field(default=(), strict=False, description="They begin with the best of another by `from`.")
 
-    def complete(self) -> StudySpec:
-        """The whole spec; UsageError names what is wrong."""
-        return StudySpec.of(**self.model_dump(exclude_unset=True))
 
-
-class NewStudy(BaseModel):
+class NewStudy(BaseModel, extra="forbid", strict=True):  # neither false nor "0" is a number
     """A study to be searched by the service's workers until `trials` have an outcome and the best are confirmed."""
 
-    model_config = ConfigDict(**STRICT, json_schema_extra={"examples": [{"name": "mine", "trials": 100}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "mine", "trials": 100}]})
 
     name: Annotated[str, AfterValidator(served_name)] = Field(
         max_length=200, pattern=r"^[^/]+$", description="Printable characters without a slash."
@@ -80,10 +75,8 @@ class NewStudy(BaseModel):
     from_: str | None = Field(None, alias="from", description="Begin with the best of that study.")
 
 
-class Asked(BaseModel):
+class Asked(BaseModel, extra="forbid"):
     """A question to `best`."""
-
-    model_config = ConfigDict(extra="forbid")
 
     per: str | None = Field(None, description="The best of each value of that parameter.")
     where: Json[dict[str, Dimension]] = Field(
@@ -96,10 +89,6 @@ class Asked(BaseModel):
     target: float | None = Field(None, gt=0, le=1, description="Judge the recorded curves by another accuracy.")
     hold: Whole | None = Field(None, ge=1, description="Judge them by so many evaluations in a row.")
     top: int = Field(10, ge=1, le=MAX_RECORDS)
-
-    def query(self) -> BestQuery:
-        """The question as the store is asked it."""
-        return BestQuery(self.where, self.by, self.target, self.hold)
 
 
 def _page(field: str, records: Sequence[Any], cursor: str, limit: int) -> Answer:
@@ -135,7 +124,8 @@ def listed(studies: Served, after: After = 0, limit: Limit = PAGE) -> Answer:
 def create(studies: Served, new: NewStudy, request: Request, response: Response) -> Answer:
     """Create a study, or let the one of that name and spec go on to so many trials."""
     order = Order(new.trials, new.timeout, new.retries, new.until_epochs, new.from_)
-    created = studies.launch(new.name, new.spec.complete(), order)
+    spec = StudySpec.of(**new.spec.model_dump(exclude_unset=True))
+    created = studies.launch(new.name, spec, order)
     _note(request, "created" if created else f"asked for {new.trials} trials of", new.name)
     response.status_code = status.HTTP_201_CREATED if created else status.HTTP_200_OK
     return {"created": created, "study": new.name}
@@ -166,7 +156,8 @@ def stop(studies: Served, name: Name, request: Request) -> Answer:
 @routes.get("/studies/{name}/best")
 def best(studies: Served, name: Name, asked: Annotated[Asked, Query()]) -> Answer:
     """The best configurations, or of each value of a parameter, and how the trials ended that it was asked of."""
-    return dict(plain(studies.best(name, asked.query(), asked.per, asked.top)))
+    query = BestQuery(asked.where, asked.by, asked.target, asked.hold)
+    return dict(plain(studies.best(name, query, asked.per, asked.top)))
 
 
 @routes.get("/studies/{name}/trials")

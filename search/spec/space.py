@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, FiniteFloat, Tag, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, Discriminator, Field, FiniteFloat, Tag, TypeAdapter
 
 from objectives.configuration import Configuration
 from objectives.parameters import ARCHITECTURE, PARAMETERS, check, unknown
@@ -33,10 +33,8 @@ MOST_CHOICES = 1000  # of a study's parameter; the store has them in every trial
 _AS_THE_PARAMETER: Any = Field(default=False, json_schema_extra=lambda schema: schema.__delitem__("default"))
 
 
-class Range(BaseModel):
+class Range(BaseModel, frozen=True, extra="forbid", strict=True):
     """All numbers from `low` to `high`, both included; unless given, `log` (scale) and `whole` are the parameter's."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     kind: Literal["range"] = "range"
     low: FiniteFloat
@@ -67,10 +65,8 @@ def _scalar(value: Any) -> Any:
     return value
 
 
-class Choices(BaseModel):
+class Choices(BaseModel, frozen=True, extra="forbid"):
     """One of `values`; one alone fixes the parameter."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["choices"] = "choices"
     values: tuple[Annotated[bool | str | int | float, BeforeValidator(_scalar)], ...] = Field(

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError, model_validator
 
 from objectives.configuration import Configuration
 from objectives.parameters import IMPORT_PATH, PARAMETERS, unknown
@@ -19,10 +19,8 @@ DEFAULT_CLASSES = 256
 _OUT_OF_BOUNDS = "greater_than", "greater_than_equal", "less_than_equal", "finite_number"  # pydantic's types of errors
 
 
-class DataRef(BaseModel):
+class DataRef(BaseModel, frozen=True, extra="forbid"):
     """A labelled data set in the store. Two are equal if what is in them is."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     #: The file it came from, for people.
     name: str
@@ -44,10 +42,8 @@ class DataRef(BaseModel):
         return f"{self.name} ({self.samples} × {self.features} in {self.classes} classes, {self.digest:.8})"
 
 
-class StudySettings(BaseModel):
+class StudySettings(BaseModel, frozen=True, extra="forbid", strict=True):
     """What counts as converged, and how a study searches: the fields that anybody may set, also over HTTP."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     inputs: int = Field(225, ge=1, le=1 << 20, description="Inputs of a sample.")
     sigma: FiniteFloat = Field(1e-4, ge=0, description="Standard deviation of the noise on each input of a wave.")
@@ -58,7 +54,7 @@ class StudySettings(BaseModel):
     seed: int = Field(0, ge=0, le=(1 << 63) - 1, description="Seed of the sampler, the initial weights and the data.")
 
 
-class StudySpec(StudySettings):
+class StudySpec(StudySettings, frozen=True):
     """A study: its settings, its data and its whole space. UsageError names a wrong field.
 
     Its JSON is the format of the store, and what `of` completes is that of HTTP.
