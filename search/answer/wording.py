@@ -11,16 +11,12 @@ from search.query.records import BestRecord, ClassCount, Conclusion, Status, Tal
 
 def epochs(n: int | None) -> str:
     """`1 epoch`, `2 epochs`."""
-    return _counted(n or 0, "epoch")
+    return f"{n or 0} epoch{'' if n == 1 else 's'}"
 
 
 def seeds(n: int) -> str:
     """`1 seed`, `2 seeds`."""
-    return _counted(n, "seed")
-
-
-def _counted(n: int, unit: str) -> str:
-    return f"{n} {unit}{'' if n == 1 else 's'}"
+    return f"{n} seed{'' if n == 1 else 's'}"
 
 
 def configuration(params: Mapping[str, Any]) -> str:

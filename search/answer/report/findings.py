@@ -1,4 +1,4 @@
-"""All that a report says of a study, gather in one read of the store."""
+"""All that a report says of a study, gathered in one read of the store."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,37 +44,29 @@ def gather(connection: Connection, study: StoredStudy) -> Findings:
     firsts = {first.classes: first for first in conclusion.winners}
     of_models = runs.c.kind.in_((RunKind.REFERENCE, RunKind.LADDER))
     references = [run for run in query.recorded(connection, study, of_models) if run.curve]
-    models = {
-        classes: _led(connection, study, firsts.get(classes), conclusion.status.incumbent, classes)
-        | _of_the_page(connection, study, classes, references, ended)
-        for classes in study.spec.class_counts
-    }
+    models: dict[int, Models] = {}
+    for classes in study.spec.class_counts:
+        best = _winner(connection, study, firsts.get(classes)) or _incumbent(connection, study, conclusion, classes)
+        models[classes] = best | _of_the_page(connection, study, classes, references, ended)
     classes = max(models, key=lambda classes: (len(models[classes]), classes))
-    return Findings(
-        name=study.name,
-        spec=study.spec,
-        conclusion=conclusion,
-        ended=ended,
-        classes=classes,
-        models=models[classes],
-        ladder=rung_records(connection, study),
-    )
+    ladder = rung_records(connection, study)
+    return Findings(study.name, study.spec, conclusion, ended, classes, models[classes], ladder)
 
 
-def _led(
-    connection: Connection,
-    study: StoredStudy,
-    first: BestRecord | None,
-    incumbent: TrialRecord | None,
-    classes: int,
-) -> Models:
-    """The runs of a class count's winner on fresh seeds; else the best trial, if it is of this count."""
-    if first:
-        again = query.recorded(connection, study, runs.c.kind == RunKind.REPLICATE, runs.c.trial == first.trial)
-        return {"winner": [run for run in again if run.curve]}
-    if incumbent and incumbent.trial is not None and incumbent.classes == classes:
-        return {"best trial, not confirmed": [query.trial(connection, study, incumbent.trial)]}
-    return {}
+def _winner(connection: Connection, study: StoredStudy, first: BestRecord | None) -> Models:
+    """The runs of a class count's winner on fresh seeds."""
+    if not first:
+        return {}
+    again = query.recorded(connection, study, runs.c.kind == RunKind.REPLICATE, runs.c.trial == first.trial)
+    return {"winner": [run for run in again if run.curve]}
+
+
+def _incumbent(connection: Connection, study: StoredStudy, conclusion: Conclusion, classes: int) -> Models:
+    """The best trial, if it is of this class count."""
+    best = conclusion.status.incumbent
+    if not best or best.trial is None or best.classes != classes:
+        return {}
+    return {"best trial, not confirmed": [query.trial(connection, study, best.trial)]}
 
 
 def _of_the_page(

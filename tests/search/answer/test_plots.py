@@ -37,7 +37,7 @@ def exhibits(rows: list[TrialRecord]) -> list[figures.Exhibit]:
     compared = [plots.survival(rows, name, SPACE[name]) for name in plots.COMPARED]  # type: ignore[arg-type]
     singles = [plots.parameter(rows, name, dimension) for name, dimension in SPACE.items()]
     whole = [plots.importances(rows, SPACE), parallel.exhibit(rows, SPACE)]
-    return [*singles, *compared, *whole, plots.class_counts(rows, firsts, SPACE["classes"])]  # type: ignore[arg-type]
+    return [*singles, *compared, *whole, plots.class_counts(rows, firsts, (8, 16))]
 
 
 @pytest.mark.parametrize("name", ["activation", "lr", "width_2"])
@@ -153,7 +153,7 @@ def test_marks_stand_out_from_either_background(scheme: Any) -> None:
 def test_parallel_lines_cross_every_axis_and_end() -> None:
     """Every trial has one height for each searched parameter, one that it lacks below the axis, then a gap."""
     rows = made(40)
-    names = figures.searched(SPACE)
+    names = list(figures.searched(SPACE))
     lines = [trace for trace in parallel.exhibit(rows, SPACE).figure.data if trace.x]
     assert sum(len(trace.x) for trace in lines) == len(rows) * (len(names) + 1)
     heights = [y for trace in lines for y in trace.y if y is not None]
