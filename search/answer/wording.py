@@ -71,9 +71,8 @@ def no_winner(status: Status) -> str:
 
 def question(record: TrialRecord) -> list[str]:
     """What became of the question's model, and its configuration: a line each."""
-    missed = f"not learned in {epochs(record.epochs)}"
     measured = f"accuracy {record.accuracy or 0:.3f}, loss {record.loss or float('nan'):.2f}"
-    ended = epochs(record.epochs) if record.converged else missed
+    ended = f"{'' if record.converged else 'not learned in '}{epochs(record.epochs)}"
     on = " on these data" if "batch_size" in record.params else ""
     return [f"The question's model{on}: {ended} ({measured})", configuration(record.params)]
 

@@ -68,15 +68,11 @@ def export(
 
 
 def find_seed(
-    text: Callable[[int], str],  # of the script with a seed
-    data: bytes | None,
-    framework: Framework,
-    recorded: int,  # epochs
-    show: Callable[[str], None],
+    text: Callable[[int], str], data: bytes | None, framework: Framework, recorded: int, show: Callable[[str], None]
 ) -> tuple[int, str]:
     """The first seed that converges in as many epochs as recorded, else the nearest; and what came out, in words.
 
-    Failure if the script does not run.
+    `text` makes the script with a seed, and `recorded` counts epochs. Failure if the script does not run.
     """
     needed: list[int | None] = []
     with TemporaryDirectory() as directory:

@@ -24,14 +24,10 @@ RAMP = ("#0a3d91", "#2c77c8", "#1f8f8c", "#6f8a1c", "#b5850b")
 DASHES = ("solid", "dash", "dot")
 #: By colour, the one that a dark page has in its place.
 DARK = {
-    INK: "#e3e8ee",
-    FAINT: "#a3afbb",
-    GRID: "#2d3640",
-    PAPER: "#14191f",
-    MUTED: "#737d87",
+    INK: "#e3e8ee", FAINT: "#a3afbb", GRID: "#2d3640", PAPER: "#14191f", MUTED: "#737d87",
     **dict(zip(SERIES, ("#5aa9f0", "#f08c4a", "#2fc29a", "#c79be0", "#d6c24a"), strict=True)),
     **dict(zip(RAMP, ("#d6ecff", "#7fc4fe", "#3fb8b0", "#9aa83f", "#b08a2e"), strict=True)),
-}
+}  # fmt: skip
 HIT = {"symbol": "circle", "size": 6, "color": SERIES[0], "opacity": 0.65}
 MISS = {"symbol": "x-thin-open", "size": 6, "color": SERIES[1], "line": {"width": 1.2, "color": SERIES[1]}}
 MOST_DRAWN = 1000  # trials
@@ -60,19 +56,14 @@ def blank(height: int, **layout: Any) -> "Figure":
     import plotly.graph_objects as go  # type: ignore[import-untyped]
 
     axis = {"gridcolor": GRID, "linecolor": FAINT, "zeroline": False, "ticks": "outside", "tickcolor": GRID}
-    look: dict[str, Any] = {
-        "template": "none",
-        "height": height,
-        "autosize": True,
-        "paper_bgcolor": PAPER,
-        "plot_bgcolor": PAPER,
-        "font": {"family": "system-ui, sans-serif", "size": 12, "color": INK},
-        "margin": {"l": 56, "r": 14, "t": 40, "b": 46},
-        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "bgcolor": PAPER},
-        "hoverlabel": {"bgcolor": PAPER, "font": {"color": INK}},
-        "hovermode": "closest",
-    }
-    return go.Figure(layout=look).update_layout(layout).update_xaxes(axis).update_yaxes(axis)
+    figure = go.Figure().update_layout(
+        template="none", height=height, autosize=True, paper_bgcolor=PAPER, plot_bgcolor=PAPER, hovermode="closest",
+        font={"family": "system-ui, sans-serif", "size": 12, "color": INK},
+        margin={"l": 56, "r": 14, "t": 40, "b": 46},
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "bgcolor": PAPER},
+        hoverlabel={"bgcolor": PAPER, "font": {"color": INK}},
+    )  # fmt: skip
+    return figure.update_layout(layout).update_xaxes(axis).update_yaxes(axis)
 
 
 def titled(exhibit: Exhibit, width: int) -> "Figure":

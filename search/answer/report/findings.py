@@ -9,7 +9,7 @@ from search.answer.ladder.ladder import rung_records
 from search.answer.ladder.verdicts import RungRecord
 from search.query import ranking
 from search.query import runs as query
-from search.query.records import BestRecord, Conclusion, RunRecord, TrialRecord
+from search.query.records import Conclusion, RunRecord, TrialRecord
 from search.spec.space import preset
 from search.spec.stored_study import StoredStudy
 from search.spec.study_spec import StudySpec
@@ -41,32 +41,27 @@ def gather(connection: Connection, study: StoredStudy) -> Findings:
     """The body of one read transaction: everything as of one moment."""
     conclusion = ranking.conclusion(connection, study)
     ended = [row for row in query.trials(connection, study) if row.state == RunState.DONE]
-    firsts = {first.classes: first for first in conclusion.winners}
     of_models = runs.c.kind.in_((RunKind.REFERENCE, RunKind.LADDER))
     references = [run for run in query.recorded(connection, study, of_models) if run.curve]
     models: dict[int, Models] = {}
     for classes in study.spec.class_counts:
-        best = _winner(connection, study, firsts.get(classes)) or _incumbent(connection, study, conclusion, classes)
+        best = _best(connection, study, classes, conclusion)
         models[classes] = best | _of_the_page(connection, study, classes, references, ended)
     classes = max(models, key=lambda classes: (len(models[classes]), classes))
     ladder = rung_records(connection, study)
     return Findings(study.name, study.spec, conclusion, ended, classes, models[classes], ladder)
 
 
-def _winner(connection: Connection, study: StoredStudy, first: BestRecord | None) -> Models:
-    """The runs of a class count's winner on fresh seeds."""
-    if not first:
-        return {}
-    again = query.recorded(connection, study, runs.c.kind == RunKind.REPLICATE, runs.c.trial == first.trial)
-    return {"winner": [run for run in again if run.curve]}
-
-
-def _incumbent(connection: Connection, study: StoredStudy, conclusion: Conclusion, classes: int) -> Models:
-    """The best trial, if it is of this class count."""
-    best = conclusion.status.incumbent
-    if not best or best.trial is None or best.classes != classes:
-        return {}
-    return {"best trial, not confirmed": [query.trial(connection, study, best.trial)]}
+def _best(connection: Connection, study: StoredStudy, classes: int, conclusion: Conclusion) -> Models:
+    """The runs of a class count's winner on fresh seeds; else the best trial, if it is of this count."""
+    winner = next((first for first in conclusion.winners if first.classes == classes), None)
+    incumbent = conclusion.status.incumbent
+    if winner:
+        again = query.recorded(connection, study, runs.c.kind == RunKind.REPLICATE, runs.c.trial == winner.trial)
+        return {"winner": [run for run in again if run.curve]}
+    if incumbent and incumbent.trial is not None and incumbent.classes == classes:
+        return {"best trial, not confirmed": [query.trial(connection, study, incumbent.trial)]}
+    return {}
 
 
 def _of_the_page(
@@ -82,8 +77,7 @@ def _of_the_page(
         params = preset(name, classes, study.spec.training).params
         same = [run for run in references if run.params == params]
         if not same:
-            numbers = [row.trial for row in ended if row.params == params and row.trial is not None]
-            same = [query.trial(connection, study, number) for number in numbers]
+            same = [query.trial(connection, study, row.trial or 0) for row in ended if row.params == params]
         if same:
             longest = max(run.cap or 0 for run in same)
             models[label] = [run for run in same if run.cap == longest]

@@ -124,12 +124,10 @@ def _first_two(label: str, side: Mapping[str, float | None]) -> str:
 
 def survival(ended: Rows, name: str, dimension: Choices) -> Exhibit:
     """The share not yet converged against epochs, for each choice of a parameter."""
-    members = {choice: [row for row in ended if row.params.get(name) == choice] for choice in dimension.values}
-    members = {choice: rows for choice, rows in members.items() if rows}
-    curves = {
-        choice: product_limit([(row.spent, bool(row.converged)) for row in rows], AT_RISK)
-        for choice, rows in members.items()
-    }
+    trials = {choice: [row for row in ended if row.params.get(name) == choice] for choice in dimension.values}
+    members = {choice: rows for choice, rows in trials.items() if rows}
+    ends = {choice: [(row.spent, bool(row.converged)) for row in rows] for choice, rows in members.items()}
+    curves = {choice: product_limit(each, AT_RISK) for choice, each in ends.items()}
     figure = blank(320 + 20 * -(-len(curves) // 3))
     for place, choice in enumerate(most_first(members)):
         curve, dash = curves[choice], figures.DASHES[place // len(SERIES)]

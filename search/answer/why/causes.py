@@ -7,6 +7,7 @@ advice helps when it is followed (`python -m tests.bench.advice`).
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from objectives.parameters import PARAMETERS
@@ -50,18 +51,16 @@ def loud(miss: MissedTrial) -> Finding | None:
     before, guessing = miss.first.before, math.log(miss.trial.configuration.classes)
     if not LOUD * guessing < before < math.inf:
         return None
-    sentence = f"The outputs are too large from the start: the loss begins at {before:.3g}"
+    sentence = f"The outputs begin too large: the loss is {before:.3g} at the start, and guessing has {guessing:.3g}."
     advice = _advice(gain=miss.trial.configuration.gain * guessing / before)
-    measured = {"loss": before, "guessing": guessing}
-    return Finding(Cause.LOUD, f"{sentence}, and guessing has {guessing:.3g}.", measured, advice)
+    return Finding(Cause.LOUD, sentence, {"loss": before, "guessing": guessing}, advice)
 
 
 def hidden_outputs(miss: MissedTrial) -> Finding | None:
     """The output layer cannot read the classes off the hidden layers as they begin: which of four reasons it is."""
     start, better, change = miss.start, miss.legible.snapshot, miss.legible.params
-    if start.legible > UNREAD * start.shown or better.legible < HELPS * start.legible:
-        return None
-    if not math.isfinite(miss.first.before):  # nothing that was read is a number
+    helps = start.legible <= UNREAD * start.shown and better.legible >= HELPS * start.legible
+    if not (helps and math.isfinite(miss.first.before)):  # else nothing that was read is a number
         return None
     if start.silent >= SILENT or start.dead >= DEAD:
         cause = _unresponsive(miss)
@@ -70,8 +69,7 @@ def hidden_outputs(miss: MissedTrial) -> Finding | None:
     elif start.recalled >= UNREAD and start.readable < UNREAD * start.recalled * start.shown:
         cause, why = Cause.NOISE, "Noise moves the hidden outputs as much as the class does"
         if "batch_sampling" in change:
-            why = "Each batch of random classes is scaled by its own moments, so that a class comes differently each "
-            why += "time"
+            why = "Each batch of random classes is scaled by its own moments, so a class comes differently each time"
         why += f" (of the samples it has learned from it could tell {_percent(start.recalled)})"
     else:
         cause = Cause.COARSE
@@ -110,21 +108,13 @@ def first_layer(miss: MissedTrial) -> Finding | None:
     return Finding(Cause.FIRST_LAYER, sentence, measured, _advice(first_lr_ratio=ratio * STEADY / first.moved))
 
 
-def too_high(miss: MissedTrial) -> Finding | None:
-    """A smaller first or last step of the layers after the first would have been a better one."""
-    return _misjudged(miss, Cause.TOO_HIGH, lambda scale: scale < 1)
-
-
-def too_low(miss: MissedTrial) -> Finding | None:
-    """A larger first or last step of the layers after the first would have been a better one."""
-    return _misjudged(miss, Cause.TOO_LOW, lambda scale: scale > 1)
-
-
-def _misjudged(miss: MissedTrial, cause: Cause, wrong: Callable[[float], bool]) -> Finding | None:
+def misjudged(cause: Cause, miss: MissedTrial) -> Finding | None:
+    """A smaller, or larger, first or last step of the layers after the first would have been a better one."""
     for name, step in (("first", miss.first), ("last", miss.last)):
         scale = _best_scale(step)
+        wrong = scale < 1 if cause is Cause.TOO_HIGH else scale > 1
         before, loss, better = step.before, step.frozen, step.scaled[scale]
-        if wrong(scale) and loss > NEGLIGIBLE and better < WORTH * loss:
+        if wrong and loss > NEGLIGIBLE and better < WORTH * loss:
             sentence = f"The {cause}: with the first layer left alone, the {name} update takes the loss from "
             sentence += f"{before:.3g} to {loss:.3g}, {scale:.3g} times that step to {better:.3g}."
             measured = {"before": before, "loss": loss, "scale": scale, "loss_then": better}
@@ -198,8 +188,8 @@ def improving(miss: MissedTrial) -> Finding | None:
 
 #: What comes first hides what comes later; where no advice helps, the first one found is told.
 CAUSES: tuple[Callable[[MissedTrial], Finding | None], ...] = (
-    diverged, hidden_outputs, loud, fell_silent, first_layer, too_high, too_low, unsteady, not_shown, overfitted, cut,
-    improving,
+    diverged, hidden_outputs, loud, fell_silent, first_layer, partial(misjudged, Cause.TOO_HIGH),
+    partial(misjudged, Cause.TOO_LOW), unsteady, not_shown, overfitted, cut, improving,
 )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ of that is measured in turn, and the answer is a short chain of steps, each on t
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -183,12 +183,10 @@ def _network(solo: Solo) -> Network:
     return solo.network
 
 
-def _changes_beside_gain(configuration: Configuration) -> Iterator[dict[str, Any]]:
+def _changes_beside_gain(own: Configuration) -> Iterable[dict[str, Any]]:
     """What else is changed besides the gain, each with all before it: nothing, then more and more."""
-    others: list[tuple[str, Any]] = [("bias_init", "spread"), ("activation", "sine"), ("hidden_layers", 1)]
-    if configuration.scaling in ("batch", "minmax"):
-        others.insert(0, ("batch_sampling", "every_class"))
-    if configuration.width < 2 * configuration.classes:
-        others.append(("width", 2 * configuration.classes))
-    different = [{name: value} for name, value in others if getattr(configuration, name) != value]
+    sampling = "every_class" if own.scaling in ("batch", "minmax") else own.batch_sampling
+    others = {"batch_sampling": sampling, "bias_init": "spread", "activation": "sine", "hidden_layers": 1}
+    others |= {"width": max(own.width, 2 * own.classes)}
+    different = [{name: value} for name, value in others.items() if getattr(own, name) != value]
     return accumulate(different, or_, initial={})
