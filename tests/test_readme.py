@@ -1,4 +1,4 @@
-"""Every command in the README works: the long ones in their order in an empty directory, the rest on a short search."""
+"""Every command in a README works: the long ones in their order in an empty directory, the rest on a short search."""
 
 import re
 import shlex
@@ -15,13 +15,18 @@ from tests.support.command import command
 from tests.support.service import served
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
-PYTHON = re.findall(r"^```python\n(.*?)^```", README, re.M | re.S)
-BLOCKS = [block.splitlines() for block in re.findall(r"^```sh\n(.*?)^```", README, re.M | re.S)]
-COMMANDS = [line for block in BLOCKS for line in block]
+FIRST = ROOT / "README.md"
+READMES = [
+    FIRST,
+    *sorted(path for part in ("objectives", "search", "storage", "tests") for path in (ROOT / part).rglob("README.md")),
+]
+TEXT = "\n".join(path.read_text() for path in READMES)
+PYTHON = re.findall(r"^```python\n(.*?)^```", TEXT, re.M | re.S)
+BLOCKS = [block.splitlines() for block in re.findall(r"^```sh\n(.*?)^```", TEXT, re.M | re.S)]
+COMMANDS = list(dict.fromkeys(line for block in BLOCKS for line in block))
 SERVICE = next(block for block in BLOCKS if any("fewest serve" in line for line in block))
 ASKING = next(block for block in BLOCKS if any("curl" in line for line in block))  # in another terminal
-ALONE = [line for block in BLOCKS if block not in (SERVICE, ASKING) for line in block]
+ALONE = [line for line in COMMANDS if line not in (*SERVICE, *ASKING)]
 BIN = Path(sys.executable).parent
 NET = """
 from torch import nn
@@ -122,6 +127,16 @@ def test_example(code: str, launched: Path) -> None:
     done = subprocess.run([BIN / "python", "-c", code], cwd=launched, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "converged" in done.stdout
+
+
+def test_the_first_screen_leads_everywhere() -> None:
+    """The first README is short, and links every other one; no link of any leads nowhere."""
+    assert len(FIRST.read_text().splitlines()) <= 150
+    links = {path: re.findall(r"\]\((?!http)([^)#]+)", path.read_text()) for path in READMES}
+    for path, targets in links.items():
+        assert all((path.parent / target).exists() for target in targets), path
+    linked = {(ROOT / target).resolve() for target in links[FIRST]}
+    assert {path.resolve() for path in READMES[1:]} <= linked
 
 
 def test_set_up_is_two_commands_and_ci_runs_the_one_for_tests() -> None:

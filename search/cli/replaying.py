@@ -60,7 +60,8 @@ def replay(
 
     for recorded in trials:
         check(recorded)
-    again, rows = Replay(opened.spec, stored(opened.spec, store), place), list[ReplayRecord]()
+    again = Replay(opened.spec, stored(opened.spec, store), place)
+    rows: list[ReplayRecord] = []
     with output.err.status("training") as shown:
 
         def show(progress: Progress) -> None:

@@ -173,7 +173,9 @@ class Worker:
             raise
         self._telling = [told for told in self._telling if not told.done() or told.result()]
         self._telling += [self._clerk.submit(self._tell, *found) for found in ended]
-        if time.monotonic() - self._looked > self._pause:  # an ask looks, too
+        if ended:  # the next ask looks, at once: what the running trials are judged by is not to depend on the clock
+            self._asked_in_vain = -math.inf
+        elif time.monotonic() - self._looked > self._pause:
             self._telling.append(self._clerk.submit(self._look))
             self._looked = time.monotonic()
 

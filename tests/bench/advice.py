@@ -20,6 +20,7 @@ from objectives.convergence import Trial
 from search.answer.why.miss_diagnosis import Tried
 from search.answer.why.why import MOST_EPOCHS, Why
 from search.query import runs as query
+from search.query.records import RunRecord
 from search.spec import stored_study
 from search.spec.dataset import stored
 from search.spec.study_spec import derive
@@ -36,7 +37,7 @@ def main() -> None:
         subprocess.run(command, cwd=directory, capture_output=True, check=True)
         store = Store.open(f"sqlite:///{directory}/fewest.db")
         record = store.read(stored_study.find, "default")
-        missed = [row["trial"] for row in store.read(query.trials, record) if row["end"] == "cap"]
+        missed = [row.trial for row in store.read(query.trials, record) if row.end == "cap"]
         drawn = random.Random(arguments.seed).sample(missed, min(arguments.misses, len(missed)))
         spec = record.spec
         why = Why(spec, stored(spec, store))
@@ -54,18 +55,16 @@ def main() -> None:
     print(f"\n\nin all: the first advice helped in {first.total()} of {len(found)}, all of it in {every.total()}")
 
 
-def followed(why: Why, row: dict) -> tuple[str, bool, bool]:
+def followed(why: Why, row: RunRecord) -> tuple[str, bool, bool]:
     """The first cause of a miss, and whether on fresh seeds its advice helped, and all there was."""
     steps = why.steps(row)
-    seeds = (derive(0, what, row["trial"]) for what in ("advice", "its data"))
-    trials = [Trial(0, Configuration.of(row["params"]), *seeds, min(max(row["epochs"], 1), MOST_EPOCHS))]
+    seeds = (derive(0, what, row.trial) for what in ("advice", "its data"))
+    trials = [Trial(0, Configuration.of(row.params), *seeds, min(max(row.epochs, 1), MOST_EPOCHS))]
     for step in steps:
         trials.append(why.changed(trials[-1], step.finding.advice))
     tried = [Tried.of(why.trained(trial)) for trial in (trials[0], trials[min(1, len(steps))], trials[-1])]
     words = (f"{each.accuracy:.2f}{f', converged after {each.epochs}' if each.converged else ''}" for each in tried)
-    print(
-        f"| {row['trial']} | {', then '.join(step.finding.cause for step in steps)} | {' | '.join(words)} |", flush=True
-    )
+    print(f"| {row.trial} | {', then '.join(step.finding.cause for step in steps)} | {' | '.join(words)} |", flush=True)
     own, first, every = tried
     return steps[0].finding.cause if steps else "nothing found", first.better_than(own), every.better_than(own)
 

@@ -14,7 +14,7 @@ from search.spec import space
 from search.spec.stored_study import StoredStudy
 from storage import schema
 from storage.curves import pack
-from storage.schema import RunState, studies
+from storage.schema import RunKind, RunState, studies
 
 CHUNK = 5_000  # trials per statement
 CONVERGED = 0.1  # of all trials
@@ -41,8 +41,9 @@ def fill(connection: sa.Connection, record: StoredStudy, size: int) -> None:
                 rows[schema.optuna_params].append(row | {"distribution_json": distribution_to_json(distribution)})
             value = score(hit, epochs, gap, spec.max_epochs)
             rows[schema.optuna_values].append({"trial_id": key, "objective": 0, "value": value, "value_type": "FINITE"})
-            identity = {"run_id": key, "study_id": record.study_id, "name": str(number), "trial": number}
-            what = {"trial_id": key, "replicate": 0, "classes": params["classes"], "params": json.dumps(params)}
+            identity = {"run_id": key, "study_id": record.study_id, "name": str(number)}
+            identity |= {"kind": RunKind.TRIAL, "trial": number, "trial_id": key, "replicate": 0}
+            what = {"classes": params["classes"], "params": json.dumps(params)}
             state = {"state": RunState.DONE, "worker_id": 1, "attempt": 1, "faults": 0, "told": key, "finished": 1.0}
             seeds = {"seed": number, "data_seed": 1, "cap": 300, "seconds": 0.1, "stream_offset": 0}
             outcome = {"end": "converged" if hit else "capped", "converged": hit, "epochs": epochs, "gap": gap}

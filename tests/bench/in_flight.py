@@ -18,6 +18,7 @@ from search.ask.study import Study
 from search.spec import stored_study
 from search.spec.study_spec import StudySpec
 from storage import leases
+from storage.schema import RunKind
 from storage.store import Store
 from tests.bench.landscapes import CAP, LANDSCAPES, log_epochs, made, outcome
 
@@ -41,7 +42,7 @@ def search(landscape: str, seed: int, sampler: str, trials: int, workers: int, e
                 continue
             view, run = flying.popleft()
             found = log_epochs(landscape, run.params, dice.gauss(0, 0.15))
-            if not run.replicate and run.trial is not None:
+            if run.kind is RunKind.TRIAL:
                 best.append(min(best[-1], found))
             view.tell(run, view.trial(run), made(*outcome(found)))
         store.close()

@@ -25,7 +25,7 @@ LONGER = {
     "classes": options.class_counts("64"),
     "inputs": 225,
     "max_epochs": 400,
-    "dimensions": options.dimensions(["activation=sigmoid", "gain=1"], (), ()),
+    "space": options.dimensions(["activation=sigmoid", "gain=1"], (), ()),
 }
 
 

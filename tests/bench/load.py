@@ -122,7 +122,7 @@ def main() -> None:
         record = swarm.made(url, 1 << 20, max_epochs=CAP, classes=options.class_counts("256"), inputs=225)
         store = Store.open(url)
         crowd = [swarm.start(swarm.simulate, url, arguments.seconds) for _ in range(arguments.workers)]
-        while store.read(query.status, record)["converged"] < BEFORE:
+        while store.read(query.status, record).converged < BEFORE:
             time.sleep(0.5)
         database = psutil.Process(int((Path(directory) / "postgres" / "postmaster.pid").read_text().split()[0]))
         with served(Path(directory), "--storage", url, "--rate", "100000") as service:

@@ -55,9 +55,9 @@ CASES = {
 OUR_EVENTS = f"""
 SELECT 'begin' AS kind, min(started) AS time, NULL AS epochs, NULL AS gap FROM fewest_runs HAVING time
 UNION ALL SELECT 'best', finished, CASE WHEN converged THEN epochs END, gap FROM fewest_runs
-WHERE replicate = 0 AND trial IS NOT NULL AND finished IS NOT NULL
+WHERE kind = 'trial' AND finished IS NOT NULL
 UNION ALL SELECT 'confirmed', max(again.finished), own.epochs, NULL FROM fewest_runs AS own JOIN fewest_runs AS again
-ON again.trial = own.trial AND own.replicate = 0 AND again.replicate > 0
+ON again.trial = own.trial AND own.kind = 'trial' AND again.kind = 'replicate'
 WHERE own.converged AND own.epochs <= {ENOUGH_EPOCHS} GROUP BY own.trial
 HAVING sum(again.converged) = 5 AND sum(again.epochs <= {ENOUGH_EPOCHS}) >= 3"""
 

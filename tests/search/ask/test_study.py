@@ -12,6 +12,7 @@ from objectives.configuration import Configuration
 from objectives.convergence import End, Outcome, Progress, Trial
 from objectives.parameters import PARAMETERS
 from search.ask.proposals import REDRAWN, sampler
+from search.ask.purpose import Purpose
 from search.ask.scoring import FINALISTS, REPLICATES
 from search.ask.study import Study, replicate
 from search.errors import UsageError
@@ -70,7 +71,7 @@ def test_every_sampler_serves_a_study(sampler: str, sqlite: Store) -> None:
     record, study = begun(sqlite, 14, sampler=sampler)
     runs = work(study)
     assert [run.trial for run in runs if not run.replicate and run.trial is not None] == list(range(14))
-    assert study.over and sqlite.read(query.status, record)["done"] == 14
+    assert study.over and sqlite.read(query.status, record).done == 14
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -79,11 +80,11 @@ def test_class_counts_are_searched(sampler: str, sqlite: Store) -> None:
     record, study = begun(sqlite, 42, sampler=sampler, classes="8..32")
     work(study)
     counts = sqlite.read(query.by_classes, record)
-    assert [row["classes"] for row in counts] == [8, 16, 32] and all(11 <= row["trials"] <= 17 for row in counts)
-    hit = {row["classes"] for row in counts if row["converged"]}
-    assert {row["classes"] for row in sqlite.read(ranking.confirmed, record)} == hit and len(hit) >= 2
+    assert [row.classes for row in counts] == [8, 16, 32] and all(11 <= row.trials <= 17 for row in counts)
+    hit = {row.classes for row in counts if row.converged}
+    assert {row.classes for row in sqlite.read(ranking.confirmed, record)} == hit and len(hit) >= 2
     assert sqlite.read(query.reference, record) is None
-    assert all(row["classes"] == 16 for row in sqlite.read(ranking.best, record, for_classes(16)))
+    assert all(row.classes == 16 for row in sqlite.read(ranking.best, record, for_classes(16)))
 
 
 def test_a_sampler_of_anybodys_serves_a_study(sqlite: Store) -> None:
@@ -91,7 +92,7 @@ def test_a_sampler_of_anybodys_serves_a_study(sqlite: Store) -> None:
     record, study = begun(sqlite, 14, sampler="optuna.samplers:NSGAIISampler")
     assert isinstance(study._proposals._study.sampler, optuna.samplers.NSGAIISampler)
     work(study)
-    assert sqlite.read(query.status, record)["done"] == 14
+    assert sqlite.read(query.status, record).done == 14
 
 
 @pytest.mark.parametrize("path", ["no.such:Sampler", "optuna.samplers:Nothing", "builtins:dict", "optuna:create_study"])
@@ -128,9 +129,9 @@ def test_exploring_redraws_a_few_parameters_of_a_leader(sqlite: Store) -> None:
     record, study = begun(sqlite, 60)
     work(study)
     best = min(
-        (row for row in sqlite.read(query.trials, record) if row["converged"]),
-        key=lambda row: (row["epochs"], row["trial"]),
-    )["params"]
+        (row for row in sqlite.read(query.trials, record) if row.converged),
+        key=lambda row: (row.epochs, row.trial),
+    ).params
     near = [study._proposals._near_a_leader(8)(number) for number in range(20)]
     changed = [{name for name in {*params, *best} if params.get(name) != best.get(name)} for params in near]
     assert all(len(names - {"width_2"}) <= REDRAWN for names in changed) and len(set().union(*changed)) > 4
@@ -164,7 +165,7 @@ def test_a_study_begins_with_the_best_of_another(sqlite: Store) -> None:
     spec = spec.model_copy(update={"start": tuple(sqlite.read(ranking.start, source, spec))})
     record = sqlite.write(stored_study.create, "t", spec, 20)
     run = another(sqlite, record).ask()
-    best = sqlite.read(ranking.best, source, top=1)[0]["params"]
+    best = sqlite.read(ranking.best, source, top=1)[0].params
     assert run and run.params["classes"] == 16
     assert run.params["lr"] == best["lr"] and run.params["width"] == min(round(2**0.5 * best["width"]), 1024)
 
@@ -173,7 +174,7 @@ def test_a_leader_is_confirmed_while_the_search_goes_on(sqlite: Store) -> None:
     """Its replicates come between trials, two first and the others if those do not refute it."""
     record, study = begun(sqlite, 200)
     runs = []
-    while not any(row["confirmed"] for row in sqlite.read(ranking.best, record)):
+    while not any(row.confirmed for row in sqlite.read(ranking.best, record)):
         run = study.ask()
         assert run and study.tell(run, *played(study, run))
         runs.append(run)
@@ -209,15 +210,15 @@ def test_what_waits_is_run_without_another_trial(sqlite: Store) -> None:
     for _ in range(60):
         run = study.ask()
         assert run and study.tell(run, *played(study, run))
-    hit = next(row for row in sqlite.read(query.trials, record) if row["converged"])
-    again = [replicate(study.spec, hit["trial"], k, hit["params"], hit["epochs"]) for k in range(1, 9)]
+    hit = next(row for row in sqlite.read(query.trials, record) if row.converged)
+    again = [replicate(study.spec, hit.trial, k, hit.params, hit.epochs) for k in range(1, 9)]
     before = sqlite.read(query.status, record)
     sqlite.write(ledger.add, record.study_id, again)
-    helper = Study(sqlite, record, sqlite.write(leases.register, "w", "cpu", {}), only_waiting=True)
+    helper = Study(sqlite, record, sqlite.write(leases.register, "w", "cpu", {}), Purpose.CONFIRM)
     done = work(helper)
-    assert helper.over and not study.over and {run.trial for run in done} == {hit["trial"]}
+    assert helper.over and not study.over and {run.trial for run in done} == {hit.trial}
     after = sqlite.read(query.status, record)
-    assert after["done"] == before["done"] and after["waiting"] == 0
+    assert after.done == before.done and after.waiting == 0
     assert study.ask() is not None
 
 
@@ -228,10 +229,10 @@ def test_a_study_ends_when_a_configuration_is_good_enough(sqlite: Store) -> None
     work(study)
     state = sqlite.read(query.status, record)
     best = sqlite.read(ranking.best, record, top=1)[0]
-    assert study.over and state["done"] < 200 and best["replicates_converged"] == REPLICATES and best["epochs"] <= 2
+    assert study.over and state.done < 200 and best.replicates_converged == REPLICATES and best.epochs <= 2
     sqlite.write(studies.reopen, record.study_id, 200)
     work(study)
-    assert sqlite.read(query.status, record)["done"] == 200
+    assert sqlite.read(query.status, record).done == 200
 
 
 def test_what_one_worker_finds_the_other_knows(sqlite: Store) -> None:
@@ -279,11 +280,11 @@ def test_the_end_of_a_study_confirms_the_best_and_runs_the_question(sqlite: Stor
     assert sum(run.replicate > 0 for run in runs[last:]) >= REPLICATES
     assert len({run.seed for run in runs}) == len({run.data_seed for run in again}) + 40 + 1
     best = sqlite.read(ranking.best, record, top=1000)
-    confirmed = [row["confirmed"] for row in best]
+    confirmed = [row.confirmed for row in best]
     assert sum(confirmed) >= FINALISTS and confirmed == sorted(confirmed, reverse=True)
-    assert best[0]["replicates"] == best[0]["replicates_converged"] == REPLICATES
+    assert best[0].replicates == best[0].replicates_converged == REPLICATES
     reference = sqlite.read(query.reference, record)
-    assert reference and reference["params"]["optimizer"] == "rmsprop" and not reference["converged"]
+    assert reference and reference.params["optimizer"] == "rmsprop" and not reference.converged
     assert study.ask() is None and study.over
 
 
@@ -292,7 +293,7 @@ def test_equally_good_configurations_share_a_rank(sqlite: Store) -> None:
     record, study = begun(sqlite, 60)
     work(study)
     best = sqlite.read(ranking.best, record, top=1000)
-    by_rank = {row["rank"]: [r["trial"] for r in best if r["rank"] == row["rank"]] for row in best}
+    by_rank = {row.rank: [r.trial for r in best if r.rank == row.rank] for row in best}
     assert list(by_rank) == sorted(by_rank) and min(by_rank) == 1
     assert any(len(trials) > 1 for trials in by_rank.values())
     assert sqlite.read(ranking.best, record, top=2) == best[:2]
@@ -315,8 +316,8 @@ def test_trials_and_status_are_pages_and_counts(sqlite: Store) -> None:
     record, study = begun(sqlite, 25)
     work(study)
     first, rest = sqlite.read(query.trials, record, limit=10), sqlite.read(query.trials, record, after=9)
-    assert [row["trial"] for row in first + rest] == list(range(25))
+    assert [row.trial for row in first + rest] == list(range(25))
     state = sqlite.read(query.status, record)
-    assert state["done"] == 25 == state["converged"] + state["missed"] and state["running"] == 0
-    assert state["converged"] == sum(row["converged"] for row in first + rest)
-    assert state["incumbent"]["epochs"] == min(row["epochs"] for row in first + rest if row["converged"])
+    assert state.done == 25 == state.converged + state.missed and state.running == 0
+    assert state.converged == sum(row.converged for row in first + rest)
+    assert state.incumbent and state.incumbent.epochs == min(row.epochs for row in first + rest if row.converged)

@@ -11,6 +11,7 @@ from search.errors import UsageError
 from search.query import ranking
 from search.query import runs as query
 from search.query.best_query import BestQuery, By, for_classes
+from search.query.records import BestAnswer, TrialRecord
 from search.spec import stored_study
 from search.spec.space import Choices, Range
 from search.spec.stored_study import StoredStudy
@@ -32,9 +33,9 @@ def searched(store: Store) -> StoredStudy:
     return record
 
 
-def every(store: Store, record: StoredStudy, wanted: BestQuery) -> list[dict[str, Any]]:
+def every(store: Store, record: StoredStudy, wanted: BestQuery) -> list[TrialRecord]:
     """The wanted trials with an outcome, chosen one by one."""
-    return [row for row in store.read(query.trials, record) if row["end"] and wanted.admits(row["params"])]
+    return [row for row in store.read(query.trials, record) if row.end and wanted.admits(row.params)]
 
 
 def test_the_best_are_all_that_converged_in_order(store: Store) -> None:
@@ -43,12 +44,12 @@ def test_the_best_are_all_that_converged_in_order(store: Store) -> None:
     for where, by in product(WHERE, By):
         wanted = BestQuery(where, by)
         found = store.read(ranking.best, record, wanted, 1000)
-        hits = [row["trial"] for row in every(store, record, wanted) if row["converged"]]
-        assert sorted(row["trial"] for row in found) == hits and len(hits) > 2
-        unconfirmed = [not row["confirmed"] for row in found]
+        hits = [row.trial for row in every(store, record, wanted) if row.converged]
+        assert sorted(row.trial for row in found) == hits and len(hits) > 2
+        unconfirmed = [not row.confirmed for row in found]
         assert unconfirmed == sorted(unconfirmed) and (where or len(set(unconfirmed)) == 2)
         if by is not By.EPOCHS:
-            costs = [(not row["confirmed"], row[by]) for row in found]
+            costs = [(not row.confirmed, getattr(row, by)) for row in found]
             assert costs == sorted(costs)
         for top in (1, 3):
             assert store.read(ranking.best, record, wanted, top) == found[:top]
@@ -67,18 +68,16 @@ def check_values(store: Store, record: StoredStudy, name: str, wanted: BestQuery
     found = store.read(ranking.best_per, record, name, wanted)
     best = store.read(ranking.best, record, wanted, 1000)
     trials = every(store, record, wanted)
-    values = [row[name] for row in found]
-    assert len(set(values)) == len(values) and set(values) == {row["params"].get(name) for row in trials}
+    values = [row.value for row in found]
+    assert len(set(values)) == len(values) and set(values) == {row.params.get(name) for row in trials}
     for row in found:
-        mine = [trial for trial in trials if trial["params"].get(name) == row[name]]
-        missed = [trial["epochs"] for trial in mine if not trial["converged"]]
-        assert (row["trials"], row["missed"], row["open"]) == (len(mine), len(missed), 0)
-        assert (row["least_cap"], row["most_cap"]) == (min(missed, default=None), max(missed, default=None))
-        best = [
-            each for each in store.read(ranking.best, record, wanted, 1000) if each["params"].get(name) == row[name]
-        ]
-        assert row["trial"] == (best[0]["trial"] if best else None)
-        assert row["converged"] == sum(trial["converged"] for trial in mine)
+        mine = [trial for trial in trials if trial.params.get(name) == row.value]
+        missed = [trial.epochs for trial in mine if not trial.converged]
+        assert (row.ended.trials, row.ended.missed, row.ended.open) == (len(mine), len(missed), 0)
+        assert (row.ended.least_cap, row.ended.most_cap) == (min(missed, default=None), max(missed, default=None))
+        first = next((each for each in best if each.params.get(name) == row.value), None)
+        assert (row.best and row.best.trial) == (first and first.trial)
+        assert row.ended.converged == sum(trial.converged for trial in mine)
 
 
 def test_at_the_studys_own_goal_the_curves_say_what_is_recorded(store: Store) -> None:
@@ -87,8 +86,8 @@ def test_at_the_studys_own_goal_the_curves_say_what_is_recorded(store: Store) ->
     anew = BestQuery(target=0.99, hold=3)
     assert store.read(ranking.best, record, anew, 1000) == store.read(ranking.best, record, top=1000)
     for name in ("activation", "classes"):
-        per = {row[name]: row for row in store.read(ranking.best_per, record, name, anew)}
-        assert per == {row[name]: row for row in store.read(ranking.best_per, record, name)}
+        per = {row.value: row for row in store.read(ranking.best_per, record, name, anew)}
+        assert per == {row.value: row for row in store.read(ranking.best_per, record, name)}
     assert store.read(ranking.tally, record, anew) == store.read(ranking.tally, record, BestQuery())
 
 
@@ -96,11 +95,11 @@ def test_another_goal_is_answered_from_the_curves(sqlite: Store) -> None:
     """What learned little reaches a low target at once; what stopped when it converged is open for a longer hold."""
     record = searched(sqlite)
     low = sqlite.read(ranking.tally, record, BestQuery(target=0.2, hold=1))
-    assert low["trials"] == low["converged"] == 80
-    assert sqlite.read(ranking.best, record, BestQuery(target=0.2, hold=1), 1)[0]["epochs"] == 0
+    assert low.trials == low.converged == 80
+    assert sqlite.read(ranking.best, record, BestQuery(target=0.2, hold=1), 1)[0].epochs == 0
     long = sqlite.read(ranking.tally, record, BestQuery(hold=4))
     own = sqlite.read(ranking.tally, record, BestQuery())
-    assert (long["converged"], long["open"], long["missed"]) == (0, own["converged"], own["missed"])
+    assert (long.converged, long.open, long.missed) == (0, own.converged, own.missed)
     assert not sqlite.read(ranking.best, record, BestQuery(hold=4))
 
 
@@ -122,8 +121,9 @@ def test_values_are_shown_where_nothing_converged(store: Store) -> None:
     record = store.write(stored_study.create, "none", spec, 6)
     work(another(store, record))
     found = store.read(ranking.best_per, record, "width")
-    assert sum(row["missed"] for row in found) == 6 and {row["rank"] for row in found} == {None}
-    best_table(found, store.read(ranking.tally, record, BestQuery()), per="width")
+    assert sum(row.ended.missed for row in found) == 6 and all(row.best is None for row in found)
+    assert {row.flat()["rank"] for row in found} == {None}
+    best_table(BestAnswer(found, store.read(ranking.tally, record, BestQuery())), per="width")
 
 
 def test_the_smallest_are_found_where_widths_are_choices(store: Store) -> None:
@@ -133,7 +133,7 @@ def test_the_smallest_are_found_where_widths_are_choices(store: Store) -> None:
     record = store.write(stored_study.create, "few", spec, 12)
     work(another(store, record))
     found = store.read(ranking.best, record, BestQuery(by=By.WEIGHTS), 50)
-    confirmed = [row["weights"] for row in found if row["confirmed"]]
+    confirmed = [row.weights for row in found if row.confirmed]
     assert len(found) == 12 and confirmed == sorted(confirmed)
 
 
@@ -159,10 +159,10 @@ def test_tables_show_what_missed_and_at_what_cap(sqlite: Store, capsys: pytest.C
     """For people with the values that have no hit, for programs flat."""
     record = searched(sqlite)
     found = sqlite.read(ranking.best_per, record, "optimizer")
-    best_table(found, sqlite.read(ranking.tally, record, BestQuery()), per="optimizer")
+    best_table(BestAnswer(found, sqlite.read(ranking.tally, record, BestQuery())), per="optimizer")
     said = capsys.readouterr().out
     own = sqlite.read(ranking.tally, record, BestQuery())
-    assert f"Of 80 trials {own['converged']} converged, {own['missed']} missed (given " in said
+    assert f"Of 80 trials {own.converged} converged, {own.missed} missed (given " in said
     records(found, Format.CSV)
     head, *rows = capsys.readouterr().out.splitlines()
     assert head.startswith("optimizer,trials,converged,missed,least_cap,most_cap,open,rank,trial")

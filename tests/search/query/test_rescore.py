@@ -2,7 +2,6 @@
 
 import random
 from itertools import product
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,27 +13,29 @@ from objectives.data.batches import Batches
 from objectives.data.waves import Waves
 from objectives.parameters import OPTIMIZERS
 from objectives.trainers.solo import Solo
+from search.query.records import RunRecord
 from search.query.rescore import OPEN, judged, reached
 from storage.curves import pack, unpack
+from tests.support.records import run
 
 GOALS = list(product((0.25, 0.5, 0.75, 0.95, 1.0), (1, 2, 5)))  # targets and holds
 WAVES = Waves(inputs=16)
 
 
-def record(outcome: Outcome) -> dict[str, Any]:
+def record(outcome: Outcome) -> RunRecord:
     """An outcome as it is read back from a store."""
-    kept = {"converged": outcome.converged, "epochs": outcome.epochs, "end": outcome.end.value}
-    return kept | {"curve": type(outcome.curve)(*unpack(pack(*vars(outcome.curve).values())))}
+    curve = type(outcome.curve)(*unpack(pack(*vars(outcome.curve).values())))
+    return run(converged=outcome.converged, epochs=outcome.epochs, end=outcome.end.value, curve=curve)
 
 
-def compare(recorded: dict[str, Any], target: float, hold: int, again: Outcome) -> str:
+def compare(recorded: RunRecord, target: float, hold: int, again: Outcome) -> str:
     """Assert that what the curve tells is what training came to, and return how it ended."""
     found = judged(recorded, target, hold)
-    if found["end"] == OPEN:
-        assert again.epochs >= found["epochs"]
+    if found.end == OPEN:
+        assert again.epochs >= found.epochs
     else:
-        assert (found["converged"], found["epochs"], found["end"]) == (again.converged, again.epochs, again.end)
-    return str(found["end"])
+        assert (found.converged, found.epochs, found.end) == (again.converged, again.epochs, again.end)
+    return str(found.end)
 
 
 accuracies = st.lists(st.sampled_from([0.0, 0.3, 0.5, 0.74, 0.75, 0.96, 1.0]), min_size=1, max_size=40)

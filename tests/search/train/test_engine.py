@@ -17,6 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from search.query import runs as query
+from search.query.records import Status
 from search.spec import stored_study
 from storage.database import now
 from storage.schema import RunState, attempts, runs, workers
@@ -50,7 +51,7 @@ def launched(url: str, cwd: Path, *options: str, cold: bool = False) -> Iterator
         process.communicate()
 
 
-def wait_for(url: str, enough: Callable[[Store, dict[str, Any]], bool]) -> None:
+def wait_for(url: str, enough: Callable[[Store, Status], bool]) -> None:
     """Until the study's status is as wanted; a minute at most."""
     until = time.monotonic() + 60
     store = None
@@ -68,7 +69,7 @@ def wait_for(url: str, enough: Callable[[Store, dict[str, Any]], bool]) -> None:
     raise AssertionError("the study did not get there in a minute")
 
 
-def status(store: Store) -> dict[str, Any]:
+def status(store: Store) -> Status:
     """What `fewest status` says of the default study."""
     return store.read(query.status, store.read(stored_study.find, "default"))
 
@@ -108,14 +109,14 @@ def worker_pids(store: Store) -> list[int]:
 def test_ctrl_c_drains_and_the_same_command_finishes_exactly(url: str, tmp_path: Path) -> None:
     """SIGINT after some trials: exit 130, what ran is told or released, and a second launch ends with exactly N."""
     with launched(url, tmp_path, "--trials", "40", *QUICK) as process:
-        wait_for(url, lambda _, state: state["done"] >= 3)
+        wait_for(url, lambda _, state: state.done >= 3)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130 and out == "" and "nothing is lost" in err
     store = Store.open(url)
     state = status(store)
     store.close()
-    assert state["running"] == state["waiting"] == 0 and 3 <= state["done"] < 40
+    assert state.running == state.waiting == 0 and 3 <= state.done < 40
     assert finished(url, tmp_path, 40, *QUICK)["status"]["done"] == 40
 
 
@@ -134,8 +135,8 @@ def test_it_is_interrupted_even_if_a_script_has_begun_it(url: str, tmp_path: Pat
 @SQLITE_ONLY
 def test_a_second_ctrl_c_leaves_at_once_and_releases_what_ran(url: str, tmp_path: Path) -> None:
     """Two SIGINTs: running trials wait for the next launch, without blame and without waiting for a lease."""
-    with launched(url, tmp_path, "--trials", "8", *SLOW) as process:
-        wait_for(url, lambda _, state: state["running"] >= 1)
+    with launched(url, tmp_path, "--trials", "4", *SLOW) as process:
+        wait_for(url, lambda _, state: state.running >= 1)
         process.send_signal(signal.SIGINT)
         time.sleep(0.05)
         process.send_signal(signal.SIGINT)
@@ -145,18 +146,18 @@ def test_a_second_ctrl_c_leaves_at_once_and_releases_what_ran(url: str, tmp_path
     state = status(store)
     faults = [run.faults for run in rows(store, runs)]
     store.close()
-    assert state["running"] == 0 and state["done"] + state["waiting"] <= 8 and not any(faults)
-    finished(url, tmp_path, 8, *SLOW)
+    assert state.running == 0 and state.done + state.waiting <= 4 and not any(faults)
+    finished(url, tmp_path, 4, *SLOW)
 
 
 @SQLITE_ONLY
 def test_killed_workers_are_replaced_and_their_trials_tried_again(url: str, tmp_path: Path) -> None:
     """SIGKILL to every worker in mid-trial: the launch goes on with new ones, and N is exact."""
-    with launched(url, tmp_path, "--trials", "6", *SLOW) as process:
+    with launched(url, tmp_path, "--trials", "4", *SLOW) as process:
         killed: list[int] = []
 
-        def kill(store: Store, state: dict[str, Any]) -> bool:
-            if state["running"] >= 1:
+        def kill(store: Store, state: Status) -> bool:
+            if state.running >= 1:
                 killed.extend(pid for pid in worker_pids(store))
                 for pid in killed:
                     os.kill(pid, signal.SIGKILL)
@@ -169,14 +170,14 @@ def test_killed_workers_are_replaced_and_their_trials_tried_again(url: str, tmp_
     ends = [attempt.end for attempt in rows(store, attempts)]
     store.close()
     assert "expired" in ends
-    finished(url, tmp_path, 6, *SLOW)
+    finished(url, tmp_path, 4, *SLOW)
 
 
 @SQLITE_ONLY
 def test_a_killed_launch_leaves_no_worker_behind_and_is_resumed(url: str, tmp_path: Path) -> None:
     """SIGKILL to the launch itself: its workers drain, and the next launch ends with exactly N."""
     with launched(url, tmp_path, "--trials", "30", *QUICK, cold=True) as process:
-        wait_for(url, lambda _, state: state["done"] >= 2)
+        wait_for(url, lambda _, state: state.done >= 2)
         process.kill()
         process.communicate()
     wait_for(url, lambda store, _: not worker_pids(store))
@@ -187,7 +188,7 @@ def test_a_killed_launch_leaves_no_worker_behind_and_is_resumed(url: str, tmp_pa
 def test_stop_ends_a_running_study_for_all_its_workers(url: str, tmp_path: Path) -> None:
     """`fewest stop` from elsewhere: the launch ends, and goes on when it is launched again."""
     with launched(url, tmp_path, "--trials", "3000", *QUICK) as process:
-        wait_for(url, lambda _, state: state["done"] >= 3)
+        wait_for(url, lambda _, state: state.done >= 3)
         assert command(tmp_path, "stop", "--storage", url).returncode == 0
         _, err = process.communicate(timeout=60)
     assert process.returncode == 0 and "stopped with" in err
@@ -207,7 +208,7 @@ def test_the_storage_url_is_not_in_the_process_list(tmp_path: Path) -> None:
     """A password in the URL reaches the workers, but no command line."""
     url = f"sqlite:///{tmp_path}/s3cret.db"
     with launched(url, tmp_path, "--trials", "3000", *QUICK, cold=True) as process:
-        wait_for(url, lambda _, state: state["done"] >= 1)
+        wait_for(url, lambda _, state: state.done >= 1)
         store = Store.open(url)
         lines = [Path(f"/proc/{pid}/cmdline").read_text() for pid in worker_pids(store)]
         store.close()
@@ -220,7 +221,7 @@ def test_workers_that_cannot_work_end_the_launch_in_one_line(tmp_path: Path) -> 
     """A store that breaks under the workers is reported once, with exit status 1."""
     url = f"sqlite:///{tmp_path}/store.db"
     with launched(url, tmp_path, "--trials", "3000", *QUICK) as process:
-        wait_for(url, lambda _, state: state["done"] >= 1)
+        wait_for(url, lambda _, state: state.done >= 1)
         store = Store.open(url)
         store.write(sa.Connection.execute, sa.text("DROP TABLE fewest_curves"))
         store.close()

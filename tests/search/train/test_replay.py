@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ from search.query import runs as query
 from search.spec import parsing as options
 from search.spec import stored_study
 from search.spec.study_spec import StudySpec
-from search.train.replay import Replay, check, compared
+from search.train.replay import Replay, ReplayRecord, check, compared
 from search.train.worker import Worker
 from storage import schema
 from storage.store import Store
 from tests.support.command import Fewest, command
+from tests.support.records import run
 
+NO_CURVE = Curve((), (), ())
 #: Trials of one shape or of many, and a learning rate at which some diverge.
 SPACES: Sequence[tuple[TrainerKind, list[str], list[str]]] = [
     (TrainerKind.AUTO, ["hidden_layers=1", "width=64"], []),
@@ -31,7 +34,7 @@ SPACES: Sequence[tuple[TrainerKind, list[str], list[str]]] = [
 ]
 
 
-def replayed(store: Store, name: str) -> list[dict[str, Any]]:
+def replayed(store: Store, name: str) -> list[ReplayRecord]:
     """Every trial of a study that has an outcome, again."""
     record = store.read(stored_study.find, name)
     again = Replay(record.spec, None, None)
@@ -51,10 +54,10 @@ def test_every_trial_comes_out_as_recorded(
     record = sqlite.write(stored_study.create, "s", spec, 40)
     Worker(sqlite, record, "cpu", kind=kind).work()
     rows = replayed(sqlite, "s")
-    assert len(rows) == 40 and all(row["same_epochs"] and row["same_curve"] for row in rows)
-    assert {row["largest_difference"] for row in rows} == {0.0} and {row["trainer"] for row in rows} == {kind}
+    assert len(rows) == 40 and all(row.same_epochs and row.same_curve for row in rows)
+    assert {row.largest_difference for row in rows} == {0.0} and {row.trainer for row in rows} == {kind}
     expected = {End.CAP, End.DIVERGED} if kind is TrainerKind.SOLO else {End.CAP, End.CONVERGED}
-    assert {row["end"] for row in rows} >= expected and not any(row["changed"] for row in rows)
+    assert {row.end for row in rows} >= expected and not any(row.changed for row in rows)
 
 
 def test_another_trainer_than_recorded_shows_in_the_bits(sqlite: Store) -> None:
@@ -66,9 +69,9 @@ def test_another_trainer_than_recorded_shows_in_the_bits(sqlite: Store) -> None:
     software = json.dumps({"trainer": "solo", "torch": "1.0"})
     sqlite.write(lambda connection: connection.execute(sa.update(schema.workers).values(software=software)))
     rows = replayed(sqlite, "s")
-    assert not all(row["same_curve"] for row in rows)
-    assert max(row["largest_difference"] for row in rows) < 1e-3
-    assert all(len(row["changed"]) == 1 and row["changed"][0].startswith("torch 1.0, now ") for row in rows)
+    assert not all(row.same_curve for row in rows)
+    assert max(row.largest_difference for row in rows) < 1e-3
+    assert all(len(row.changed) == 1 and row.changed[0].startswith("torch 1.0, now ") for row in rows)
 
 
 def test_curves_are_compared_as_they_are_stored() -> None:
@@ -85,21 +88,24 @@ def test_curves_are_compared_as_they_are_stored() -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"state": "running", "curve": None}, "trial 7 is running"),
-        ({"state": "failed", "curve": None, "reason": "the device is gone"}, "failed (the device is gone)"),
+        ({"state": "running", "end": None, "curve": NO_CURVE}, "trial 7 is running"),
+        (
+            {"state": "failed", "end": None, "curve": NO_CURVE, "reason": "the device is gone"},
+            "failed (the device is gone)",
+        ),
         ({"end": "out of memory"}, "ran out of memory"),
     ],
 )
 def test_what_has_no_outcome_to_compare_with_is_refused(changed: dict[str, Any], said: str) -> None:
     """One line that says why."""
-    recorded = {"trial": 7, "state": "done", "end": "cap", "curve": Curve([], [], []), "reason": None}
+    recorded = run(trial=7, state="done", end="cap", curve=Curve([0], [0.5], [1.0]))
     check(recorded)
     with pytest.raises(UsageError) as refused:
-        check(recorded | changed)
+        check(replace(recorded, **changed))
     assert said in str(refused.value) and "leave it out" in str(refused.value)
 
 
-def test_a_study_of_searched_is_reproduced(searched: Path) -> None:
+def test_a_study_of_two_workers_is_reproduced(searched: Path) -> None:
     """Twenty at random, or those that are asked for; the last line counts them, for programs on stderr."""
     done = command(searched, "replay")
     assert done.returncode == 0, done.stderr

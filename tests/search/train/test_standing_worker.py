@@ -7,6 +7,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,16 +18,17 @@ import sqlalchemy as sa
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects  # type: ignore[import-untyped]
 
 from search.ask.study import new_run
+from search.cli.running import _draw
 from search.query import runs as query
 from search.spec.space import preset
 from search.spec.stored_study import StoredStudy
-from search.train import standing_worker as pool
+from search.train import standing_worker
 from search.train.processes import worker_name
-from search.train.standing_worker import Pool
+from search.train.standing_worker import StandingWorker
 from search.train.worker import Worker
 from storage import ledger, schema, studies
 from storage.optuna_storage import optuna_storage
-from storage.schema import RunState, attempts, runs
+from storage.schema import RunKind, RunState, attempts, runs
 from storage.store import Store
 from tests.search.train.test_worker import made
 from tests.support.command import FEWEST
@@ -40,7 +43,7 @@ def named(store: Store, name: str, trials: int, **fields: Any) -> StoredStudy:
     with store.engine.begin() as connection:
         for table, column in ((schema.optuna_studies, "study_name"), (schema.studies, "name")):
             connection.execute(sa.update(table).where(table.c[column] == "s").values({column: name}))
-    return StoredStudy(record.study_id, name, record.spec, record.budget)
+    return replace(record, name=name)
 
 
 def until(holds: Callable[[], Any], process: subprocess.Popen[str] | None = None) -> None:
@@ -63,6 +66,19 @@ def working(url: str, log: Path, *options: str) -> Iterator[subprocess.Popen[str
         process.wait()
 
 
+def draw_nothing(_: StoredStudy) -> None:
+    """No figures of a study that is over."""
+
+
+def standing(store: Store, draw: Callable[[StoredStudy], None]) -> StandingWorker:
+    """A standing worker of this process, until no study has anything to do."""
+
+    def worker(record: StoredStudy, elsewhere: Callable[[], bool]) -> Worker:
+        return Worker(store, record, "cpu", elsewhere=elsewhere)
+
+    return StandingWorker(store, worker, draw, exit_idle=True)
+
+
 def address(store: Store) -> str:
     return store.engine.url.render_as_string(hide_password=False)
 
@@ -75,7 +91,7 @@ def test_it_serves_study_after_study_and_leaves_when_idle(store: Store, tmp_path
         assert process.wait(WAIT_SECONDS) == 0
     for record in records:
         state = store.read(query.status, record)
-        assert (state["done"], state["over"], state["workers"]) == (15, True, 0)
+        assert (state.done, state.over, state.workers) == (15, True, 0)
         shown = get_plotly_graph_objects(optuna_storage(store).get_study_system_attrs(record.study_id))
         assert {"fewest-curves", "fewest-convergence-activation"} <= shown.keys()
     told = [json.loads(line) for line in log.read_text().splitlines()]
@@ -105,7 +121,7 @@ def test_it_begins_a_study_that_is_made_while_it_waits(store: Store, tmp_path: P
     with working(address(store), tmp_path / "log") as process:
         until(lambda: "serving every open study" in (tmp_path / "log").read_text(), process)
         record = named(store, "late", 10)
-        until(lambda: store.read(query.status, record)["over"], process)
+        until(lambda: store.read(query.status, record).over, process)
         process.send_signal(signal.SIGTERM)
         assert process.wait(WAIT_SECONDS) == 0
 
@@ -116,23 +132,21 @@ def test_a_worker_that_cannot_draw_goes_on(
     """Each study's missing figures are a warning of the first who finds it over, and of nobody else."""
     monkeypatch.setitem(sys.modules, "search.answer.report.pictures", None)
     records = [named(store, name, 3) for name in ("a", "b")]
-    Pool(store, lambda record, _: Worker(store, record, "cpu"), exit_idle=True).work(lambda: False)
+    standing(store, partial(_draw, store)).work(lambda: False)
     late = Worker(store, records[0], "cpu")
     late.work()
     assert not late.concluded
-    assert all(store.read(query.status, record)["over"] for record in records)
+    assert all(store.read(query.status, record).over for record in records)
     said = [line for line in caplog.messages if "has no figures in the dashboard: ModuleNotFoundError" in line]
     assert len(said) == 2 and "study 'a'" in said[0] + said[1] and "study 'b'" in said[0] + said[1]
 
 
 def test_one_worker_takes_turns_between_two_studies(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither is over before the other has begun."""
-    monkeypatch.setattr(pool, "SLICE_SECONDS", 0.2)
+    monkeypatch.setattr(standing_worker, "SLICE_SECONDS", 0.2)
     for name in ("a", "b"):
         named(store, name, 60)
-    Pool(store, lambda record, elsewhere: Worker(store, record, "cpu", elsewhere=elsewhere), exit_idle=True).work(
-        lambda: False
-    )
+    standing(store, draw_nothing).work(lambda: False)
     order = store.read(
         lambda connection: connection.scalars(
             sa.select(runs.c.study_id).where(runs.c.trial_id.is_not(None)).order_by(runs.c.run_id)
@@ -157,14 +171,14 @@ def test_it_goes_where_no_worker_is(store: Store) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Pool(store, serve).work(lambda: False)
+        StandingWorker(store, serve, draw_nothing).work(lambda: False)
     assert served == [idle.name]
 
 
 def test_a_spec_of_another_version_is_left_alone(store: Store, tmp_path: Path) -> None:
     """It is named once, with the reason, and the others are served; with --study it is an error."""
     newer, ours = named(store, "newer", 10), named(store, "ours", 10)
-    spec = json.loads(newer.spec) | {"curriculum": 3}
+    spec = json.loads(newer.spec_json) | {"curriculum": 3}
     with store.engine.begin() as connection:
         mine = schema.studies.c.study_id == newer.study_id
         connection.execute(sa.update(schema.studies).where(mine).values(spec=json.dumps(spec)))
@@ -172,7 +186,7 @@ def test_a_spec_of_another_version_is_left_alone(store: Store, tmp_path: Path) -
         assert process.wait(WAIT_SECONDS) == 0
     said = (tmp_path / "log").read_text()
     assert said.count("leaving study 'newer' alone: the study was made by another version of fewest") == 1
-    assert store.read(query.status, ours)["done"] == 10 and store.read(query.status, newer)["done"] == 0
+    assert store.read(query.status, ours).done == 10 and store.read(query.status, newer).done == 0
     with working(address(store), tmp_path / "alone", "--study", "newer") as process:
         assert process.wait(WAIT_SECONDS) == 2
 
@@ -180,7 +194,7 @@ def test_a_spec_of_another_version_is_left_alone(store: Store, tmp_path: Path) -
 def test_what_cannot_finish_within_the_grace_is_released(store: Store, tmp_path: Path) -> None:
     """At no fault of the run, which then waits for another worker; the log names study, trial, attempt and worker."""
     record = named(store, "long", 0, max_epochs=10_000_000)
-    endless = new_run(record.spec, "endless", None, 0, preset("question", 8).params, 10_000_000)
+    endless = new_run(record.spec, RunKind.REFERENCE, "endless", preset("question", 8).params, 10_000_000)
     store.write(ledger.add, record.study_id, [endless])
     with working(address(store), tmp_path / "log", "--grace", "0.5", "--log", "json") as process:
         held = sa.select(runs.c.run_id).where(runs.c.state == RunState.RUNNING)
