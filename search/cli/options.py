@@ -50,7 +50,7 @@ def at_least(least: int, help: str, **more: Any) -> Any:
 
 def study_name(name: str | None) -> str | None:
     """The name of a study as it is given, or None; UsageError if no study may have it."""
-    return None if name is None else parsing.study_name(name)
+    return None if name is None else stored_study.study_name(name)
 
 
 STORE = "sqlite:///FILE or postgresql://HOST/NAME"

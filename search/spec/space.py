@@ -6,10 +6,10 @@ how it is trained and what its constructor takes; `objective`, its import path, 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, FiniteFloat, Tag, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, Discriminator, Field, FiniteFloat, Tag, TypeAdapter
 
 from objectives.configuration import Configuration
 from objectives.parameters import ARCHITECTURE, PARAMETERS, check, unknown
@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
 
-PRESETS = ("question", "answer")
+#: The page's two models, by what each has for so many classes: what its asker could not train, and the simpler one of
+#: its answer.
+PRESETS: Mapping[str, Callable[[int], dict[str, Any]]] = {
+    "question": lambda classes: {"hidden_layers": 2, "width": classes, "width_2": 2 * classes, "optimizer": "rmsprop"},
+    "answer": lambda classes: {"width": 8 * classes, "optimizer": "adam", "scaling": "fixed"},
+}
 MOST_CHOICES = 1000  # of a study's parameter; the store has them in every trial
 
 
@@ -28,10 +33,8 @@ MOST_CHOICES = 1000  # of a study's parameter; the store has them in every trial
 _AS_THE_PARAMETER: Any = Field(default=False, json_schema_extra=lambda schema: schema.__delitem__("default"))
 
 
-class Range(BaseModel):
+class Range(BaseModel, frozen=True, extra="forbid", strict=True):
     """All numbers from `low` to `high`, both included; unless given, `log` (scale) and `whole` are the parameter's."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     kind: Literal["range"] = "range"
     low: FiniteFloat
@@ -62,10 +65,8 @@ def _scalar(value: Any) -> Any:
     return value
 
 
-class Choices(BaseModel):
+class Choices(BaseModel, frozen=True, extra="forbid"):
     """One of `values`; one alone fixes the parameter."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["choices"] = "choices"
     values: tuple[Annotated[bool | str | int | float, BeforeValidator(_scalar)], ...] = Field(
@@ -136,8 +137,8 @@ def distributions(space: Mapping[str, Range | Choices], params: Mapping[str, Any
 
 def consistent(params: dict[str, Any]) -> dict[str, Any]:
     """Without parameters that the others leave no place for."""
-    one_layer = params.get("hidden_layers") == 1
-    return {name: value for name, value in params.items() if not (one_layer and name == "width_2")}
+    absent = "width_2" if params.get("hidden_layers") == 1 else None
+    return {name: value for name, value in params.items() if name != absent}
 
 
 def fitted(space: Mapping[str, Range | Choices], params: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,39 +164,16 @@ def carried(space: Mapping[str, Range | Choices], params: Mapping[str, Any], cla
     from objectives.data.waves import span
 
     wider, finer = (classes / params["classes"]) ** 0.5, span(classes) / span(params["classes"])
-    grown = {
-        name: params[name] * factor
-        for name, factor in (("width", wider), ("width_2", wider), ("gain", finer))
-        if name in params and isinstance(space.get(name), Range)
-    }
+    factors = {"width": wider, "width_2": wider, "gain": finer}
+    scaled = [name for name in factors if name in params and isinstance(space.get(name), Range)]
+    grown = {name: params[name] * factors[name] for name in scaled}
     return fitted(space, {**params, **grown, "classes": classes})
 
 
 def preset(name: str, classes: int, training: int | None = None) -> Configuration:
-    """One of the page's two models: what its asker could not train (`question`), and the simpler one of its answer.
-
-    On a data set of so many training samples it learns in batches of 32.
-    """
+    """One of PRESETS; on a data set of so many training samples it learns in batches of 32."""
+    if name not in PRESETS:
+        raise ValueError(unknown("preset", name, PRESETS))
     batch_size = training and min(32, training)
-    if name == "question":
-        return Configuration(
-            classes=classes,
-            hidden_layers=2,
-            width=classes,
-            width_2=2 * classes,
-            activation="sigmoid",
-            optimizer="rmsprop",
-            lr=1e-3,
-            batch_size=batch_size,
-        )
-    if name == "answer":
-        return Configuration(
-            classes=classes,
-            width=8 * classes,
-            activation="sigmoid",
-            optimizer="adam",
-            lr=1e-3,
-            scaling="fixed",
-            batch_size=batch_size,
-        )
-    raise ValueError(unknown("preset", name, PRESETS))
+    own = PRESETS[name](classes)
+    return Configuration(classes=classes, activation="sigmoid", lr=1e-3, batch_size=batch_size, **own)
