@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Any
 
-from objectives.parameters import ARCHITECTURE, PARAMETERS, check, unknown
+from objectives.parameters import ARCHITECTURE, PARAMETERS, Params, check, unknown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +65,12 @@ class Configuration:
         return cls(**{name: value for name, value in params.items() if name in known}, arguments=arguments)
 
     @property
-    def params(self) -> dict[str, Any]:
+    def params(self) -> Params:
         """The parameters that matter, by name."""
         without = "batch_sampling" if self.batch_size else "batch_size"
         return {name: value for name, value in self._given().items() if name != without}
 
-    def _given(self) -> dict[str, Any]:
+    def _given(self) -> Params:
         aside = ("arguments", *(ARCHITECTURE if self.objective else ()))
         own = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in aside}
         absent = {field.name for field in fields(self) if field.default is None and own.get(field.name) is None}

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+#: Parameters by name, each a bool, a number or a text, as JSON has them.
+Params = dict[str, Any]
 #: An import path MODULE:NAME of user code.
 IMPORT_PATH = re.compile(r"[\w.]+:\w+")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from objectives.configuration import Configuration
-from objectives.parameters import ARCHITECTURE, PARAMETERS, check, unknown
+from objectives.parameters import ARCHITECTURE, PARAMETERS, Params, check, unknown
 from objectives.user_code.loader import Constructor, UserCodeError
 from search.errors import UsageError
 from search.spec.dimensions import complete
@@ -110,7 +110,7 @@ def configuration(
     own: Constructor | None = None,
 ) -> Configuration:
     """The one configuration of a JSON file or of `name=value` settings; `default` classes unless it says how many."""
-    params: dict[str, Any] = {} if config is None else _read(config)
+    params: Params = {} if config is None else _read(config)
     if own:
         params["objective"] = own.path
     for text in settings:
@@ -174,7 +174,7 @@ def _pair(option: str, text: str, own: Constructor | None) -> tuple[str, str]:
     return name, given
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> Params:
     try:
         params = json.loads(path.read_text())
     except OSError as error:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Discriminator, Field, FiniteFloat, Tag, TypeAdapter
 
 from objectives.configuration import Configuration
-from objectives.parameters import ARCHITECTURE, PARAMETERS, check, unknown
+from objectives.parameters import ARCHITECTURE, PARAMETERS, Params, check, unknown
 from objectives.user_code.loader import Constructor
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: The page's two models, by what each has for so many classes: what its asker could not train, and the simpler one of
 #: its answer.
-PRESETS: Mapping[str, Callable[[int], dict[str, Any]]] = {
+PRESETS: Mapping[str, Callable[[int], Params]] = {
     "question": lambda classes: {"hidden_layers": 2, "width": classes, "width_2": 2 * classes, "optimizer": "rmsprop"},
     "answer": lambda classes: {"width": 8 * classes, "optimizer": "adam", "scaling": "fixed"},
 }
@@ -111,9 +111,9 @@ def of_own(constructor: Constructor, space: Mapping[str, Range | Choices]) -> di
     return {"objective": Choices(values=(constructor.path,)), **kept}
 
 
-def suggest(space: Mapping[str, Range | Choices], trial: "BaseTrial") -> dict[str, Any]:
+def suggest(space: Mapping[str, Range | Choices], trial: "BaseTrial") -> Params:
     """Draw every parameter of one configuration from an Optuna trial."""
-    params: dict[str, Any] = {}
+    params: Params = {}
     for name, dimension in space.items():
         if name == "width_2" and params.get("hidden_layers") == 1:
             continue
@@ -135,15 +135,15 @@ def distributions(space: Mapping[str, Range | Choices], params: Mapping[str, Any
     return fixed.distributions
 
 
-def consistent(params: dict[str, Any]) -> dict[str, Any]:
+def consistent(params: Params) -> Params:
     """Without parameters that the others leave no place for."""
     absent = "width_2" if params.get("hidden_layers") == 1 else None
     return {name: value for name, value in params.items() if name != absent}
 
 
-def fitted(space: Mapping[str, Range | Choices], params: Mapping[str, Any]) -> dict[str, Any]:
+def fitted(space: Mapping[str, Range | Choices], params: Mapping[str, Any]) -> Params:
     """Parameters moved into the space: numbers to the nearest of their range; what is no choice of it is left out."""
-    fitting: dict[str, Any] = {}
+    fitting: Params = {}
     for name, dimension in space.items():
         value = params.get(name)
         if isinstance(dimension, Choices):
@@ -154,7 +154,7 @@ def fitted(space: Mapping[str, Range | Choices], params: Mapping[str, Any]) -> d
     return consistent(fitting)
 
 
-def carried(space: Mapping[str, Range | Choices], params: Mapping[str, Any], classes: int) -> dict[str, Any]:
+def carried(space: Mapping[str, Range | Choices], params: Mapping[str, Any], classes: int) -> Params:
     """What is to other class counts as these parameters are to theirs.
 
     The gain follows the distance between classes, so that neighbours stay as far apart; widths go with the root of the

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self, get_args
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError, model_validator
 
 from objectives.configuration import Configuration
-from objectives.parameters import IMPORT_PATH, PARAMETERS, unknown
+from objectives.parameters import IMPORT_PATH, PARAMETERS, Params, unknown
 from objectives.user_code.loader import Constructor
 from search.errors import UsageError
 from search.spec.dimensions import Given, check_dimension, complete, in_a_line
@@ -65,7 +65,7 @@ class StudySpec(StudySettings, frozen=True):
     #: Dimension of each parameter by name; `objective` is among them if that is a user module.
     space: dict[str, Dimension]
     #: Parameters of configurations to begin with, as far as they are given and fit into the space.
-    start: tuple[dict[str, Any], ...] = Field(default=(), strict=False)
+    start: tuple[Params, ...] = Field(default=(), strict=False)
 
     @model_validator(mode="after")
     def _validate(self) -> Self:

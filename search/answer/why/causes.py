@@ -8,9 +8,9 @@ advice helps when it is followed (`python -m tests.bench.advice`).
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from objectives.parameters import PARAMETERS
+from objectives.parameters import PARAMETERS, Params
 from search.answer.why.miss_diagnosis import Cause, Finding, MissedTrial, in_words
 from search.answer.wording import epochs
 from search.ask.stopping import FLOOR
@@ -207,7 +207,7 @@ def _best_scale(step: "UpdateEffect") -> float:
     return min(scale for scale, loss in scaled.items() if loss <= step.before - ENOUGH * (step.before - best))
 
 
-def _rate(miss: MissedTrial, scale: float) -> dict[str, Any]:
+def _rate(miss: MissedTrial, scale: float) -> Params:
     """So many times the learning rate, and the first layer as steady as where the step's loss was read: left alone."""
     configuration, moved = miss.trial.configuration, miss.first.moved * scale
     ratio = configuration.first_lr_ratio * min(1.0, 1 / scale, STEADY / moved if moved > STEADY else 1.0)
@@ -216,7 +216,7 @@ def _rate(miss: MissedTrial, scale: float) -> dict[str, Any]:
     )
 
 
-def _advice(**params: float) -> dict[str, Any]:
+def _advice(**params: float) -> Params:
     """Parameters within their limits, in as many digits as are told, so that exactly that is tried."""
     return {name: float(f"{PARAMETERS[name].nearest(value):.3g}") for name, value in params.items()}
 

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from objectives.convergence import Curve, Outcome, Trial
+from objectives.parameters import Params
 from search.answer.wording import epochs
 from search.spec.study_spec import StudySpec
 
@@ -106,7 +107,7 @@ class Finding:
     #: The numbers that decided.
     measured: dict[str, float]
     #: Parameters to change, and to what.
-    advice: dict[str, Any] = field(default_factory=dict)
+    advice: Params = field(default_factory=dict)
 
 
 def in_words(params: Mapping[str, Any]) -> str:

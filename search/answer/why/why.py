@@ -21,7 +21,7 @@ from objectives.data.batches import Batches
 from objectives.data.samples import Samples
 from objectives.data.waves import Waves
 from objectives.model.network import Network
-from objectives.parameters import PARAMETERS
+from objectives.parameters import PARAMETERS, Params
 from objectives.probe import Snapshot, accuracy_learned, initial_network, snapshot, update_effect
 from objectives.trainers.solo import Solo, out_of_memory
 from search.answer.why.causes import CAUSES
@@ -183,7 +183,7 @@ def _network(solo: Solo) -> Network:
     return solo.network
 
 
-def _changes_beside_gain(own: Configuration) -> Iterable[dict[str, Any]]:
+def _changes_beside_gain(own: Configuration) -> Iterable[Params]:
     """What else is changed besides the gain, each with all before it: nothing, then more and more."""
     sampling = "every_class" if own.scaling in ("batch", "minmax") else own.batch_sampling
     others = {"batch_sampling": sampling, "bias_init": "spread", "activation": "sine", "hidden_layers": 1}
