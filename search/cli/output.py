@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from statistics import median_low
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -20,10 +20,17 @@ from search.answer.ladder.verdicts import Claim, RungRecord
 from search.answer.wording import epochs, numbers, short
 from search.ask.scoring import front
 from search.logs import console
-from search.query.records import BestAnswer, BestRecord, ClassCount, Conclusion, Status, TrialRecord, ValueRecord, plain
-
-if TYPE_CHECKING:
-    from search.train.replay import ReplayRecord  # which loads torch
+from search.query.records import (
+    BestAnswer,
+    BestRecord,
+    ClassCount,
+    Conclusion,
+    ReplayRecord,
+    Status,
+    TrialRecord,
+    ValueRecord,
+    plain,
+)
 
 
 class _Answers(Console):
@@ -134,7 +141,7 @@ def ladder_table(rungs: Sequence[RungRecord], claims: Sequence[Claim]) -> None:
                 line(f"  {claim.text} – {claim.verdict}")
 
 
-def replayed(rows: "Sequence[ReplayRecord]", format: Format) -> None:
+def replayed(rows: Sequence[ReplayRecord], format: Format) -> None:
     """The answer of `fewest replay`, and how many came out as recorded: for people with it, for programs on stderr."""
     epochs_too, curves_too = sum(row.same_epochs for row in rows), sum(row.same_curve for row in rows)
     summary = f"{epochs_too} of {len(rows)} reproduce their epochs, {curves_too} their curves to the bit"

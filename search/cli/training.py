@@ -19,7 +19,7 @@ from search.cli.options import SpecOptions, available, pick
 from search.cli.output import Format
 from search.errors import Failure, UsageError
 from search.query import runs
-from search.query.records import RunRecord
+from search.query.records import ReplayRecord, RunRecord
 from search.spec import parsing
 from search.spec.space import preset as preset_of
 from search.spec.stored_study import StoredStudy
@@ -28,7 +28,6 @@ from storage.store import Store
 
 if TYPE_CHECKING:
     from objectives.data.samples import Samples
-    from search.train.replay import ReplayRecord
 
 app = options.Commands()
 
@@ -231,7 +230,7 @@ def _sample(store: Store, study: StoredStudy, n: int) -> list[int]:
     return sorted(random.Random(study.spec.seed).sample(numbers, min(n, len(numbers))))
 
 
-def _say_what_changed(rows: "Sequence[ReplayRecord]") -> None:
+def _say_what_changed(rows: Sequence[ReplayRecord]) -> None:
     unnamed = sum(row.trainer is None for row in rows)
     if unnamed:
         output.notice(f"{unnamed} recorded without the name of the trainer: taken for auto")

@@ -65,6 +65,19 @@ class BestQuery:
             if wrong:
                 raise UsageError(f"study {study.name!r}: {wrong}")
 
+    def conditions(self, connection: Connection, spec: StudySpec) -> list[ColumnElement[bool]]:
+        """What the runs asked for must meet."""
+        clauses: list[ColumnElement[bool]] = []
+        for name, asked in self.where.items():
+            column, searched = parameter(connection, spec, name), spec.space[name]
+            if isinstance(asked, Range):
+                clauses.append(sa.cast(column, sa.Double).between(asked.low, asked.high))
+            elif isinstance(searched, Range) or name == "classes":
+                clauses.append(column.in_(asked.values))
+            else:
+                clauses.append(column.in_([json.dumps(each) for each in searched.values if each in asked.values]))
+        return clauses
+
 
 EVERYTHING = BestQuery()
 
@@ -90,20 +103,6 @@ def _mismatch(name: str, asked: Dimension, searched: Dimension) -> str | None:
 
 def _lies(dimension: Dimension, value: Any) -> bool:
     return value in dimension.values if isinstance(dimension, Choices) else dimension.low <= value <= dimension.high
-
-
-def conditions(connection: Connection, query: BestQuery, spec: StudySpec) -> list[ColumnElement[bool]]:
-    """What the runs asked for must meet."""
-    clauses: list[ColumnElement[bool]] = []
-    for name, asked in query.where.items():
-        column, searched = parameter(connection, spec, name), spec.space[name]
-        if isinstance(asked, Range):
-            clauses.append(sa.cast(column, sa.Double).between(asked.low, asked.high))
-        elif isinstance(searched, Range) or name == "classes":
-            clauses.append(column.in_(asked.values))
-        else:
-            clauses.append(column.in_([json.dumps(each) for each in searched.values if each in asked.values]))
-    return clauses
 
 
 def parameter(connection: Connection, spec: StudySpec, name: str) -> ColumnElement[Any]:

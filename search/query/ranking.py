@@ -7,7 +7,7 @@ another target or hold all curves are read and judged anew (`rescore`); what is 
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, and_, case, func, select
@@ -15,28 +15,10 @@ from sqlalchemy import Connection, and_, case, func, select
 from objectives.configuration import Configuration
 from objectives.parameters import Params
 from search.ask.scoring import Evidence, score
-from search.query.best_query import (
-    EVERYTHING,
-    BestQuery,
-    By,
-    conditions,
-    for_classes,
-    parameter,
-    read_parameter,
-    weight_count,
-)
-from search.query.records import BestRecord, Conclusion, RunRecord, Tally, TrialRecord, ValueRecord
+from search.query.best_query import EVERYTHING, BestQuery, By, for_classes, parameter, read_parameter, weight_count
+from search.query.records import BestRecord, RunRecord, Tally, TrialRecord, ValueRecord
 from search.query.rescore import OPEN, judged
-from search.query.runs import (
-    OVER,
-    by_classes,
-    converged_trials,
-    of_kind,
-    recorded,
-    reference,
-    status,
-    trial_record,
-)
+from search.query.runs import OVER, converged_trials, of_kind, recorded, trial_record
 from search.spec.space import carried
 from search.spec.stored_study import StoredStudy
 from search.spec.study_spec import StudySpec
@@ -50,32 +32,22 @@ def best(connection: Connection, study: StoredStudy, query: BestQuery = EVERYTHI
     Asked by another cost than epochs, that orders each of the three. UsageError for a parameter that the study lacks.
     """
     query.check(study)
-    return _ranked(_candidates(connection, study, query, top), query.by, study.spec)[:top]
+    return _ranked(_candidates(connection, study, query, top), query.by)[:top]
 
 
 def confirmed(connection: Connection, study: StoredStudy) -> list[BestRecord]:
     """Every configuration that enough replicates confirmed, of every class count, best first."""
     rerun = _candidates_of(*_rerun(connection, study), study.spec)
-    return [row for row in _ranked(rerun, By.EPOCHS, study.spec) if row.confirmed]
-
-
-def conclusion(connection: Connection, study: StoredStudy) -> Conclusion:
-    """What a launch ends with."""
-    return Conclusion(
-        confirmed=confirmed(connection, study),
-        question=reference(connection, study),
-        by_classes=by_classes(connection, study),
-        status=status(connection, study),
-    )
+    return [row for row in _ranked(rerun, By.EPOCHS) if row.confirmed]
 
 
 def best_per(connection: Connection, study: StoredStudy, name: str, query: BestQuery = EVERYTHING) -> list[ValueRecord]:
     """For each value of a parameter how its trials ended, and the best of them; the values with the best ones first."""
     query.check(study, name)
     leading: dict[Any, Candidate] = {}
-    for candidate in sorted(_candidates(connection, study, query, 1, per=name), key=_order(query.by, study.spec)):
-        leading.setdefault(candidate.params.get(name), candidate)
-    firsts = {row.params.get(name): row for row in _ranked(leading.values(), query.by, study.spec)}
+    for candidate in sorted(_candidates(connection, study, query, 1, per=name), key=_order(query.by)):
+        leading.setdefault(candidate[1].params.get(name), candidate)
+    firsts = {row.params.get(name): row for row in _ranked(leading.values(), query.by)}
     place = {value: number for number, value in enumerate(firsts)}
     values = [
         ValueRecord(name, value, ended, firsts.get(value))
@@ -111,46 +83,35 @@ def nearest(counts: Iterable[int], classes: int) -> int:
     return min(counts, key=lambda count: abs(math.log(count / classes)))
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A converged trial, and its replicates that have an outcome."""
+#: What is known of a converged trial, and the answer about it, whose rank comes last.
+Candidate = tuple[Evidence, BestRecord]
+#: By trial, those of its replicates that have an outcome.
+Replicates = Mapping[int, Sequence[TrialRecord]]
 
-    first: TrialRecord
-    again: Sequence[TrialRecord]
-    evidence: Evidence
 
-    @classmethod
-    def of(cls, first: TrialRecord, again: Sequence[TrialRecord], spec: StudySpec) -> "Candidate":
-        """A replicate that failed is no evidence of converging either: its gap is the largest."""
-        scores = [
-            score(bool(each.converged), each.epochs or 0, 1.0 if each.gap is None else each.gap, spec.max_epochs)
-            for each in again
-        ]
-        converged = sum(bool(each.converged) for each in again)
-        return cls(first, again, Evidence(first.trial or 0, first.epochs or 0, scores, converged))
-
-    @property
-    def params(self) -> Mapping[str, Any]:
-        return self.first.params
-
-    def weights(self, spec: StudySpec) -> int | None:
-        """How many numbers the network learns."""
-        return Configuration.of(self.params).weights(spec.inputs)
-
-    def record(self, rank: int, spec: StudySpec) -> BestRecord:
-        """The answer about it."""
-        names = "classes", "accuracy", "loss", "seconds", "params"
-        return BestRecord(
-            rank=rank,
-            trial=self.evidence.trial,
-            epochs=self.evidence.epochs,
-            replicates=len(self.again),
-            replicates_converged=self.evidence.converged,
-            replicate_epochs=sorted(each.epochs or 0 for each in self.again if each.converged),
-            confirmed=self.evidence.confirmed,
-            weights=self.weights(spec),
-            **{name: getattr(self.first, name) for name in names},
-        )
+def _candidate(first: TrialRecord, again: Sequence[TrialRecord], spec: StudySpec) -> Candidate:
+    """A replicate that failed is no evidence of converging either: its gap is the largest."""
+    gaps = (1.0 if each.gap is None else each.gap for each in again)
+    scores = [
+        score(bool(each.converged), each.spent, gap, spec.max_epochs) for each, gap in zip(again, gaps, strict=True)
+    ]
+    epochs = sorted(each.spent for each in again if each.converged)
+    evidence = Evidence(first.trial or 0, first.spent, scores, len(epochs))
+    return evidence, BestRecord(
+        rank=0,
+        trial=evidence.trial,
+        classes=first.classes,
+        epochs=evidence.epochs,
+        replicates=len(again),
+        replicates_converged=len(epochs),
+        replicate_epochs=epochs,
+        confirmed=evidence.confirmed,
+        accuracy=first.accuracy,
+        loss=first.loss,
+        seconds=first.seconds,
+        weights=Configuration.of(first.params).weights(spec.inputs),
+        params=first.params,
+    )
 
 
 def _candidates(
@@ -164,7 +125,7 @@ def _candidates(
     firsts, again = _rerun(connection, study)
     cost = weight_count(connection, spec) if query.by is By.WEIGHTS else runs.c[query.by]
     order = cost, runs.c.epochs, runs.c.trial
-    which = and_(converged_trials(study), *conditions(connection, query, spec), runs.c.trial.not_in(list(again)))
+    which = and_(converged_trials(study), *query.conditions(connection, spec), runs.c.trial.not_in(list(again)))
     chosen = select(runs).where(which)
     if per:
         place = func.row_number().over(partition_by=parameter(connection, spec, per), order_by=order)
@@ -172,12 +133,8 @@ def _candidates(
         chosen = select(runs).join(least, least.c.run_id == runs.c.run_id).where(least.c.place <= top)
     else:
         chosen = chosen.order_by(*order).limit(top)
-    others = [Candidate.of(trial_record(row), [], spec) for row in connection.execute(chosen)]
+    others = [_candidate(trial_record(row), [], spec) for row in connection.execute(chosen)]
     return _candidates_of([record for record in firsts if query.admits(record.params)], again, spec) + others
-
-
-#: By trial, those of its replicates that have an outcome.
-Replicates = Mapping[int, Sequence[TrialRecord]]
 
 
 def _rerun(connection: Connection, study: StoredStudy) -> tuple[Sequence[TrialRecord], Replicates]:
@@ -207,31 +164,25 @@ def _judged(connection: Connection, study: StoredStudy, query: BestQuery) -> tup
 
 
 def _candidates_of(firsts: Iterable[TrialRecord], again: Replicates, spec: StudySpec) -> list[Candidate]:
-    return [Candidate.of(first, again.get(first.trial or 0, ()), spec) for first in firsts]
+    return [_candidate(first, again.get(first.trial or 0, ()), spec) for first in firsts]
 
 
-def _order(by: By, spec: StudySpec) -> Callable[[Candidate], tuple[Any, ...]]:
+def _order(by: By) -> Callable[[Candidate], tuple[Any, ...]]:
     """The key by which candidates are sorted, best first."""
-
-    def key(candidate: Candidate) -> tuple[Any, ...]:
-        cost = candidate.weights(spec) if by is By.WEIGHTS else candidate.first.seconds
-        return candidate.evidence.rank[0], *(() if by is By.EPOCHS else (cost,)), *candidate.evidence.order
-
-    return key
+    return lambda found: (found[0].rank[0], *(() if by is By.EPOCHS else (getattr(found[1], by),)), *found[0].order)
 
 
-def _ranked(candidates: Iterable[Candidate], by: By, spec: StudySpec) -> list[BestRecord]:
+def _ranked(candidates: Iterable[Candidate], by: By) -> list[BestRecord]:
     """Best first; those of one class count that no test tells from the best of their rank share it."""
-    order = _order(by, spec)
+    order = _order(by)
     ranked, firsts = [], dict[int, tuple[int, Candidate]]()  # rank and its first, by classes
     for place, candidate in enumerate(sorted(candidates, key=order), start=1):
-        classes = candidate.first.classes
-        rank, first = firsts.get(classes, (place, candidate))
-        by_epochs = by is By.EPOCHS
-        if not (candidate.evidence.ties(first.evidence) if by_epochs else order(candidate)[:2] == order(first)[:2]):
+        evidence, row = candidate
+        rank, first = firsts.get(row.classes, (place, candidate))
+        if not (evidence.ties(first[0]) if by is By.EPOCHS else order(candidate)[:2] == order(first)[:2]):
             rank, first = place, candidate
-        firsts[classes] = rank, first
-        ranked.append(candidate.record(rank, spec))
+        firsts[row.classes] = rank, first
+        ranked.append(replace(row, rank=rank))
     return ranked
 
 
@@ -251,7 +202,7 @@ def _tallies(connection: Connection, study: StoredStudy, query: BestQuery, per: 
         func.min(missed).label("least_cap"),
         func.max(missed).label("most_cap"),
     )
-    done = and_(of_kind(study, RunKind.TRIAL), runs.c.state == RunState.DONE, *conditions(connection, query, spec))
+    done = and_(of_kind(study, RunKind.TRIAL), runs.c.state == RunState.DONE, *query.conditions(connection, spec))
     if per is None:
         return {None: Tally(**connection.execute(select(*counts).where(done)).one()._mapping)}
     value = parameter(connection, spec, per)

@@ -230,6 +230,27 @@ class WorkerRecord:
     running: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReplayRecord:
+    """The outcome of a trial that was trained again, beside its record."""
+
+    trial: int
+    recorded_epochs: int
+    recorded_end: str
+    epochs: int
+    end: str
+    same_epochs: bool
+    #: To the bit.
+    same_curve: bool
+    #: Of accuracy or loss.
+    largest_difference: float
+    device: str
+    #: None where the record does not name it.
+    trainer: str | None
+    #: What decides numbers and is no longer as it was.
+    changed: Sequence[str]
+
+
 def plain(value: Any) -> Any:
     """What JSON can hold in place of records: objects, lists and scalars."""
     if is_dataclass(value):

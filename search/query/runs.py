@@ -100,13 +100,9 @@ def recorded(connection: Connection, study: StudyRecord, *which: ColumnElement[b
     return [
         RunRecord(
             **_fields(row),
+            **{name: getattr(row, name) for name in ("name", "label", "replicate", "stream_offset", "device")},
             kind=RunKind(row.kind),
-            name=row.name,
-            label=row.label,
-            replicate=row.replicate,
-            stream_offset=row.stream_offset,
             curve=Curve(*unpack(row.points)) if row.points else Curve((), (), ()),
-            device=row.device,
             software=row.software and json.loads(row.software),
         )
         for row in rows

@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from sqlalchemy import Connection
+
 from search.errors import Conflict
 from search.query import ranking, runs
 from search.query.best_query import BestQuery
@@ -122,7 +124,7 @@ class LocalStudies:
         return self._store.read(runs.trials, self._record(name), limit, after)
 
     def conclusion(self, name: str) -> Conclusion:
-        return self._store.read(ranking.conclusion, self.study(name))
+        return self._store.read(conclusion, self.study(name))
 
     def study(self, name: str) -> StoredStudy:
         """The study of that name, opened; NotFound names those there are."""
@@ -152,6 +154,16 @@ class LocalStudies:
         if not begun:
             raise Conflict(f"nothing has converged in study {source!r} yet, so there is nothing to begin with")
         return spec.model_copy(update={"start": tuple(begun)})
+
+
+def conclusion(connection: Connection, study: StoredStudy) -> Conclusion:
+    """What a launch ends with."""
+    return Conclusion(
+        confirmed=ranking.confirmed(connection, study),
+        question=runs.reference(connection, study),
+        by_classes=runs.by_classes(connection, study),
+        status=runs.status(connection, study),
+    )
 
 
 def _packed(samples: "Samples | None") -> tuple[str, bytes] | None:

@@ -6,8 +6,7 @@ that would have ended the trial under its last cap either. So each evaluation mu
 of the 32 that are stored, where the same versions compute on the same kind of hardware.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import Any
 
@@ -18,34 +17,13 @@ from objectives.data.samples import Samples
 from objectives.devices import devices
 from objectives.trainers.trainer import TrainerKind
 from search.errors import UsageError
-from search.query.records import RunRecord
+from search.query.records import ReplayRecord, RunRecord
 from search.spec.study_spec import StudySpec
 from search.train.trainers import alone, as_recorded, software, trainer
 from storage.schema import RunState
 
 #: Of the software, what may change how numbers are rounded, or which are computed.
 DECIDES = ("hardware", "torch", "numpy", "numba", "fewest", "commit")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReplayRecord:
-    """The outcome of a trial that was trained again, beside its record."""
-
-    trial: int
-    recorded_epochs: int
-    recorded_end: str
-    epochs: int
-    end: str
-    same_epochs: bool
-    #: To the bit.
-    same_curve: bool
-    #: Of accuracy or loss.
-    largest_difference: float
-    device: str
-    #: None where the record does not name it.
-    trainer: str | None
-    #: What decides numbers and is no longer as it was.
-    changed: Sequence[str]
 
 
 class Replay:

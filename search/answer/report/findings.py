@@ -7,8 +7,8 @@ from sqlalchemy import Connection
 
 from search.answer.ladder.ladder import rung_records
 from search.answer.ladder.verdicts import RungRecord
-from search.query import ranking
 from search.query import runs as query
+from search.query import studies
 from search.query.records import Conclusion, RunRecord, TrialRecord
 from search.spec.space import preset
 from search.spec.stored_study import StoredStudy
@@ -39,7 +39,7 @@ class Findings:
 
 def gather(connection: Connection, study: StoredStudy) -> Findings:
     """The body of one read transaction: everything as of one moment."""
-    conclusion = ranking.conclusion(connection, study)
+    conclusion = studies.conclusion(connection, study)
     ended = [row for row in query.trials(connection, study) if row.state == RunState.DONE]
     of_models = runs.c.kind.in_((RunKind.REFERENCE, RunKind.LADDER))
     references = [run for run in query.recorded(connection, study, of_models) if run.curve]

@@ -15,10 +15,11 @@ from objectives.convergence import Curve, End
 from objectives.trainers.trainer import TrainerKind
 from search.errors import UsageError
 from search.query import runs as query
+from search.query.records import ReplayRecord
 from search.spec import parsing as options
 from search.spec import stored_study
 from search.spec.study_spec import StudySpec
-from search.train.replay import Replay, ReplayRecord, check, compared
+from search.train.replay import Replay, check, compared
 from search.train.worker import Worker
 from storage import schema
 from storage.store import Store
