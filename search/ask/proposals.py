@@ -26,7 +26,6 @@ from objectives.parameters import Params
 from objectives.user_code.loader import UserCodeError, load, reporting_errors
 from search.ask import sampler_history as mirror
 from search.ask.initial_design import Design
-from search.ask.sampler_history import GROUP, SamplerHistory
 from search.ask.scoring import score
 from search.errors import UsageError
 from search.spec import space
@@ -58,7 +57,7 @@ class Proposals:
         self._learns = spec.sampler not in ("random", "qmc")
         self._avoids = self._learns and spec.sampler != "cmaes"
         made = sampler(spec.sampler, derive(spec.seed, spec.sampler, worker_id) >> 31)
-        self._mirror = SamplerHistory()
+        self._mirror = mirror.SamplerHistory()
         self._study = optuna.create_study(storage=self._mirror, sampler=made)
         self._mirror_id = self._mirror.get_study_id_from_name(self._study.study_name)
         self._untaught: list[Any] = []  # rows of told trials that the mirror has not been given
@@ -136,7 +135,7 @@ class Proposals:
     def _sample(self, classes: int) -> Proposal:
         self._teach()
         trial = self._study.ask()
-        trial.set_user_attr(GROUP, classes)
+        trial.set_user_attr(mirror.GROUP, classes)
         self._asked = trial.number
         own = self._middle if self._learns else classes  # what is only drawn is drawn for the count itself
         found = space.carried(self._spec.space, space.suggest(self._sampled, trial) | {"classes": own}, classes)
@@ -193,7 +192,7 @@ class Proposals:
             value=value,
             params=params,
             distributions=space.distributions(self._sampled, params),
-            user_attrs={GROUP: row.classes},
+            user_attrs={mirror.GROUP: row.classes},
             system_attrs={},
             intermediate_values={},
             datetime_start=now,

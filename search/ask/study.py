@@ -19,7 +19,6 @@ from objectives.parameters import Params
 from search.ask import scoring
 from search.ask.proposals import Proposal, Proposals
 from search.ask.purpose import Purpose
-from search.ask.scoring import Evidence, score
 from search.ask.stopping import Stopping, at_rungs, room
 from search.spec import space
 from search.spec.stored_study import StoredStudy
@@ -27,7 +26,6 @@ from search.spec.study_spec import StudySpec, derive
 from storage import ledger, studies
 from storage.curves import pack
 from storage.leases import LEASE_SECONDS
-from storage.ledger import NewRun, NewTrial, Run, StudyDelta
 from storage.schema import RunKind, RunState
 from storage.store import Store
 
@@ -38,17 +36,17 @@ class Study:
     def __init__(self, store: Store, study: StoredStudy, worker_id: int, purpose: Purpose = Purpose.SEARCH) -> None:
         self.spec, self._purpose = study.spec, purpose
         self._store, self._id, self._worker_id = store, study.study_id, worker_id
-        self._delta = StudyDelta((), (), asks=True, stopping=False, reserved=0, until_epochs=None)
+        self._delta = ledger.StudyDelta((), (), asks=True, stopping=False, reserved=0, until_epochs=None)
         self._proposals = Proposals(self.spec, study.budget, worker_id)
         self._seen_seq = 0
         self._stopping = Stopping(self.spec.max_epochs, study.budget, study.budget // len(self.spec.class_counts))
         self._trained: Counter[int] = Counter()  # epochs of trials, by classes
         self._retrained: Counter[int] = Counter()  # epochs of replicates
         self._replicated: set[tuple[int, int]] = set()  # told replicates, as (trial, replicate)
-        self._candidates: dict[int, dict[int, Evidence]] = defaultdict(dict)  # by classes and trial
+        self._candidates: dict[int, dict[int, scoring.Evidence]] = defaultdict(dict)  # by classes and trial
         self._params: dict[int, Params] = {}  # of those candidates, by trial
 
-    def ask(self, held: Collection[int] = ()) -> Run | None:
+    def ask(self, held: Collection[int] = ()) -> ledger.Run | None:
         """The next run to train: one that waits, a new trial, or what the answer still needs; None for nothing now.
 
         `held` are the ids of the runs that this worker is training already.
@@ -84,23 +82,23 @@ class Study:
         """When last looked at, somebody had asked for the study to stop."""
         return self._delta.stopping
 
-    def trial(self, run: Run) -> Trial:
+    def trial(self, run: ledger.Run) -> Trial:
         """What the trainer is to do for a run."""
         configuration = Configuration.of(run.params)
         cap = self._stopping.cap(configuration.classes) if run.cap is None else run.cap
         return Trial(run.run_id, configuration, run.seed, run.data_seed, cap)
 
-    def note(self, run: Run, progress: Progress) -> None:
+    def note(self, run: ledger.Run, progress: Progress) -> None:
         """Take account of how far a running trial has come."""
         if run.kind is RunKind.TRIAL and run.trial is not None:
             self._stopping.note(run.trial, progress)
 
-    def judge(self, run: Run, progress: Progress) -> None:
+    def judge(self, run: ledger.Run, progress: Progress) -> None:
         """Lower the cap of a running trial to what it still deserves; replicates and references keep theirs."""
         if run.kind is RunKind.TRIAL and run.trial is not None:
             self._stopping.judge(run.trial, progress)
 
-    def tell(self, run: Run, trial: Trial, outcome: Outcome) -> bool:
+    def tell(self, run: ledger.Run, trial: Trial, outcome: Outcome) -> bool:
         """Record an outcome; False if the lease on the run was lost in the meantime."""
         spec = self.spec
         rungs = at_rungs(trial, outcome, spec.target)
@@ -155,11 +153,11 @@ class Study:
         """Leases have been renewed since the database was last away, so those that are over belong to the dead."""
         return self._store.steady(LEASE_SECONDS)
 
-    def _take(self, held: Collection[int]) -> Run | None:
+    def _take(self, held: Collection[int]) -> ledger.Run | None:
         kinds = self._purpose.kinds
         return self._store.write(ledger.take, self._id, self._worker_id, held, kinds=kinds, judge=self._judges)
 
-    def _added(self, new: Sequence[NewRun], held: Collection[int]) -> Run | None:
+    def _added(self, new: Sequence[ledger.NewRun], held: Collection[int]) -> ledger.Run | None:
         """Add runs that are not trials, and take one."""
         self._store.write(ledger.add, self._id, new)
         run = self._take(held)
@@ -173,7 +171,7 @@ class Study:
             self._trained[row.classes] += row.epochs
             self._stopping.learn(row.trial, row.classes, row.converged, row.epochs, json.loads(row.rungs))
             if row.converged:
-                found[row.trial] = Evidence(row.trial, row.epochs, loss=row.loss)
+                found[row.trial] = scoring.Evidence(row.trial, row.epochs, loss=row.loss)
                 self._params[row.trial] = json.loads(row.params)
         elif row.kind == RunKind.REPLICATE:  # one that failed is no evidence of converging either
             before = found[row.trial]
@@ -195,13 +193,13 @@ class Study:
 
     def _score(self, told: Any) -> float:
         """What the sampler is told of an outcome, by its `converged`, `epochs` and `gap`."""
-        return score(told.converged, told.epochs, told.gap, self.spec.max_epochs)
+        return scoring.score(told.converged, told.epochs, told.gap, self.spec.max_epochs)
 
-    def _propose(self, held: Collection[int]) -> Run | None:
+    def _propose(self, held: Collection[int]) -> ledger.Run | None:
         proposal = self._proposals.next(self._delta.reserved)
-        made: dict[int, NewTrial] = {}  # by number: the transaction may be tried again
+        made: dict[int, ledger.NewTrial] = {}  # by number: the transaction may be tried again
 
-        def new(number: int) -> NewTrial:
+        def new(number: int) -> ledger.NewTrial:
             return made.setdefault(number, self._new_trial(number, proposal))
 
         run = self._store.write(ledger.create, self._id, self._worker_id, held, new)
@@ -209,15 +207,15 @@ class Study:
         self._proposals.bind_trial_number(run.trial if run and run.trial in made else None)
         return run
 
-    def _new_trial(self, number: int, proposal: Proposal) -> NewTrial:
+    def _new_trial(self, number: int, proposal: Proposal) -> ledger.NewTrial:
         params = proposal(number)
         optuna = {
             name: (distribution.to_internal_repr(params[name]), distribution_to_json(distribution))
             for name, distribution in space.distributions(self.spec.space, params).items()
         }
-        return NewTrial(params, derive(self.spec.seed, "trial", number), derive(self.spec.seed, "data"), optuna)
+        return ledger.NewTrial(params, derive(self.spec.seed, "trial", number), derive(self.spec.seed, "data"), optuna)
 
-    def _challenges(self) -> list[NewRun]:
+    def _challenges(self) -> list[ledger.NewRun]:
         """Replicates that are worth running while the search goes on, and that nobody has run or begun."""
         there = self._replicated | {(row.trial, row.replicate) for row in self._delta.unfinished}
         due = [
@@ -227,12 +225,12 @@ class Study:
         ]
         return [self._replicate(candidate, k) for candidate, k in due if (candidate.trial, k) not in there]
 
-    def _finals(self) -> list[NewRun]:
+    def _finals(self) -> list[ledger.NewRun]:
         """Replicates that are still needed when every trial has an outcome."""
         due = [due for found in self._candidates.values() for due in scoring.due(found.values())]
         return [self._replicate(candidate, k) for candidate, k in due]
 
-    def _references(self) -> list[NewRun]:
+    def _references(self) -> list[ledger.NewRun]:
         if len(self.spec.class_counts) > 1 or self.spec.objective:
             return []
         (classes,) = self.spec.class_counts
@@ -240,20 +238,22 @@ class Study:
         cap = self.spec.max_epochs
         return [new_run(self.spec, RunKind.REFERENCE, f"question@{classes}", question, cap, label="question")]
 
-    def _replicate(self, candidate: Evidence, k: int) -> NewRun:
+    def _replicate(self, candidate: scoring.Evidence, k: int) -> ledger.NewRun:
         return replicate(self.spec, candidate.trial, k, self._params[candidate.trial], candidate.epochs)
 
 
-def replicate(spec: StudySpec, trial: int, k: int, params: Mapping[str, Any], epochs: int) -> NewRun:
+def replicate(spec: StudySpec, trial: int, k: int, params: Mapping[str, Any], epochs: int) -> ledger.NewRun:
     """The k-th re-run of a trial that converged in so many epochs, on seeds of its own."""
     cap = room(epochs, spec.max_epochs)
     return new_run(spec, RunKind.REPLICATE, f"{trial}#{k}", params, cap, trial=trial, replicate=k)
 
 
-def new_run(spec: StudySpec, kind: RunKind, name: str, params: Mapping[str, Any], cap: int, **which: Any) -> NewRun:
+def new_run(
+    spec: StudySpec, kind: RunKind, name: str, params: Mapping[str, Any], cap: int, **which: Any
+) -> ledger.NewRun:
     """A run that is no trial, on the seeds of its name; `which` are its label, trial and replicate."""
     seed, data_seed = (derive(spec.seed, what, name) for what in ("trial", "data"))
-    return NewRun(kind=kind, name=name, params=params, seed=seed, data_seed=data_seed, cap=cap, **which)
+    return ledger.NewRun(kind=kind, name=name, params=params, seed=seed, data_seed=data_seed, cap=cap, **which)
 
 
 def _trials(rows: Iterable[Any]) -> list[Any]:

@@ -14,8 +14,6 @@ from search.answer.ladder.verdicts import claims
 from search.answer.wording import epochs
 from search.ask.purpose import Purpose
 from search.cli import options, output
-from search.cli.options import MAX_INTEGER, at_least
-from search.cli.output import Format
 from search.cli.progress import run_waiting
 from search.errors import Failure, UsageError
 from search.query import runs
@@ -23,7 +21,6 @@ from search.query.best_query import BestQuery, By
 from search.query.records import RunRecord
 from search.spec import parsing, stored_study
 from search.spec.space import Choices
-from search.spec.stored_study import StoredStudy
 from search.spec.study_spec import DEFAULT_CLASSES, StudySpec
 from search.train.processes import require_one_machine
 from storage import ledger, studies
@@ -50,7 +47,7 @@ def best(
     where: Annotated[
         list[str] | None, Option(metavar="NAME=…", help="Only those with NAME=VALUE, NAME=A,B or NAME=LOW:HIGH.")
     ] = None,
-    classes: Annotated[int | None, at_least(2, "Only configurations for this class count.")] = None,
+    classes: Annotated[int | None, options.at_least(2, "Only configurations for this class count.")] = None,
     by: Annotated[By, Option(help="What the least of is best; weights: how many the network has.")] = By.EPOCHS,
     target: Annotated[
         float | None, Option(help="Judge the recorded curves by another accuracy.  [default: the study's]")
@@ -58,7 +55,7 @@ def best(
     hold: Annotated[
         int | None, Option(help="Judge them by so many evaluations in a row.  [default: the study's]")
     ] = None,
-    top: Annotated[int, at_least(1, "How many.")] = 10,
+    top: Annotated[int, options.at_least(1, "How many.")] = 10,
 ) -> None:
     """The best configurations: confirmed ones first, then by epochs, refuted ones last. Equal rank means a tie.
 
@@ -70,7 +67,7 @@ def best(
     """
     narrowed = parsing.where([*(where or ()), *([f"classes={classes}"] if classes else ())])
     answer = at.ask().best(at.study, BestQuery(narrowed, by, target, hold), per, top)
-    if at.format is not Format.TABLE:
+    if at.format is not output.Format.TABLE:
         return output.records(answer.best, at.format)
     output.best_table(answer, by, per)
 
@@ -78,15 +75,15 @@ def best(
 @app.command()
 def trials(
     at: options.AnyStudyOptions,
-    limit: Annotated[int, at_least(1, "How many.")] = 50,
-    after: Annotated[int, at_least(-1, "Begin after this trial.")] = -1,
+    limit: Annotated[int, options.at_least(1, "How many.")] = 50,
+    after: Annotated[int, options.at_least(-1, "Begin after this trial.")] = -1,
 ) -> None:
     """The study's trials in order, finished or not.
 
     Example: `fewest trials --after 99 --limit 50` · `fewest trials --limit 100000 --format csv`
     """
     page = at.ask().trials(at.study, limit, after)
-    if at.format is not Format.TABLE:
+    if at.format is not output.Format.TABLE:
         return output.records(page, at.format)
     output.trials_table(page)
     if len(page) == limit:
@@ -96,7 +93,9 @@ def trials(
 @app.command()
 def why(
     at: options.StudyOptions,
-    number: Annotated[int, Argument(metavar="TRIAL", min=0, max=MAX_INTEGER, help="As `fewest trials` numbers them.")],
+    number: Annotated[
+        int, Argument(metavar="TRIAL", min=0, max=options.MAX_INTEGER, help="As `fewest trials` numbers them.")
+    ],
     device: options.Device = "auto",
 ) -> None:
     """What held a missed trial back, and what to change.
@@ -121,9 +120,9 @@ def why(
             steps = Why(spec, stored(spec, store), place).steps(trial)
     headline = _headline(trial, spec.max_epochs)
     records = [step.record for step in steps]
-    if at.format is Format.JSON:
+    if at.format is output.Format.JSON:
         return output.record({"trial": number, "said": headline, "steps": records}, at.format)
-    if at.format is Format.CSV:
+    if at.format is output.Format.CSV:
         return output.records(records, at.format)
     output.line(headline, "bold")
     for i, step in enumerate(steps, start=1):
@@ -241,7 +240,7 @@ def ladder(
         done += len(due)
         run_waiting(store, opened, at.storage, devices[: len(due)], Purpose.LADDER, done)
     rungs = [rung for rung in store.read(ladder_of.rung_records, opened, max_epochs) if rung.classes in counts]
-    if at.format is not Format.TABLE:
+    if at.format is not output.Format.TABLE:
         output.records(rungs, at.format)
     else:
         output.ladder_table(rungs, claims(rungs))
@@ -250,7 +249,7 @@ def ladder(
         output.notice(f"{lacking}; `fewest launch` finds one, and this command then measures it")
 
 
-def _study_of_waves(store: Store, name: str, asked: Choices | None) -> StoredStudy:
+def _study_of_waves(store: Store, name: str, asked: Choices | None) -> stored_study.StoredStudy:
     """The study of that name, made with no trials unless it exists; UsageError if it is not about waves."""
     spec = StudySpec.of(asked and Choices(values=asked.values[:1]))
     known = store.read(studies.look_up, name)

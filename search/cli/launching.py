@@ -12,8 +12,6 @@ from typer import Exit, Option
 from objectives.parameters import PARAMETERS, described
 from objectives.trainers.trainer import TrainerKind
 from search.cli import options, output
-from search.cli.options import at_least
-from search.cli.output import Format
 from search.cli.progress import stopped, view, watch
 from search.client import STORAGE, STUDY, is_service
 from search.errors import UsageError
@@ -76,13 +74,13 @@ def launch(
     asked: options.SpecOptions,
     at: options.AnyStudyOptions,
     on: EngineOptions,
-    trials: Annotated[int, at_least(1, "Trials in all, over every run of this command.")] = DEFAULT_TRIALS,
+    trials: Annotated[int, options.at_least(1, "Trials in all, over every run of this command.")] = DEFAULT_TRIALS,
     timeout: Annotated[float | None, Option(min=0, help="Seconds after which no new trial is begun.")] = None,
     until_epochs: Annotated[
-        int | None, at_least(0, "Begin no new trial once a configuration of so few epochs is confirmed.")
+        int | None, options.at_least(0, "Begin no new trial once a configuration of so few epochs is confirmed.")
     ] = None,
     retries: Annotated[
-        int | None, at_least(0, f"Attempts after the first, if workers die.  [default: {studies.RETRIES}]")
+        int | None, options.at_least(0, f"Attempts after the first, if workers die.  [default: {studies.RETRIES}]")
     ] = None,
     sampler: Annotated[str | None, options.of_spec("sampler")] = None,
     from_: Annotated[
@@ -176,7 +174,7 @@ def _conclude(studies: Studies, at: options.AnyStudyOptions, order: Order, finis
         output.notice(f"study {study!r} has {state.budget} trials already, more than --trials {order.trials}")
     if not finished or (state.stopping and (state.finished < state.budget or state.confirming)):
         stopped(finished or is_service(storage), f"stopped with {state.finished} of {state.budget} trials")
-    if at.format is not Format.TABLE:
+    if at.format is not output.Format.TABLE:
         return output.answer(conclusion, at.format)
     output.conclusion(conclusion, order.until_epochs)
     where = "" if storage == STORAGE or redacted(storage) != storage else f" --storage {shlex.quote(storage)}"

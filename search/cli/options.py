@@ -15,7 +15,6 @@ from objectives.devices import devices
 from objectives.trainers.trainer import TrainerKind
 from objectives.user_code.loader import Constructor
 from search.cli import output
-from search.cli.output import Format
 from search.client import STORAGE, STUDY, open_studies
 from search.errors import Failure, UsageError
 from search.logs import Log
@@ -25,7 +24,6 @@ from search.query.records import RunRecord
 from search.query.studies import Studies
 from search.spec import parsing, stored_study
 from search.spec.space import Choices, Range
-from search.spec.stored_study import StoredStudy
 from search.spec.study_spec import DEFAULT_CLASSES, StudySpec
 from search.train.processes import require_one_machine
 from storage.store import BRIEF_SECONDS, Store
@@ -55,7 +53,7 @@ def study_name(name: str | None) -> str | None:
 
 STORE = "sqlite:///FILE or postgresql://HOST/NAME"
 Storage = Annotated[str, Option(envvar="FEWEST_STORAGE", help=STORE)]
-Output = Annotated[Format, Option("--format", help="table for people, json or csv for programs")]
+Output = Annotated[output.Format, Option("--format", help="table for people, json or csv for programs")]
 Device = Annotated[str, Option(help="auto, cpu, cuda or cuda:N")]
 LogForm = Annotated[
     Log,
@@ -136,7 +134,7 @@ class StudyPlace:
     storage: Storage = STORAGE
     study: Annotated[str, Option(callback=study_name, help="Name of the study in the storage.")] = STUDY
 
-    def open(self, patience: float = BRIEF_SECONDS) -> tuple[Store, StoredStudy]:
+    def open(self, patience: float = BRIEF_SECONDS) -> tuple[Store, stored_study.StoredStudy]:
         """The store, and the study in it; NotFound if there is none of that name."""
         store = Store.open(self.storage, patience=patience)
         if patience > BRIEF_SECONDS:  # for a command that runs workers here
@@ -148,7 +146,7 @@ class StudyPlace:
 class StudyOptions(StudyPlace):
     """The same, and how to print what is found."""
 
-    format: Output = Format.TABLE
+    format: Output = output.Format.TABLE
 
 
 @dataclass(frozen=True)
@@ -169,7 +167,7 @@ class AnyStudyPlace(StudyPlace):
 class AnyStudyOptions(AnyStudyPlace):
     """The same, and how to print what is found."""
 
-    format: Output = Format.TABLE
+    format: Output = output.Format.TABLE
 
 
 class Commands(typer.Typer):
@@ -231,7 +229,7 @@ def spread(places: Sequence[str], workers: int | None) -> list[str]:
 
 
 def pick(
-    store: Store, study: StoredStudy, so: str, numbers: Sequence[int], classes: int | None, top: int = 1
+    store: Store, study: stored_study.StoredStudy, so: str, numbers: Sequence[int], classes: int | None, top: int = 1
 ) -> list[RunRecord]:
     """The trials of these numbers, else the `top` best, of a class count if one is named; each has converged.
 

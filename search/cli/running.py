@@ -12,7 +12,6 @@ from typer import Exit, Option
 from objectives.trainers.trainer import TrainerKind
 from search.ask.purpose import Purpose
 from search.cli import options, output
-from search.cli.output import Format, fail
 from search.cli.progress import run_waiting
 from search.client import STORAGE
 from search.errors import UsageError
@@ -21,7 +20,6 @@ from search.query import ranking
 from search.query.best_query import for_classes
 from search.query.records import BestAnswer
 from search.spec import parsing, stored_study
-from search.spec.stored_study import StoredStudy
 from search.train.processes import GRACE_SECONDS, handling, worker_name
 from storage import ledger, studies
 from storage.store import OUTAGE_SECONDS, Store
@@ -79,7 +77,7 @@ def worker(
 
         log.info("serving %s on %s", f"study {study!r}" if study else "every open study", place)
 
-        def serving(known: StoredStudy, elsewhere: Callable[[], bool] = lambda: False) -> Worker:
+        def serving(known: stored_study.StoredStudy, elsewhere: Callable[[], bool] = lambda: False) -> Worker:
             return Worker(store, known, place, parent, trainer, purpose=purpose, grace=grace, elsewhere=elsewhere)
 
         try:
@@ -92,11 +90,11 @@ def worker(
             raise Exit(left.status) from None
         except RuntimeError as error:
             fault = f"{place}: {type(error).__name__}: {str(error).splitlines()[0]}"
-            raise Exit(fail(fault, DEVICE_FAILED)) from None
+            raise Exit(output.fail(fault, DEVICE_FAILED)) from None
     log.info("nothing more to do for this worker")
 
 
-def _draw(store: Store, study: StoredStudy) -> None:
+def _draw(store: Store, study: stored_study.StoredStudy) -> None:
     """Put our figures on the page of a study that is over: nobody waits at its end who would ask for a report."""
     try:
         from search.answer.report.pictures import show_whole  # which loads Plotly
@@ -108,7 +106,7 @@ def _draw(store: Store, study: StoredStudy) -> None:
 
 def _interrupted(number: int) -> None:
     """Leave at once: an exception could be lost among the imports of a worker that begins."""
-    os._exit(fail("interrupted", 130 if number == signal.SIGINT else 143))
+    os._exit(output.fail("interrupted", 130 if number == signal.SIGINT else 143))
 
 
 @app.command()
@@ -135,7 +133,7 @@ def confirm(
     store.write(ledger.add, opened.study_id, due)  # which leaves those that exist as they are
     run_waiting(store, opened, at.storage, devices, Purpose.CONFIRM)
     best = [row for row in store.read(ranking.best, opened, query, options.MAX_INTEGER) if row.trial in numbers]
-    if at.format is not Format.TABLE:
+    if at.format is not output.Format.TABLE:
         return output.records(best, at.format)
     output.best_table(BestAnswer(best, store.read(ranking.tally, opened, query)))
 

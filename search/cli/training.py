@@ -15,8 +15,6 @@ from search import files
 from search.answer.export.script import Framework
 from search.answer.wording import epochs
 from search.cli import options, output
-from search.cli.options import SpecOptions, available, pick
-from search.cli.output import Format
 from search.errors import Failure, UsageError
 from search.query import runs
 from search.query.records import ReplayRecord, RunRecord
@@ -37,7 +35,7 @@ Asked = tuple[StudySpec, "Samples | None", Configuration]
 
 @app.command()
 def train(
-    asked: SpecOptions,
+    asked: options.SpecOptions,
     at: options.StudyOptions,
     more: Annotated[list[str] | None, Argument(metavar="[NAME=VALUE]...", help="More settings, after --set.")] = None,
     preset: Annotated[str | None, Option(help="question or answer: the page's two models.")] = None,
@@ -64,7 +62,7 @@ def train(
     if save:
         files.check(save, "--save")
 
-    place = available(device)[0]
+    place = options.available(device)[0]
     options.remark(spec, samples if asked.data else None)
     from search.train import single
 
@@ -73,7 +71,7 @@ def train(
         outcome = single.train(spec, samples, trial, place, save, shown.update)
     kept = {name: value for name, value in vars(outcome).items() if name not in ("curve", "reason")}
     where = {"seed": spec.seed, "device": place, "params": configuration.params}
-    if at.format is Format.TABLE:
+    if at.format is output.Format.TABLE:
         output.line(configuration.in_words())
     output.record({"converged": outcome.converged, **kept, **where}, at.format)
 
@@ -95,7 +93,7 @@ def replay(
     Examples: `fewest replay` · `fewest replay 12 52` · `fewest replay --sample 100 --format json` ·
     `fewest replay 12 --device cpu`
     """
-    place = available(device)[0] if device else None
+    place = options.available(device)[0] if device else None
     store, opened = at.open()
     parsing.constructor(opened.spec.objective)  # it must be here, too
     trials = [store.read(runs.trial, opened, number) for number in which or _sample(store, opened, sample)]
@@ -148,7 +146,7 @@ def export(
     if spec.objective:
         raise UsageError(f"{spec.objective} is your own code already; `fewest train --save` keeps its trained weights")
     numbers = () if trial is None else (trial,)
-    recorded = pick(store, opened, "so there is nothing to export", numbers, classes)[0]
+    recorded = options.pick(store, opened, "so there is nothing to export", numbers, classes)[0]
     if spec.data and not out:
         raise UsageError("`--out` is needed, since the script's data go into a file beside it")
 
@@ -171,7 +169,7 @@ def export(
         sys.stdout.write(exported.text)
 
 
-def _named(asked: SpecOptions, preset: str | None, config: Path | None, settings: list[str]) -> Asked:
+def _named(asked: options.SpecOptions, preset: str | None, config: Path | None, settings: list[str]) -> Asked:
     """The configuration of a preset, a file or settings."""
     spec, samples = asked.read()
     default = spec.class_counts[0] if spec.data else DEFAULT_CLASSES
@@ -186,13 +184,13 @@ def _named(asked: SpecOptions, preset: str | None, config: Path | None, settings
     return spec, samples, configuration
 
 
-def _best(asked: SpecOptions, at: options.StudyOptions) -> Asked:
+def _best(asked: options.SpecOptions, at: options.StudyOptions) -> Asked:
     """The best of a study, on its own data."""
     if asked.data or asked.label:
         option = "--data" if asked.data else "--label"
         raise UsageError(f"`{option}` needs `--preset`, `--config` or `--set`; a study has data of its own")
     store, study = at.open()
-    (best,) = pick(store, study, "so give `--preset`, `--config` or `--set`", (), asked.class_count)
+    (best,) = options.pick(store, study, "so give `--preset`, `--config` or `--set`", (), asked.class_count)
     spec = validated({**study.spec.model_dump(), **asked.fields})
     if spec.data:
         refuse_of_waves(asked.fields)
@@ -216,7 +214,7 @@ def _train_weights(spec: StudySpec, samples: "Samples | None", recorded: RunReco
     from search.train.trainers import as_recorded
 
     with output.err.status("training") as shown:
-        outcome = train(spec, samples, as_recorded(recorded), available("auto")[0], save, shown.update)
+        outcome = train(spec, samples, as_recorded(recorded), options.available("auto")[0], save, shown.update)
     came = epochs(outcome.epochs) if outcome.converged else "not converged"
     known = epochs(recorded.epochs)
     output.notice(f"{save}: {came}, {'as' if came == known else f'and {known}'} recorded")

@@ -15,11 +15,9 @@ from search.query import ranking, runs
 from search.query.best_query import BestQuery
 from search.query.records import BestAnswer, Conclusion, Status, StudySummary, TrialRecord, WorkerRecord
 from search.spec import stored_study
-from search.spec.stored_study import StoredStudy
 from search.spec.study_spec import StudySpec
 from storage import studies
 from storage.store import Store
-from storage.studies import StudyRecord
 
 if TYPE_CHECKING:
     from objectives.data.samples import Samples
@@ -126,7 +124,7 @@ class LocalStudies:
     def conclusion(self, name: str) -> Conclusion:
         return self._store.read(conclusion, self.study(name))
 
-    def study(self, name: str) -> StoredStudy:
+    def study(self, name: str) -> stored_study.StoredStudy:
         """The study of that name, opened; NotFound names those there are."""
         return self._store.read(stored_study.find, name)
 
@@ -143,7 +141,7 @@ class LocalStudies:
     def workers(self) -> Sequence[WorkerRecord]:
         return self._store.read(runs.living)
 
-    def _record(self, name: str) -> StudyRecord:
+    def _record(self, name: str) -> studies.StudyRecord:
         return self._store.read(studies.find, name)
 
     def _begun(self, spec: StudySpec, source: str | None) -> StudySpec:
@@ -156,7 +154,7 @@ class LocalStudies:
         return spec.model_copy(update={"start": tuple(begun)})
 
 
-def conclusion(connection: Connection, study: StoredStudy) -> Conclusion:
+def conclusion(connection: Connection, study: stored_study.StoredStudy) -> Conclusion:
     """What a launch ends with."""
     return Conclusion(
         confirmed=ranking.confirmed(connection, study),

@@ -35,7 +35,6 @@ from search.serve.auth import Authorization, Identification
 from search.serve.coalescing import COALESCE_SECONDS, Coalescing
 from search.serve.dashboard import Dashboard
 from search.serve.html import html_response
-from search.serve.limits import BodyLimit
 from search.serve.login import router as login
 from search.serve.metrics import Metrics
 from search.serve.routes import routes
@@ -87,7 +86,7 @@ def create_app(store: Store, settings: Settings) -> ASGIApp:
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
         await (api if _is_api(scope) else dashboard)(scope, receive, send)
 
-    inside = Authorization(BodyLimit(Coalescing(dispatch)), None if settings.tokens else settings.anonymous)
+    inside = Authorization(limits.BodyLimit(Coalescing(dispatch)), None if settings.tokens else settings.anonymous)
     return _Responses(Identification(inside, settings.tokens, settings.rate), metrics)
 
 

@@ -13,7 +13,6 @@ from objectives.data.waves import Floats, Labels
 from search.errors import UsageError
 from search.files import listed, opened, require_memory, shown
 from search.spec import csv_data, npz_data
-from search.spec.npz_data import MUST
 from search.spec.study_spec import DataRef, StudySpec
 from storage import studies
 from storage.store import Store
@@ -119,7 +118,7 @@ def _distinct(y: NDArray[Any]) -> tuple[list[Any], Labels]:
     if y.dtype.kind == "f":
         wrong = ~(np.isfinite(y) & (y == np.floor(y)))
         if wrong.any():
-            raise UsageError(f"`y[{wrong.argmax()}]` is {y[wrong.argmax()]}; {MUST['y']}")
+            raise UsageError(f"`y[{wrong.argmax()}]` is {y[wrong.argmax()]}; {npz_data.MUST['y']}")
     distinct, codes = np.unique(y, return_inverse=True)
     try:
         return [_text(value) if y.dtype.kind in "US" else value for value in distinct.tolist()], codes.astype(np.int64)
@@ -156,6 +155,6 @@ def _require(name: str, array: NDArray[Any], kinds: str, dimensions: int) -> Non
     """UsageError unless the array is of one of NumPy's kinds of types, has so many dimensions, and is not empty."""
     if array.dtype.kind not in kinds or array.ndim != dimensions:
         kind = shown(str(array.dtype), 40)
-        raise UsageError(f"`{name}` is of shape {array.shape} and type {kind}; {MUST[name]}")
+        raise UsageError(f"`{name}` is of shape {array.shape} and type {kind}; {npz_data.MUST[name]}")
     if not array.size:
-        raise UsageError(f"`{name}` is empty, of shape {array.shape}; {MUST[name]}")
+        raise UsageError(f"`{name}` is empty, of shape {array.shape}; {npz_data.MUST[name]}")

@@ -9,7 +9,6 @@ from sqlalchemy import Connection
 from search.errors import UsageError
 from search.spec.study_spec import StudySpec, validated
 from storage import studies
-from storage.studies import StudyRecord
 
 
 def study_name(name: str) -> str:
@@ -27,13 +26,13 @@ def served_name(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class StoredStudy(StudyRecord):
+class StoredStudy(studies.StudyRecord):
     """A study's record, and its spec."""
 
     spec: StudySpec
 
     @classmethod
-    def of(cls, record: StudyRecord) -> Self:
+    def of(cls, record: studies.StudyRecord) -> Self:
         """UsageError if another version made the study and this one cannot serve it."""
         try:
             return cls(**vars(record), spec=validated(json.loads(record.spec_json)))

@@ -10,7 +10,6 @@ from pathlib import Path
 import psutil
 
 from storage import leases
-from storage.leases import Process
 from storage.store import Store
 
 GRACE_SECONDS = 25.0  # from SIGTERM until what runs is released; Kubernetes kills after 30
@@ -59,9 +58,9 @@ def worker_name(number: int) -> str:
     return f"{socket.gethostname()}:{number}"
 
 
-def this_process() -> Process:
+def this_process() -> leases.Process:
     """This process as other workers can look it up."""
-    return Process(_machine(), os.getpid())
+    return leases.Process(_machine(), os.getpid())
 
 
 def require_one_machine(store: Store) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from objectives.convergence import End, Outcome, Progress, Trial
 from objectives.data.samples import Samples
@@ -41,7 +40,7 @@ def train(
     return outcome
 
 
-def _kept(spec: StudySpec, samples: Samples | None, trial: Trial, network: nn.Module) -> dict[str, Any]:
+def _kept(spec: StudySpec, samples: Samples | None, trial: Trial, network: torch.nn.Module) -> dict[str, Any]:
     """The parameters, the weights and the inputs of a network: all that it takes to use it.
 
     Of a data set: what its classes are called, which samples were not learned, and by what its inputs are scaled.

@@ -20,7 +20,6 @@ from storage import studies
 from storage.database import StorageMisuse
 from storage.leases import SingleMachineOnly
 from storage.store import Store
-from storage.studies import StudyRecord
 
 #: Makes the worker of a study, which asks now and then whether it is needed elsewhere.
 OfStudy = Callable[[StoredStudy, Callable[[], bool]], Worker]
@@ -58,7 +57,7 @@ class StandingWorker:
                 else:
                     time.sleep(IDLE_SECONDS)
 
-    def _serve(self, record: StudyRecord) -> None:
+    def _serve(self, record: studies.StudyRecord) -> None:
         with logs.about(study=record.name):
             try:
                 study = StoredStudy.of(record)
@@ -90,7 +89,7 @@ class StandingWorker:
         if worker.concluded:
             self._concluded(study)
 
-    def _neediest(self) -> StudyRecord | None:
+    def _neediest(self) -> studies.StudyRecord | None:
         """An open study with the fewest workers, another than the last if there is one."""
         ranked = [(count, record.study_id == self._last, random.random(), record) for record, count in self._open()]
         return min(ranked)[-1] if ranked else None
@@ -101,7 +100,7 @@ class StandingWorker:
         own = max(1, counts.pop(here, 1))
         return any(count == 0 or count <= own - 2 for count in counts.values())
 
-    def _open(self) -> list[tuple[StudyRecord, int]]:
+    def _open(self) -> list[tuple[studies.StudyRecord, int]]:
         known = self._store.read(studies.open_ones)
         return [(record, count) for record, count in known if self._refused.get(record.study_id) != record.spec_json]
 

@@ -28,8 +28,6 @@ from search.train.processes import GRACE_SECONDS, expire_dead_workers, handling,
 from search.train.trainers import software, trainer
 from storage import leases, ledger
 from storage.database import StorageError
-from storage.leases import LEASE_SECONDS, Load
-from storage.ledger import Run
 from storage.store import BRIEF_SECONDS, Store
 
 IDLE_SECONDS = 0.2  # between two questions whether there is something to do again
@@ -81,9 +79,9 @@ class Worker:
         self._trainer = trainer(spec, stored(spec, store), device, kind)
         self._ahead = device != "cpu" if ahead is None else ahead
         self._clerk: Executor = ThreadPoolExecutor(1, "clerk") if self._ahead else _Inline()
-        self._asked: Future[Run | None] | None = None
+        self._asked: Future[ledger.Run | None] | None = None
         self._telling: list[Future[None]] = []
-        self._held: dict[int, Run] = {}
+        self._held: dict[int, ledger.Run] = {}
         self._meter = Meter()
         self._looked = self._asked_in_vain = -math.inf
         self._pause = POLL_SECONDS
@@ -127,7 +125,7 @@ class Worker:
                 about(run, progress)
         return True
 
-    def _next(self) -> Run | None:
+    def _next(self) -> ledger.Run | None:
         """A run to train; None if there is none now, or none yet and others train."""
         trains = bool(self._trainer.running)
         if trains and time.monotonic() - self._asked_in_vain < IDLE_SECONDS:
@@ -140,7 +138,7 @@ class Worker:
             self._asked_in_vain = time.monotonic()
         return run
 
-    def _ask(self) -> Run | None:
+    def _ask(self) -> ledger.Run | None:
         run = self._study.ask(tuple(self._held))
         if run:
             self._held[run.run_id] = run
@@ -191,7 +189,7 @@ class Worker:
                 try:
                     store.write(leases.renew, self._worker_id, self._meter.take().load())
                     expire_dead_workers(store)
-                    pause = LEASE_SECONDS / 3
+                    pause = leases.LEASE_SECONDS / 3
                 except StorageError:  # the next ask or tell meets the same fault and reports it
                     pause = RENEW_SECONDS
 
@@ -213,7 +211,7 @@ class Worker:
         log.info("finishing what runs")
         self.told_to_leave = True
 
-    def _log(self, level: int, run: Run, event: str) -> None:
+    def _log(self, level: int, run: ledger.Run, event: str) -> None:
         about = {"trial": run.name, "attempt": run.attempt}
         log.log(level, "%s of study %r: %s", run.name, self._of, event, extra=about)
 
@@ -231,10 +229,10 @@ class Usage:
     #: Trained by all slots.
     epochs: int = 0
 
-    def load(self) -> Load:
+    def load(self) -> leases.Load:
         """Its rates up to now."""
         seconds = time.monotonic() - self.since
-        return Load(self.slots, self.seconds / seconds, self.epochs / seconds)
+        return leases.Load(self.slots, self.seconds / seconds, self.epochs / seconds)
 
 
 class Meter:

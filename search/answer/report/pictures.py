@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from search.answer.report import figures, report
-from search.answer.report.figures import Exhibit
 from search.answer.report.findings import gather
 from search.spec.stored_study import StoredStudy
 from storage.database import StorageError
@@ -14,7 +13,7 @@ WIDTH = 900  # of a picture, in pixels
 CARD, CARD_HEIGHT = 560, 450  # of a card in the dashboard, in pixels; the width is the least
 
 
-def write(exhibits: Sequence[Exhibit], directory: Path) -> None:
+def write(exhibits: Sequence[figures.Exhibit], directory: Path) -> None:
     """Each exhibit as a PNG of its name; RuntimeError if there is no Chrome to draw them."""
     import kaleido  # type: ignore[import-untyped]
     from kaleido.errors import ChromeNotFoundError  # type: ignore[import-untyped]
@@ -37,7 +36,7 @@ def show_whole(store: Store, study: StoredStudy) -> None:
     show_in_dashboard(store, study.name, [exhibit for part in parts for exhibit in part.exhibits])
 
 
-def show_in_dashboard(store: Store, study: str, exhibits: Sequence[Exhibit]) -> None:
+def show_in_dashboard(store: Store, study: str, exhibits: Sequence[figures.Exhibit]) -> None:
     """Put the main exhibits on the study's page in optuna-dashboard, in place of those of an earlier report.
 
     One that is wider than a card stays in the page. StorageError if the store cannot be written.
