@@ -48,7 +48,7 @@ class StandingWorker:
         self._leaving = False
 
     def work(self, abandoned: Callable[[], bool]) -> None:
-        """Serve until told to leave, `abandoned`, or with `exit_idle` until nothing is left; WorkerAborted as Worker."""
+        """Serve until told to leave, `abandoned`, or if `exit_idle` until nothing is left; WorkerAborted as Worker."""
         with handling(self._leave):
             while not self._leaving and not abandoned():
                 record = self._neediest()

@@ -15,7 +15,7 @@ import optuna
 import pytest
 
 from search.answer.report import report
-from search.answer.report.findings import gathered
+from search.answer.report.findings import gather
 from search.answer.report.pictures import show_in_dashboard
 from search.query import runs as query
 from search.serve.tokens import Role, add
@@ -38,7 +38,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory, empty_sqlite: Path) -> Pa
     store = Store.open(f"sqlite:///{directory}/fewest.db")
     record, study = begun(store, 30)
     work(study)
-    parts = report.sections(store.read(gathered, record))
+    parts = report.sections(store.read(gather, record))
     show_in_dashboard(store, "s", [exhibit for part in parts for exhibit in part.exhibits])
     store.close()
     return directory
