@@ -21,7 +21,7 @@ settings.register_profile("same every time", derandomize=True, deadline=None)
 settings.load_profile("same every time")
 
 #: Files that take minutes: begun first, or one core would be idle in the end.
-LONGEST = ("test_readme.py", "test_benchmarks.py", "test_cli.py", "test_launch.py")
+LONGEST = ("test_benchmarks.py", "test_readme.py", "test_engine.py", "test_routes.py", "test_app.py", "test_cli.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
-from tests.support.command import FEWEST, command, environment
+from tests.support.command import FEWEST, environment
 from tests.support.forkserver import Process
 
 
@@ -33,12 +32,6 @@ class Served:
     def said(self) -> str:
         """All it has said on stderr."""
         return self.log.read_text()
-
-
-def here(directory: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    """Exit status, stdout and stderr of the command in a directory."""
-    done = command(directory, *arguments)
-    return done.returncode, done.stdout, done.stderr
 
 
 @contextmanager

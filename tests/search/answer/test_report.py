@@ -18,10 +18,8 @@ from search.spec import stored_study
 from search.spec.study_spec import DataRef, StudySpec
 from storage.optuna_storage import optuna_storage
 from storage.store import Store
+from tests.support.browser import browser, needs_a_browser
 from tests.support.command import Fewest, command
-
-CHROMIUM = Path("/usr/bin/chromium")
-needs_a_browser = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no {CHROMIUM} to look at it with")
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +138,6 @@ def test_pictures_without_a_chrome_are_one_line(finished: Path, tmp_path: Path) 
     assert (tmp_path / "report.html").exists()
 
 
-@pytest.mark.slow
 @needs_a_browser
 def test_a_picture_is_written(this: Findings, tmp_path: Path) -> None:
     """A PNG by the exhibit's name, of twice its size in pixels."""
@@ -173,20 +170,16 @@ def test_the_dashboard_shows_the_main_figures_once(finished: Path, this: Finding
     store.close()
 
 
-@pytest.mark.slow
 @needs_a_browser
 def test_it_is_drawn_in_a_browser_offline_at_every_size_and_in_both_schemes(finished: Path) -> None:
     """No request, no complaint, every figure drawn, nothing wider than the page; hits and misses differ in mark.
 
     When the reader's scheme changes, the figures follow.
     """
-    playwright = pytest.importorskip("playwright.sync_api", reason="there is no playwright to open it with")
     address = (finished / "report.html").as_uri()
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with playwright.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=str(CHROMIUM), args=flags)
+    with browser() as chromium:
         for width in (400, 1400):
-            context = browser.new_context(viewport={"width": width, "height": 900}, offline=True)
+            context = chromium.new_context(viewport={"width": width, "height": 900}, offline=True)
             page, said = context.new_page(), []
             page.on("console", lambda message, said=said: said.append(message.text))
             page.on("pageerror", lambda error, said=said: said.append(str(error)))
@@ -202,7 +195,6 @@ def test_it_is_drawn_in_a_browser_offline_at_every_size_and_in_both_schemes(fini
                 assert page.evaluate(_MARKS) == ["circle", "x-thin-open"]
             assert said == []
             context.close()
-        browser.close()
 
 
 _DRAWN = """() => [...document.querySelectorAll(".plot")].every(plot => {

@@ -26,7 +26,8 @@ from search.spec.study_spec import StudySpec
 from storage.store import Store
 from tests.search.ask.test_study import begun, work
 from tests.search.train.test_standing_worker import until
-from tests.support.service import Served, here, served
+from tests.support.command import command
+from tests.support.service import Served, served
 
 MIB = 1 << 20
 
@@ -63,15 +64,13 @@ def test_it_says_where_it_is_and_for_whom(service: Served) -> None:
         ("--storage mysql://h/n", 2, "no support for 'mysql' storage"),
     ],
 )
-def test_what_cannot_be_served_is_one_line(
-    options: str, code: int, said: str, service: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_cannot_be_served_is_one_line(options: str, code: int, said: str, service: Served, tmp_path: Path) -> None:
     """And the right exit status."""
     for name in ("c", "t"):
         (tmp_path / name).write_text("")
     port = service.url.rsplit(":", 1)[1]
-    left, out, err = here(tmp_path, capsys, "serve", *options.format(port=port).split())
-    assert (left, out, err.count("\n")) == (code, "", 1) and said in err
+    done = command(tmp_path, "serve", *options.format(port=port).split())
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1) and said in done.stderr
 
 
 def test_every_answer_is_safe_to_look_at(service: Served) -> None:

@@ -14,7 +14,7 @@ import pytest
 from search.serve.auth import is_loopback
 from search.serve.tokens import SESSION_SECONDS, Role, Tokens, add, read, revoke, seal
 from tests.support.command import command
-from tests.support.service import Served, here, served
+from tests.support.service import Served, served
 
 PAGE = {"Accept": "text/html,*/*;q=0.8"}
 
@@ -52,16 +52,17 @@ def logged_in(service: Served, token: str, address: str, wanted: str = "/") -> t
     return client, client.post("/login", data={"token": token, "next": wanted})
 
 
-def test_a_token_is_printed_once_and_kept_as_a_hash(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_token_is_printed_once_and_kept_as_a_hash(tmp_path: Path) -> None:
     """256 bits in a file for its owner alone; a name is given once, and again after it was revoked."""
-    code, out, err = here(tmp_path, capsys, "token", "ann", "--role", "write", "--tokens", "t")
-    secret = out.removesuffix("\n")
-    assert code == 0 and re.fullmatch(r"[\w-]{43}", secret) and err == ""
+    given = command(tmp_path, "token", "ann", "--role", "write", "--tokens", "t")
+    secret = given.stdout.removesuffix("\n")
+    assert given.returncode == 0 and re.fullmatch(r"[\w-]{43}", secret) and given.stderr == ""
     assert (tmp_path / "t").stat().st_mode & 0o777 == 0o600 and secret not in (tmp_path / "t").read_text()
-    code, out, err = here(tmp_path, capsys, "token", "ann", "--tokens", "t")
-    assert (code, out, err.count("\n")) == (2, "", 1) and "--revoke" in err
-    assert here(tmp_path, capsys, "token", "bob", "--tokens", "t")[0] == 0
-    assert here(tmp_path, capsys, "token", "ann", "--revoke", "--tokens", "t") == (0, "", "ann is revoked\n")
+    again = command(tmp_path, "token", "ann", "--tokens", "t")
+    assert (again.returncode, again.stdout, again.stderr.count("\n")) == (2, "", 1) and "--revoke" in again.stderr
+    assert command(tmp_path, "token", "bob", "--tokens", "t").returncode == 0
+    taken = command(tmp_path, "token", "ann", "--revoke", "--tokens", "t")
+    assert (taken.returncode, taken.stdout, taken.stderr) == (0, "", "ann is revoked\n")
     assert [(token.name, token.role) for token in read(tmp_path / "t")] == [("bob", Role.READ)]
     assert (tmp_path / "t").stat().st_mode & 0o777 == 0o600
 
@@ -77,14 +78,12 @@ def test_a_token_is_printed_once_and_kept_as_a_hash(tmp_path: Path, capsys: pyte
         (None, ["ann", "--tokens", "none/t"], "cannot write none/t"),
     ],
 )
-def test_what_is_no_token_is_misuse(
-    content: str | None, arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_no_token_is_misuse(content: str | None, arguments: list[str], said: str, tmp_path: Path) -> None:
     """One line, exit status 2, and the file stays as it was."""
     if content is not None:
         (tmp_path / "t").write_text(content)
-    code, out, err = here(tmp_path, capsys, "token", "--tokens", "t", *arguments)
-    assert (code, out, err.count("\n")) == (2, "", 1) and said in err
+    done = command(tmp_path, "token", "--tokens", "t", *arguments)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1) and said in done.stderr
     assert content is None or (tmp_path / "t").read_text() == content
 
 

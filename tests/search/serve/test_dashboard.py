@@ -6,7 +6,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,11 @@ from search.spec import stored_study
 from storage import studies
 from storage.optuna_storage import optuna_storage
 from storage.store import Store
-from tests.search.answer.test_report import CHROMIUM, needs_a_browser
 from tests.search.ask.test_study import begun, work
-from tests.support.command import FEWEST
+from tests.support.browser import browser, needs_a_browser
+from tests.support.command import FEWEST, command
 from tests.support.forkserver import Process
-from tests.support.service import Served, here, served
+from tests.support.service import Served, served
 
 
 @pytest.fixture(scope="module")
@@ -52,17 +52,6 @@ def shown(reported: Path) -> Iterator[tuple[Served, str]]:
         yield service, secret
 
 
-@contextmanager
-def browser(*options: str) -> Iterator[Any]:
-    """A real browser without a network beyond this machine."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="there is no playwright to open it with")
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", *options]
-    with playwright.sync_playwright() as play:
-        found = play.chromium.launch(executable_path=str(CHROMIUM), args=flags)
-        yield found
-        found.close()
-
-
 def note(directory: Path) -> dict[str, Any]:
     """The study's note, as it is in the store."""
     from optuna_dashboard._note import get_note_from_system_attrs  # type: ignore[import-untyped]
@@ -74,7 +63,6 @@ def note(directory: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.slow
 @needs_a_browser
 def test_a_person_logs_in_looks_and_cannot_write(shown: tuple[Served, str], reported: Path) -> None:
     """From the log-in page to the list, the study, its trials and our figures; a note is refused, and says why."""
@@ -167,8 +155,8 @@ def test_one_person_looks_while_workers_write(kind: str, request: pytest.Fixture
     store = Store.open(url, create=True)
     _, study = begun(store, 400)
     pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    command = [FEWEST, "dashboard", "--study", "s", "--no-browser"]
-    with Process(command, env=os.environ | {"FEWEST_STORAGE": url}, cwd=tmp_path, **pipes) as dashboard:
+    arguments = [FEWEST, "dashboard", "--study", "s", "--no-browser"]
+    with Process(arguments, env=os.environ | {"FEWEST_STORAGE": url}, cwd=tmp_path, **pipes) as dashboard:
         assert dashboard.stdout and dashboard.stderr
         page = dashboard.stdout.readline().strip()
         assert page.endswith("/dashboard/studies/1") and httpx.get(page, timeout=30).status_code == 200
@@ -199,9 +187,9 @@ def postgres_store(postgres: str, empty_postgres: str) -> str:
     return postgres.replace("/postgres?", "/looked_at?")
 
 
-def test_a_study_that_is_not_there_has_no_page(reported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_study_that_is_not_there_has_no_page(reported: Path) -> None:
     """One line that names it, and no store is made."""
-    code, out, err = here(reported, capsys, "dashboard", "--study", "t")
-    assert (code, out, err.count("\n")) == (2, "", 1) and "'t'" in err
-    assert here(reported, capsys, "dashboard", "--storage", "sqlite:///other.db")[0] == 2
+    done = command(reported, "dashboard", "--study", "t")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1) and "'t'" in done.stderr
+    assert command(reported, "dashboard", "--storage", "sqlite:///other.db").returncode == 2
     assert not (reported / "other.db").exists()

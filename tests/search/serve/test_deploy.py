@@ -18,8 +18,7 @@ from search.spec import parsing as options
 from search.spec import stored_study
 from search.spec.study_spec import StudySpec
 from storage.store import Store
-from tests.support.command import FEWEST
-from tests.support.service import here
+from tests.support.command import FEWEST, command
 
 GPUS = pytest.mark.parametrize("gpus", [0, 1])
 
@@ -111,13 +110,13 @@ def test_the_slurm_script_refuses_sqlite(tmp_path: Path) -> None:
     assert done.returncode == 2 and "locks do not hold" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["worker", "serve", "token", "launch"])
-def test_every_printed_option_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+@pytest.mark.parametrize("name", ["worker", "serve", "token", "launch"])
+def test_every_printed_option_is_one(tmp_path: Path, name: str) -> None:
     """Each option of a command that is printed, in comments too, stands in the command's help."""
     lines = [line for target in Target for gpus in (0, 1) for line in _lines(Deployment(target, gpus=gpus))]
-    said = [match[1] for line in lines for match in re.finditer(rf"\b{command}\b(.*)", line)]
+    said = [match[1] for line in lines for match in re.finditer(rf"\b{name}\b(.*)", line)]
     used = {option for text in said for option in re.findall(r"(?<![\w-])--[a-z-]+", re.split(r"[`;&]|  ", text)[0])}
-    _, help, _ = here(tmp_path, capsys, command, "--help")
+    help = command(tmp_path, name, "--help").stdout
     assert used and not {option for option in used if not re.search(rf"{option}\b", help)}
 
 
@@ -127,23 +126,23 @@ def test_no_command_holds_a_password() -> None:
     assert {name for name, text in texts.items() if "CHANGE-ME" in text} == {"secret.yaml", "fewest.env"}
 
 
-def test_files_are_written_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_are_written_once(tmp_path: Path) -> None:
     """`--out` makes a directory, keeps secrets to their owner, and never overwrites what may be filled in."""
     again = ["deploy", "systemd", "--out", "units"]
-    status, said, _ = here(tmp_path, capsys, *again)
-    assert (status, len(said.splitlines())) == (0, 3)
+    done = command(tmp_path, *again)
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 3)
     assert (tmp_path / "units/fewest.env").stat().st_mode & 0o077 == 0
     (tmp_path / "units/fewest.env").write_text("filled in")
-    status, _, said = here(tmp_path, capsys, *again)
-    assert status == 2 and "is there already" in said
+    done = command(tmp_path, *again)
+    assert done.returncode == 2 and "is there already" in done.stderr
     assert (tmp_path / "units/fewest.env").read_text() == "filled in"
 
 
 @pytest.mark.parametrize("wrong", [["slurm", "--image", "a"], ["compose", "--image", "a b"], ["slurm", "--gpus", "2"]])
-def test_misuse_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: list[str]) -> None:
+def test_misuse_is_one_line(tmp_path: Path, wrong: list[str]) -> None:
     """An image where none is run, a name that is none, GPUs that a worker would leave idle: exit status 2."""
-    status, out, said = here(tmp_path, capsys, "deploy", *wrong)
-    assert (status, out, len(said.splitlines())) == (2, "", 1)
+    done = command(tmp_path, "deploy", *wrong)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
 
 
 def _lines(deployment: Deployment) -> list[str]:

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from search.serve.tokens import Role, add
-from tests.search.answer.test_report import needs_a_browser
-from tests.search.serve.test_dashboard import browser
+from tests.support.browser import browser, needs_a_browser
 from tests.support.service import served
 
 HOST = "fewest.example"  # on localhost Swagger UI would never ask a public host for a badge

@@ -135,7 +135,7 @@ def test_it_is_interrupted_even_if_a_script_has_begun_it(url: str, tmp_path: Pat
 @SQLITE_ONLY
 def test_a_second_ctrl_c_leaves_at_once_and_releases_what_ran(url: str, tmp_path: Path) -> None:
     """Two SIGINTs: running trials wait for the next launch, without blame and without waiting for a lease."""
-    with launched(url, tmp_path, "--trials", "8", *SLOW) as process:
+    with launched(url, tmp_path, "--trials", "4", *SLOW) as process:
         wait_for(url, lambda _, state: state.running >= 1)
         process.send_signal(signal.SIGINT)
         time.sleep(0.05)
@@ -146,14 +146,14 @@ def test_a_second_ctrl_c_leaves_at_once_and_releases_what_ran(url: str, tmp_path
     state = status(store)
     faults = [run.faults for run in rows(store, runs)]
     store.close()
-    assert state.running == 0 and state.done + state.waiting <= 8 and not any(faults)
-    finished(url, tmp_path, 8, *SLOW)
+    assert state.running == 0 and state.done + state.waiting <= 4 and not any(faults)
+    finished(url, tmp_path, 4, *SLOW)
 
 
 @SQLITE_ONLY
 def test_killed_workers_are_replaced_and_their_trials_tried_again(url: str, tmp_path: Path) -> None:
     """SIGKILL to every worker in mid-trial: the launch goes on with new ones, and N is exact."""
-    with launched(url, tmp_path, "--trials", "6", *SLOW) as process:
+    with launched(url, tmp_path, "--trials", "4", *SLOW) as process:
         killed: list[int] = []
 
         def kill(store: Store, state: Status) -> bool:
@@ -170,7 +170,7 @@ def test_killed_workers_are_replaced_and_their_trials_tried_again(url: str, tmp_
     ends = [attempt.end for attempt in rows(store, attempts)]
     store.close()
     assert "expired" in ends
-    finished(url, tmp_path, 6, *SLOW)
+    finished(url, tmp_path, 4, *SLOW)
 
 
 @SQLITE_ONLY

@@ -105,7 +105,7 @@ def test_what_has_no_outcome_to_compare_with_is_refused(changed: dict[str, Any],
     assert said in str(refused.value) and "leave it out" in str(refused.value)
 
 
-def test_a_study_of_searched_is_reproduced(searched: Path) -> None:
+def test_a_study_of_two_workers_is_reproduced(searched: Path) -> None:
     """Twenty at random, or those that are asked for; the last line counts them, for programs on stderr."""
     done = command(searched, "replay")
     assert done.returncode == 0, done.stderr

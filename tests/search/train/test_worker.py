@@ -88,7 +88,7 @@ def test_a_single_workers_study_is_a_function_of_its_seed(
     """The same trials, epochs and losses, with as many in flight as the array holds, however often it looks."""
     found = []
     for name, pause in (("one.db", 0.0), ("two.db", 1e9)):
-        monkeypatch.setattr(worker, "LOOK_SECONDS", pause)
+        monkeypatch.setattr(worker, "POLL_SECONDS", pause)
         shutil.copy(empty_sqlite, tmp_path / name)
         store = Store.open(f"sqlite:///{tmp_path / name}")
         Worker(store, made(store, 60, seed=3), "cpu").work()
