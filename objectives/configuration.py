@@ -9,9 +9,7 @@ from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Any
 
-from objectives.parameters import ARCHITECTURE, PARAMETERS, check, unknown
-
-_REQUIRED = {name for name, parameter in PARAMETERS.items() if parameter.required}
+from objectives.parameters import ARCHITECTURE, PARAMETERS, Params, check, unknown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,18 +58,19 @@ class Configuration:
         arguments = tuple((name, value) for name, value in params.items() if name not in known)
         if arguments and not own:
             raise ValueError(unknown("parameter", arguments[0][0], known))
-        missing = [name for name in known if name in _REQUIRED and name not in params]
+        required = [name for name, parameter in PARAMETERS.items() if parameter.required and name in known]
+        missing = [name for name in required if name not in params]
         if missing:
             raise ValueError(f"the configuration lacks `{'`, `'.join(missing)}`")
         return cls(**{name: value for name, value in params.items() if name in known}, arguments=arguments)
 
     @property
-    def params(self) -> dict[str, Any]:
+    def params(self) -> Params:
         """The parameters that matter, by name."""
         without = "batch_sampling" if self.batch_size else "batch_size"
         return {name: value for name, value in self._given().items() if name != without}
 
-    def _given(self) -> dict[str, Any]:
+    def _given(self) -> Params:
         aside = ("arguments", *(ARCHITECTURE if self.objective else ()))
         own = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in aside}
         absent = {field.name for field in fields(self) if field.default is None and own.get(field.name) is None}
@@ -102,7 +101,5 @@ class Configuration:
     def _network_in_words(self) -> str:
         if not self.objective:
             return f"{'→'.join(map(str, self.widths))} {self.activation}"
-        given = (
-            f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in self.arguments
-        )
+        given = (f"{name} {value:.3g}" if type(value) is float else f"{name} {value}" for name, value in self.arguments)
         return " ".join((self.objective, *given))

@@ -143,14 +143,13 @@ class Progress:
 
     def _gap(self) -> float:
         """The mean of the shortfall at GAP_EPOCHS and at the trial's end, so that sooner is better."""
-        return mean([self.shortfall(min(epoch, self.epoch)) for epoch in GAP_EPOCHS] + [self.shortfall()])
+        return mean(map(self.shortfall, (*GAP_EPOCHS, None)))
 
     def outcome(self, seconds: float, end: End | None = None, reason: str | None = None) -> Outcome:
         """The outcome of a trial that is over, or that the caller ends for the given reason."""
         end = end or self.end
         assert end is not None, "the trial is still running"
         converged = end is End.CONVERGED
-        finite = [loss for loss in self.loss if math.isfinite(loss)]
         return Outcome(
             end=end,
             epochs=self.epoch - self.hold + 1 if converged else max(min(self.epoch, self.cap), 0),
@@ -159,7 +158,7 @@ class Progress:
             accuracy=self.accuracy[-1] if self.accuracy else None,
             loss=self.loss[-1] if self.loss and math.isfinite(self.loss[-1]) else None,
             best_accuracy=max(self.accuracy, default=None),
-            best_loss=min(finite, default=None),
+            best_loss=min(filter(math.isfinite, self.loss), default=None),
             reached=next((i for i, accuracy in enumerate(self.accuracy) if accuracy >= self.target), None),
             seconds=seconds,
             curve=thinned(self.accuracy, self.loss),
@@ -167,12 +166,7 @@ class Progress:
         )
 
 
-def shortfall(
-    accuracy: Sequence[float],  # (evaluations,)
-    loss: Sequence[float],  # (evaluations,)
-    classes: int,
-    target: float,
-) -> float:
+def shortfall(accuracy: Sequence[float], loss: Sequence[float], classes: int, target: float) -> float:
     """How far a trial is from the target in these evaluations, in [0, 1): 0 is at the target, nearly 1 has diverged.
 
     The mean of 1 − log(1 + C·a)/log(1 + C·target) for the best accuracy a, and l/(l + ln C) for the least loss l. The
@@ -188,10 +182,7 @@ def shortfall(
     return min(WORST_GAP, (max(0.0, 1 - reached) + least / (least + math.log(classes))) / 2)
 
 
-def thinned(
-    accuracy: Sequence[float],  # (evaluations,)
-    loss: Sequence[float],  # (evaluations,)
-) -> Curve:
+def thinned(accuracy: Sequence[float], loss: Sequence[float]) -> Curve:
     """At most CURVE_POINTS evaluations: the first half whole, the rest at even steps, the last always."""
     n, head = len(accuracy), CURVE_POINTS // 2
     step = max(1, math.ceil((n - head) / (head - 1)))

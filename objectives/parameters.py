@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+#: Parameters by name, each a bool, a number or a text, as JSON has them.
+Params = dict[str, Any]
 #: An import path MODULE:NAME of user code.
 IMPORT_PATH = re.compile(r"[\w.]+:\w+")
 
@@ -21,6 +23,7 @@ SCALINGS = ("none", "fixed", "batch", "minmax")
 BIAS_INITS = ("zeros", "spread")
 BATCH_SAMPLINGS = ("every_class", "random")
 _MANY = 1 << 20
+_COUNT = 1, _MANY
 
 #: The lowest and the highest number.
 Limits = tuple[float, float]
@@ -82,8 +85,8 @@ class Parameter:
         low, high = self.values
         number = isinstance(value, int if self.kind is int else (int, float)) and not isinstance(value, bool)
         if not number or not low <= value <= high:
-            what = "a whole number" if self.kind is int else "a number"
-            raise ValueError(f"`{self.name}` must be {what} from {low} to {high}, got {value!r}")
+            kind = "a whole number" if self.kind is int else "a number"
+            raise ValueError(f"`{self.name}` must be {kind} from {low} to {high}, got {value!r}")
 
 
 def _per_class(units: int) -> Callable[[int, int], Limits]:
@@ -97,27 +100,17 @@ def _batches(_: int, training: int) -> Limits:
 _TABLE = (
     Parameter("classes", "number of classes; of waves also the batch size", int, (2, _MANY), required=True),
     Parameter("hidden_layers", "1 or 2 hidden layers", int, (1, 2), (1, 2), "network", log=False),
-    Parameter("width", "units of the first hidden layer", int, (1, _MANY), _per_class(8), "network", required=True),
-    Parameter(
-        "width_2", "units of the second hidden layer, if there are two", int, (1, _MANY), _per_class(2), "network"
-    ),
+    Parameter("width", "units of the first hidden layer", int, _COUNT, _per_class(8), "network", required=True),
+    Parameter("width_2", "units of the second hidden layer, if there are two", int, _COUNT, _per_class(2), "network"),
     Parameter("lr", "learning rate", float, (1e-12, 1e6), (1e-4, 1), required=True),
     Parameter("first_lr_ratio", "the first layer learns at lr times this; 0 freezes it", float, (0.0, 1e6), (1e-5, 1)),
-    Parameter(
-        "gain", "factor on the normalised inputs: the highest frequency at the beginning", float, (1e-6, 1e9), (1, 1000)
-    ),
+    Parameter("gain", "factor on the normalised inputs: the highest initial frequency", float, (1e-6, 1e9), (1, 1000)),
     Parameter("activation", "what follows each hidden layer", str, ACTIVATIONS, scope="network", required=True),
     Parameter("optimizer", "rule of an update", str, OPTIMIZERS, required=True),
     Parameter("scaling", "how inputs are normalised", str, SCALINGS),
-    Parameter(
-        "bias_init", "zeros, or spread: the first layer's units all over the inputs", str, BIAS_INITS, scope="network"
-    ),
-    Parameter(
-        "batch_sampling", "every_class of the waves once a batch, or random ones", str, BATCH_SAMPLINGS, scope="waves"
-    ),
-    Parameter(
-        "batch_size", "samples of an update; in place of batch_sampling with --data", int, (1, _MANY), _batches, "data"
-    ),
+    Parameter("bias_init", "zeros; spread: the first layer's units over all inputs", str, BIAS_INITS, scope="network"),
+    Parameter("batch_sampling", "every_class once a batch, or random ones", str, BATCH_SAMPLINGS, scope="waves"),
+    Parameter("batch_size", "samples per update; replaces batch_sampling with --data", int, _COUNT, _batches, "data"),
 )
 #: Every parameter by name. A space has this order, in which a sampler draws.
 PARAMETERS = {parameter.name: parameter for parameter in _TABLE}
@@ -142,8 +135,8 @@ def described(names: Iterable[str]) -> str:
     return "; ".join(f"{name} ({PARAMETERS[name].about})" for name in names)
 
 
-def unknown(what: str, got: Any, known: Iterable[str]) -> str:
+def unknown(kind: str, got: Any, known: Iterable[str]) -> str:
     """The line that refuses a name and suggests the nearest known one."""
     names = list(known)
     near = difflib.get_close_matches(str(got), names, n=1)
-    return f"unknown {what} {got!r}; " + (f"did you mean {near[0]!r}?" if near else f"it is one of {', '.join(names)}")
+    return f"unknown {kind} {got!r}; " + (f"did you mean {near[0]!r}?" if near else f"it is one of {', '.join(names)}")

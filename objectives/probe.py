@@ -52,7 +52,7 @@ class UpdateEffect:
 
     #: Root mean square change of the first layer's pre-activations: an activation's own scale is about 1.
     moved: float
-    #: Correlation of the first layer's outputs before and after.
+    #: Mean correlation of the first layer's outputs before and after.
     kept: float
     #: Loss before it.
     before: float
@@ -74,7 +74,8 @@ def snapshot(trial: Trial, batches: Batches, network: Network, epoch: int) -> Sn
     """Measure the network before an epoch's learning; new samples are those evaluated after it."""
     learned, new = _learned(trial, batches, epoch), _evaluated(trial, batches, epoch + 1)
     layers = _hidden_layers(network, learned.x)
-    responds = [_slope(trial, z).abs() >= FLAT for z, _ in layers]
+    backward = ACTIVATIONS[trial.configuration.activation].backward
+    responds = [backward(torch.ones_like(z), z.clone(), h).abs() >= FLAT for z, h in layers]
     h, templates = layers[-1][1], _templates(layers[-1][1], learned.labels, trial.configuration.classes)
     return Snapshot(
         silent=max(_fraction(each.float().mean(1) <= SILENT_UNITS) for each in responds),
@@ -102,7 +103,7 @@ def update_effect(trial: Trial, batches: Batches, before: Network, after: Networ
 
     return UpdateEffect(
         moved=(z1 - z0).square().mean().sqrt().item(),
-        kept=_mean_correlation(h0, h1),
+        kept=nn.functional.cosine_similarity(h0 - h0.mean(0), h1 - h1.mean(0), dim=1).mean().item(),
         before=loss(0, 0),
         after=loss(1, 1),
         frozen=loss(0, 1),
@@ -133,10 +134,8 @@ def _thinned(trial: Trial, batch: Batch) -> Batch:
     return Batch(batch.x[::step] * trial.configuration.gain, batch.labels[::step])
 
 
-def _hidden_layers(
-    network: Network,
-    x: Tensor,  # (n, inputs)
-) -> list[tuple[Tensor, Tensor]]:  # of each hidden layer: (n, units) into its activation, (n, units) out of it
+def _hidden_layers(network: Network, x: Tensor) -> list[tuple[Tensor, Tensor]]:  # (n, inputs) → (n, units), (n, units)
+    """Of each hidden layer, what goes into its activation and what comes out of it."""
     layers = []
     for layer in list(network.layers)[:-1]:
         z = layer(x)
@@ -145,39 +144,15 @@ def _hidden_layers(
     return layers
 
 
-def _slope(
-    trial: Trial,
-    z: Tensor,  # (n, units)
-) -> Tensor:  # (n, units)
-    activation = ACTIVATIONS[trial.configuration.activation]
-    return activation.backward(torch.ones_like(z), z.clone(), activation.forward(z))
-
-
-def _templates(
-    h: Tensor,  # (n, units)
-    labels: Tensor,  # (n,)
-    classes: int,
-) -> Tensor:  # (classes, units), 0 of a class that has no sample
+def _templates(h: Tensor, labels: Tensor, classes: int) -> Tensor:  # (n, units), (n,) → (classes, units)
+    """Each class's mean less the mean of all; 0 of a class that has no sample."""
     sums = h.new_zeros(classes, h.shape[1]).index_add_(0, labels, h - h.mean(0))
     return sums / torch.bincount(labels, minlength=classes).clamp(min=1).unsqueeze(1)
 
 
-def _accuracy(
-    logits: Tensor,  # (n, classes)
-    labels: Tensor,  # (n,)
-) -> float:
+def _accuracy(logits: Tensor, labels: Tensor) -> float:  # (n, classes), (n,)
     return _fraction(correct_predictions(logits, labels))
 
 
-def _mean_correlation(
-    one: Tensor,  # (n, units)
-    other: Tensor,  # (n, units)
-) -> float:
-    """Mean correlation of two networks' outputs for the same samples."""
-    return nn.functional.cosine_similarity(one - one.mean(0), other - other.mean(0), dim=1).mean().item()
-
-
-def _fraction(
-    holds: Tensor,  # (n,), bool
-) -> float:
+def _fraction(holds: Tensor) -> float:  # (n,), bool
     return holds.float().mean().item()

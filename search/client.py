@@ -9,9 +9,7 @@ with connect("sqlite:///fewest.db") as studies:
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 from search.errors import UsageError
 from search.query.best_query import BestQuery, By
@@ -30,6 +28,20 @@ STORAGE, STUDY = "sqlite:///fewest.db", "default"
 Within = str | float | list[str | float] | tuple[float, float] | Mapping[str, Any]
 
 
+class Question(TypedDict, total=False):
+    """Which configurations are asked for, and what counts."""
+
+    #: Where parameters must lie: {"activation": "tanh"}, {"optimizer": ["adam", "sgd"]}, {"lr": (0.01, 0.1)}, which the
+    #: service reads as {"lr": {"low": 0.01, "high": 0.1}} and {"optimizer": {"values": ["adam", "sgd"]}}.
+    where: Mapping[str, Within] | None
+    #: What the least of is best: epochs (the default), seconds or weights.
+    by: str
+    #: Another accuracy, in (0, 1], that counts as learned: the recorded curves are judged anew.
+    target: float | None
+    #: Another number of evaluations in a row that must reach it.
+    hold: int | None
+
+
 class Client:
     """The studies of one store or service; every method takes the study's name. Close it, or use it in a `with`."""
 
@@ -42,40 +54,20 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._studies.close()
 
-    def best(
-        self,
-        *,
-        where: Mapping[str, Within] | None = None,
-        by: str = "epochs",
-        target: float | None = None,
-        hold: int | None = None,
-        top: int = 10,
-        study: str = STUDY,
-    ) -> Sequence[BestRecord]:
+    def best(self, *, top: int = 10, study: str = STUDY, **question: Unpack[Question]) -> Sequence[BestRecord]:
         """The best configurations; see `fewest best --help`.
 
-        `where` narrows: {"activation": "tanh"}, {"optimizer": ["adam", "sgd"]}, {"lr": (0.01, 0.1)}, which the service
-        reads as {"lr": {"low": 0.01, "high": 0.1}} and {"optimizer": {"values": ["adam", "sgd"]}}. `by` is epochs,
-        seconds or weights. Another `target` (accuracy in (0, 1]) or `hold` (evaluations in a row) judges the recorded
-        curves anew. UsageError for bad arguments, StorageMisuse for a store or study that is not there.
+        UsageError for bad arguments, StorageMisuse for a store or study that is not there.
         """
-        query = _query(where, by, target, hold)
-        return [row for row in self._studies.best(study, query, None, top).best if isinstance(row, BestRecord)]
+        answer = self._studies.best(study, _query(**question), None, top)
+        return [row for row in answer.best if isinstance(row, BestRecord)]
 
     def best_per(
-        self,
-        parameter: str,
-        *,
-        where: Mapping[str, Within] | None = None,
-        by: str = "epochs",
-        target: float | None = None,
-        hold: int | None = None,
-        top: int = 10,
-        study: str = STUDY,
+        self, parameter: str, *, top: int = 10, study: str = STUDY, **question: Unpack[Question]
     ) -> Sequence[ValueRecord]:
         """The best configuration of each value of a parameter, and how all trials of that value ended; as `best`."""
-        query = _query(where, by, target, hold)
-        return [row for row in self._studies.best(study, query, parameter, top).best if isinstance(row, ValueRecord)]
+        answer = self._studies.best(study, _query(**question), parameter, top)
+        return [row for row in answer.best if isinstance(row, ValueRecord)]
 
     def trials(self, *, limit: int | None = None, after: int = -1, study: str = STUDY) -> Sequence[TrialRecord]:
         """The study's trials in order of their numbers, finished or not: `limit` of them after `after`."""
@@ -118,21 +110,21 @@ def is_service(url: str) -> bool:
     return url.startswith(("http://", "https://"))
 
 
-def _query(where: Mapping[str, Within] | None, by: str, target: float | None, hold: int | None) -> BestQuery:
+def _query(
+    where: Mapping[str, Within] | None = None, by: str = By.EPOCHS, target: float | None = None, hold: int | None = None
+) -> BestQuery:
     if by not in list(By):
         raise UsageError(f"`by` must be one of {', '.join(By)}, got {by!r}")
-    try:
-        narrowed = {name: _dimension(name, within) for name, within in (where or {}).items()}
-    except ValidationError:
-        raise UsageError(f"`where` takes values, lists of values or tuples (low, high), got {where!r}") from None
-    return BestQuery(narrowed, By(by), target, hold)
+    dimensions = {name: _dimension(name, within) for name, within in (where or {}).items()}
+    return BestQuery(dimensions, By(by), target, hold)
 
 
 def _dimension(name: str, within: Within) -> Range | Choices:
-    if isinstance(within, tuple) and len(within) != 2:
-        raise UsageError(f"`where`: {name!r} takes a value, a list of values or a tuple (low, high), got {within!r}")
-    if isinstance(within, tuple):
-        within = {"low": within[0], "high": within[1]}
-    elif not isinstance(within, Mapping):
-        within = {"values": within if isinstance(within, list) else [within]}
-    return DIMENSION.validate_python(within)
+    try:
+        if isinstance(within, tuple):
+            return DIMENSION.validate_python(dict(zip(("low", "high"), within, strict=True)))
+        values = {"values": within if isinstance(within, list) else [within]}
+        return DIMENSION.validate_python(within if isinstance(within, Mapping) else values)
+    except ValueError:  # pydantic's errors are such
+        takes = "takes a value, a list of values or a tuple (low, high)"
+        raise UsageError(f"`where`: {name!r} {takes}, got {within!r}") from None

@@ -2,9 +2,7 @@
 
 import difflib
 import os
-import stat
 from collections.abc import Collection
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -20,24 +18,22 @@ MOST_NAMES = 12  # that are listed
 def opened(path: Path) -> BinaryIO:
     """The file at a path, open for reading; UsageError for what is none, such as a pipe, which may never answer."""
     try:
-        found = path.stat()
-        if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+        if path.exists() and not path.is_file() and not path.is_dir():
             raise UsageError(f"cannot read {shown(str(path))}: it is a device, a pipe or a socket; name a file")
         return path.open("rb")
-    except FileNotFoundError as error:
-        near = difflib.get_close_matches(path.name, _beside(path), n=1)
-        meant = f"; did you mean {shown(str(path.with_name(near[0])))}?" if near else ""
-        raise UsageError(f"cannot read {shown(str(path))}: {error.strerror}{meant}") from None
     except OSError as error:
-        raise UsageError(f"cannot read {shown(str(path))}: {error.strerror or error}") from None
+        others = [other.name for other in path.parent.glob("*")]
+        near = difflib.get_close_matches(path.name, others, n=1) if isinstance(error, FileNotFoundError) else []
+        hint = f"; did you mean {shown(str(path.with_name(near[0])))}?" if near else ""
+        raise UsageError(f"cannot read {shown(str(path))}: {error.strerror or error}{hint}") from None
 
 
 def require_memory(size: int) -> None:
     """UsageError unless data of so many bytes fit into the memory that is free, with what is made of them."""
-    available = psutil.virtual_memory().available
-    if size * MARGIN > available:
-        there = f"{_gib(available)} of memory are free"
-        raise UsageError(f"its data need {_gib(size * MARGIN)} and {there}; take fewer samples or features")
+    needed, free = size * MARGIN, psutil.virtual_memory().available
+    if needed > free:
+        sizes = f"its data need {_gib(needed)} and {_gib(free)} of memory are free"
+        raise UsageError(f"{sizes}; take fewer samples or features")
 
 
 def shown(text: str, most: int = 120) -> str:
@@ -48,14 +44,8 @@ def shown(text: str, most: int = 120) -> str:
 
 def listed(names: Collection[str]) -> str:
     """The first of some names, and how many more there are."""
-    said = ", ".join(shown(name, 40) for name in islice(names, MOST_NAMES))
-    return f"{said} and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else said or "nothing"
-
-
-def _beside(path: Path) -> list[str]:
-    with suppress(OSError):
-        return [other.name for other in path.parent.iterdir()]
-    return []
+    first = ", ".join(shown(name, 40) for name in islice(names, MOST_NAMES))
+    return f"{first} and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else first or "nothing"
 
 
 def _gib(size: int) -> str:
@@ -64,8 +54,7 @@ def _gib(size: int) -> str:
 
 def check(path: Path, option: str) -> None:
     """UsageError, before any work is done for it, if no file can be written there."""
-    taken = path.exists() and not path.is_file()  # a directory, a device
-    if taken or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+    if (path.exists() and not path.is_file()) or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise UsageError(f"cannot write {path}; `{option}` names a file in a directory that you may write to")
 
 

@@ -17,7 +17,6 @@ from pythonjsonlogger.json import JsonFormatter
 from rich.console import Console
 from rich.text import Text
 
-FIELDS = "study", "trial", "attempt", "worker", "caller", "request"
 _about: dict[str, str] = {}  # of the whole process: a thread that it starts speaks of the same
 
 #: The one console on stderr: lines that it prints stand above its live display.
@@ -33,18 +32,18 @@ class Log(StrEnum):
 
 
 def set_up(form: Log, level: int = logging.INFO, **fields: str | None) -> None:
-    """Log lines of at least that level from now on, each with those of FIELDS that all of them are about."""
+    """Log lines of at least that level from now on, each with the `fields` that all of them are about."""
     _about.clear()
     _about.update({name: value for name, value in fields.items() if value is not None})
     handler: logging.Handler = Notices()
-    handler.setFormatter(_Text())
     if form is Log.JSON:
         handler = logging.StreamHandler()
-        handler.setFormatter(_Json())
+        renamed = {"asctime": "time", "levelname": "level", "exc_info": "exception"}
+        handler.setFormatter(_Json(["asctime", "levelname", "message"], rename_fields=renamed))
         logging.captureWarnings(True)
         sys.excepthook = lambda *fault: log.critical("uncaught", exc_info=fault)
         threading.excepthook = lambda fault: log.critical("uncaught", exc_info=fault[:3])  # type: ignore[arg-type]
-    logging.basicConfig(handlers=[handler], force=True)
+    logging.basicConfig(format="%(message)s", handlers=[handler], force=True)
     log.setLevel(level)
 
 
@@ -58,26 +57,15 @@ def about(**fields: str) -> Iterator[None]:
 
 
 class Notices(logging.Handler):
-    """Log records as lines on stderr, above a live display if there is one."""
+    """Log records as lines on stderr, above a live display if there is one, after their level if something is wrong."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        console.print(Text(self.format(record)), soft_wrap=True)
-
-
-class _Text(logging.Formatter):
-    """The message, after its level if it tells of something wrong."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        message = super().format(record)
-        return f"{record.levelname.lower()}: {message}" if record.levelno >= logging.WARNING else message
+        level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        console.print(Text(level + self.format(record)), soft_wrap=True)
 
 
 class _Json(JsonFormatter):
-    """Objects of `time` (UTC), `level`, `message`, those of FIELDS that are known, and the `exception`."""
-
-    def __init__(self) -> None:
-        renamed = {"asctime": "time", "levelname": "level", "exc_info": "exception"}
-        super().__init__(["asctime", "levelname", "message"], rename_fields=renamed)
+    """Objects of `time` (UTC), `level`, `message`, what the line is about if that is known, and the `exception`."""
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
         return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")

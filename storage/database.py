@@ -8,7 +8,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ LOCK_TIMEOUT_SECONDS = 30  # a SQLite write waits so long for other processes' w
 CONNECT_TIMEOUT_SECONDS = 10  # a server may take so long to answer
 PING_IDLE_SECONDS = 1.0  # a connection idle for longer is pinged before it is used
 SILENCE_TIMEOUT_SECONDS = 20  # a connection on which nothing comes back for so long is given up
+KEEPALIVE_SECONDS = SILENCE_TIMEOUT_SECONDS // 4  # between two of the three probes before that
 SPARE_CONNECTIONS = 3  # opened beside the kept ones while all of those are in use
 FULL_DISK_BYTES = 1 << 20  # with less free space than this, SQLite's failed write means a full disk
 #: File systems over a network: SQLite's shared memory and locks do not reach from host to host.
@@ -45,9 +46,9 @@ class StorageMisuse(StorageError):
 class NotFound(StorageMisuse):
     """The store has no such study, or the study no such trial; `message` leaves the store's URL out."""
 
-    def __init__(self, what: str, hint: str, where: str = "") -> None:
-        self.message = f"{what}; {hint}"
-        super().__init__(f"{what} in {where}; {hint}" if where else self.message)
+    def __init__(self, missing: str, hint: str, where: str = "") -> None:
+        self.message = f"{missing}; {hint}"
+        super().__init__(f"{missing} in {where}; {hint}" if where else self.message)
 
 
 class NameTaken(StorageMisuse):
@@ -81,13 +82,8 @@ def parse(url: str) -> URL:
 
 def redacted(url: str | URL) -> str:
     """The URL without its password, and without its query, which can hold one too."""
-    return (
-        sa.make_url(url)
-        .set(query={})
-        .render_as_string(hide_password=True)
-        .replace("+pysqlite", "")
-        .replace("+psycopg", "")
-    )
+    text = sa.make_url(url).set(query={}).render_as_string(hide_password=True)
+    return text.replace("+pysqlite", "").replace("+psycopg", "")
 
 
 def connect(url: str, *, create: bool = False, kept: int = 1) -> sa.Engine:
@@ -113,19 +109,15 @@ def _sqlite(url: URL, create: bool) -> sa.Engine:
 
 
 def _postgres(url: URL, kept: int) -> sa.Engine:
-    timeouts = {
-        "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-        "keepalives_idle": SILENCE_TIMEOUT_SECONDS // 4,
-        "keepalives_interval": SILENCE_TIMEOUT_SECONDS // 4,
-        "keepalives_count": 3,
-        "tcp_user_timeout": SILENCE_TIMEOUT_SECONDS * 1000,  # ms
-    }
+    keepalives = {"keepalives_idle": KEEPALIVE_SECONDS, "keepalives_interval": KEEPALIVE_SECONDS, "keepalives_count": 3}
+    timeouts = {"connect_timeout": CONNECT_TIMEOUT_SECONDS, "tcp_user_timeout": SILENCE_TIMEOUT_SECONDS * 1000}  # ms
+    limits = {"pool_size": kept, "max_overflow": SPARE_CONNECTIONS}
     try:
-        engine = sa.create_engine(url, connect_args=timeouts, pool_size=kept, max_overflow=SPARE_CONNECTIONS)
+        engine = sa.create_engine(url, connect_args=keepalives | timeouts, **limits)
     except ArgumentError as error:
         raise StorageMisuse(f"{redacted(url)}: {error}") from None
     sa.event.listen(engine, "connect", _prepare_postgres)
-    sa.event.listen(engine, "checkin", _note_use)
+    sa.event.listen(engine, "checkin", lambda _, record: record.info.update(used=time.monotonic()))
     sa.event.listen(engine, "checkout", partial(_ping_idle, engine))
     return engine
 
@@ -137,13 +129,10 @@ class now(FunctionElement[float]):
     inherit_cache = True
 
 
-@compiles(now, "sqlite")
-def _sqlite_now(*_: Any, **__: Any) -> str:
-    return "((julianday('now') - 2440587.5) * 86400.0)"
-
-
-@compiles(now, "postgresql")
-def _postgres_now(*_: Any, **__: Any) -> str:
+@compiles(now)
+def _now(_: Any, compiler: Any, **__: Any) -> str:
+    if compiler.dialect.name == "sqlite":
+        return "((julianday('now') - 2440587.5) * 86400.0)"
     return "CAST(extract(epoch FROM clock_timestamp()) AS DOUBLE PRECISION)"
 
 
@@ -186,8 +175,7 @@ def explain(error: SQLAlchemyError, url: URL) -> StorageError:
 def _disk_full(error: SQLAlchemyError, cause: str, url: URL) -> bool:
     if not isinstance(error, DBAPIError) or not isinstance(error.orig, sqlite3.Error):
         return "No space left" in cause
-    directory = Path(url.database or "").absolute().parent
-    disk = psutil.disk_usage(str(directory))
+    disk = psutil.disk_usage(str(Path(url.database or "").absolute().parent))
     nearly_full = disk.total > 0 and disk.free < FULL_DISK_BYTES
     return "disk is full" in cause or (nearly_full and ("I/O error" in cause or "unable to open" in cause))
 
@@ -202,7 +190,8 @@ def _check_file(path: Path, create: bool) -> None:
     for place in (path.absolute().parent, path):  # SQLite writes beside its file, even to read it
         if place.exists() and not os.access(place, os.W_OK):
             raise StorageMisuse(f"{place} is read-only for you; name a file elsewhere with `--storage`")
-    kind = _file_system(path.resolve())
+    kinds = {mount.mountpoint: mount.fstype for mount in psutil.disk_partitions(all=True)}
+    kind = next((kinds[str(place)] for place in path.resolve().parents if str(place) in kinds), "")
     if kind in NETWORK_FILE_SYSTEMS:
         raise StorageMisuse(
             f"{path} is on a network file system ({kind}), where SQLite loses data; "
@@ -210,24 +199,14 @@ def _check_file(path: Path, create: bool) -> None:
         )
 
 
-def _file_system(path: Path) -> str:
-    """The type of the file system that holds a file, as the operating system names it."""
-    kinds = {mount.mountpoint: mount.fstype for mount in psutil.disk_partitions(all=True)}
-    return next((kinds[str(place)] for place in path.parents if str(place) in kinds), "")
-
-
 def _prepare_postgres(connection: Any, _: Any) -> None:
     """Make the server, too, give a silent client up: by default a client that is cut off keeps its locks for hours."""
-    timeout, pause = SILENCE_TIMEOUT_SECONDS, SILENCE_TIMEOUT_SECONDS // 4
+    timeout, pause = SILENCE_TIMEOUT_SECONDS, KEEPALIVE_SECONDS
     connection.execute(
         f"SET idle_in_transaction_session_timeout = '{timeout}s'; SET tcp_user_timeout = '{timeout}s';"
         f"SET tcp_keepalives_idle = {pause}; SET tcp_keepalives_interval = {pause}; SET tcp_keepalives_count = 3"
     )
     connection.commit()
-
-
-def _note_use(_: Any, record: Any) -> None:
-    record.info["used"] = time.monotonic()
 
 
 def _ping_idle(engine: sa.Engine, connection: Any, record: Any, _: Any) -> None:
@@ -244,21 +223,21 @@ class _SameFile:
     """A check that a SQLite file is still the one that was opened: writes to a removed file are lost unnoticed."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._opened = path, self._identity(path)
+        self._path, self._opened = path, _identity(path)
 
     def __call__(self, *_: Any) -> None:
-        current = self._identity(self._path)
+        current = _identity(self._path)
         self._opened = self._opened or current  # the first write makes the file
         if current != self._opened:
             raise StorageMisuse(f"{self._path} has been removed or replaced while in use; what was in it is gone")
 
-    @staticmethod
-    def _identity(path: Path) -> tuple[int, int] | None:
-        try:
-            status = path.stat()
-        except FileNotFoundError:
-            return None
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Of an existing file."""
+    with suppress(FileNotFoundError):
+        status = path.stat()
         return status.st_dev, status.st_ino
+    return None
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:

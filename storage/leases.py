@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Text, and_, bindparam, insert, not_, select, update
@@ -44,15 +44,9 @@ def register(
     """Add a worker, begin its lease and return its id; SingleMachineOnly as of `require_one_machine`."""
     if process:
         require_one_machine(connection, process.machine)
-    row = insert(workers).values(
-        name=name,
-        device=device,
-        software=json.dumps(software),
-        started=now(),
-        expires=now() + LEASE_SECONDS,
-        machine=process and process.machine,
-        process=process and process.number,
-    )
+    lease = {"started": now(), "expires": now() + LEASE_SECONDS}
+    place = {"machine": process.machine, "process": process.number} if process else {}
+    row = insert(workers).values(name=name, device=device, software=json.dumps(software), **lease, **place)
     return int(connection.execute(row.returning(workers.c.worker_id)).scalar_one())
 
 
@@ -72,9 +66,8 @@ def require_one_machine(connection: Connection, machine: str) -> None:
 
 def renew(connection: Connection, worker_id: int, load: Load | None = None) -> None:
     """Extend the worker's lease, and report how busy it is."""
-    reported = asdict(load) if load else {}
-    extended = update(workers).where(workers.c.worker_id == worker_id).values(expires=now() + LEASE_SECONDS, **reported)
-    connection.execute(extended)
+    values = {"expires": now() + LEASE_SECONDS} | (vars(load) if load else {})
+    connection.execute(update(workers).where(workers.c.worker_id == worker_id).values(values))
 
 
 def retire(connection: Connection, worker_id: int) -> None:

@@ -15,21 +15,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    DateTime,
-    Row,
-    Select,
-    and_,
-    bindparam,
-    delete,
-    exists,
-    insert,
-    literal,
-    not_,
-    select,
-    update,
-)
+from sqlalchemy import Connection, DateTime, Row, and_, bindparam, delete, exists, insert, literal, not_, select, update
 
 from storage import schema
 from storage.database import StorageMisuse, now, pipelined
@@ -55,7 +41,7 @@ class NewRun:
     seed: int
     data_seed: int
     #: Most epochs it may use; None leaves that to the worker.
-    cap: int | None
+    cap: int | None = None
 
 
 @dataclass(frozen=True)
@@ -69,21 +55,13 @@ class NewTrial:
     optuna: Mapping[str, tuple[float, str]]
 
 
-@dataclass(frozen=True)
-class Run:
+@dataclass(frozen=True, kw_only=True)
+class Run(NewRun):
     """A run as held by one worker: what to train, and which attempt this is."""
 
     run_id: int
     study_id: int
-    kind: RunKind
-    name: str
-    trial: int | None
     trial_id: int | None
-    replicate: int
-    params: Mapping[str, Any]
-    seed: int
-    data_seed: int
-    cap: int | None
     attempt: int
 
 
@@ -107,53 +85,37 @@ class StudyDelta:
 
 def poll(connection: Connection, study_id: int, since: int) -> StudyDelta:
     """The study after its `since`-th outcome; StorageMisuse if it was deleted."""
-    rows: Sequence[Row[Any]] = connection.execute(_LOOK, {"this_study": study_id, "since": since}).all()
+    rows: Sequence[Row[Any]] = connection.execute(_POLL, {"this_study": study_id, "since": since}).all()
     if not rows:
         raise StorageMisuse("the study has been deleted")
-    return StudyDelta(
-        outcomes=[row for row in rows if row.outcome_seq not in (None, PENDING)],
-        unfinished=[row for row in rows if row.outcome_seq == PENDING],
-        asks=bool(rows[0].asks),
-        stopping=rows[0].stopping,
-        reserved=rows[0].reserved,
-        until_epochs=rows[0].until_epochs,
-    )
+    study = rows[0]
+    outcomes = [row for row in rows if row.outcome_seq not in (None, PENDING)]
+    unfinished = [row for row in rows if row.outcome_seq == PENDING]
+    return StudyDelta(outcomes, unfinished, bool(study.asks), study.stopping, study.reserved, study.until_epochs)
 
 
 def create(
-    connection: Connection,
-    study_id: int,
-    worker_id: int,
-    held: Collection[int],
-    new: Callable[[int], NewTrial],
+    connection: Connection, study_id: int, worker_id: int, held: Collection[int], propose: Callable[[int], NewTrial]
 ) -> Run | None:
     """Create the study's next trial and take its run; None if the budget, the deadline or a stop forbids it.
 
-    `held` are the runs that the worker knows to hold; `new` makes the trial for the number that it is given.
+    `held` are the runs that the worker knows to hold; `propose` makes the trial for the number that it is given.
     """
-    mine = {"this_study": study_id, "this_worker": worker_id, "held": list(held)}
-    created = connection.execute(_TRIAL, mine | {"start": _utc_now()}).one_or_none()
+    own = {"this_study": study_id, "this_worker": worker_id, "held": list(held)}
+    created = connection.execute(_TRIAL, own | {"start": _utc_now()}).one_or_none()
     if created is None:
-        return _run(connection.execute(_UNKNOWN, mine).first())
+        return _run(connection.execute(_UNKNOWN, own).first())
     trial_id, number = created
-    trial = new(number)
+    new = propose(number)
+    params = [
+        {"trial_id": trial_id, "param_name": name, "param_value": value, "distribution_json": distribution}
+        for name, (value, distribution) in new.optuna.items()
+    ]
     with pipelined(connection):
         connection.execute(_SLOT, {"this_study": study_id})
-        connection.execute(
-            _PARAMS,
-            [
-                {"trial_id": trial_id, "param_name": name, "param_value": value, "distribution_json": distribution}
-                for name, (value, distribution) in trial.optuna.items()
-            ],
-        )
+        connection.execute(_PARAMS, params)
     run = NewRun(
-        kind=RunKind.TRIAL,
-        name=str(number),
-        trial=number,
-        params=trial.params,
-        seed=trial.seed,
-        data_seed=trial.data_seed,
-        cap=None,
+        kind=RunKind.TRIAL, name=str(number), trial=number, params=new.params, seed=new.seed, data_seed=new.data_seed
     )
     row = _row(study_id, run) | {"trial_id": trial_id, "state": RunState.RUNNING, "worker_id": worker_id, "attempt": 1}
     return _run(connection.execute(_BEGUN, row).one())
@@ -168,7 +130,7 @@ def add(connection: Connection, study_id: int, new: Sequence[NewRun]) -> None:
 
 def replace_waiting(connection: Connection, study_id: int, kind: RunKind, new: Sequence[NewRun]) -> None:
     """Add runs of a kind, and withdraw what still waits of that kind and is not among them."""
-    connection.execute(_locked(study_id))
+    _lock(connection, study_id)
     waits = and_(runs.c.study_id == study_id, runs.c.outcome_seq == PENDING, runs.c.state == RunState.WAITING)
     other = and_(waits, runs.c.kind == kind, runs.c.name.not_in([run.name for run in new]))
     ids = connection.scalars(select(runs.c.run_id).where(other)).all()
@@ -191,9 +153,9 @@ def take(
     With `judge`, attempts of others whose lease has expired are ended first. `held` are the runs that the worker knows
     to hold; one that was taken from it meanwhile is left to others until it has told its own attempt.
     """
-    study = connection.execute(_locked(study_id)).one()
-    known = {"this_study": study_id, "this_worker": worker_id, "held": list(held)}
-    unknown = connection.execute(_UNKNOWN, known).first()
+    study = _lock(connection, study_id)
+    own = {"this_study": study_id, "this_worker": worker_id, "held": list(held)}
+    unknown = connection.execute(_UNKNOWN, own).first()
     if unknown:
         return _run(unknown)
     unfinished = and_(runs.c.study_id == study_id, runs.c.outcome_seq == PENDING)
@@ -225,7 +187,7 @@ def finish(
     `outcome` fills the outcome's columns of `fewest_runs`; `values` and `attributes` are what Optuna gets of a trial.
     """
     this = {"this_run": run.run_id, "this_attempt": run.attempt}
-    seq = connection.scalar(_NEXT_SEQ, this | {"this_study": run.study_id})
+    seq = connection.scalar(_NEXT_SEQ_IF_HELD, this | {"this_study": run.study_id})
     if seq is None:
         return connection.scalar(_STATE, this) == RunState.DONE
     done = {"state": RunState.DONE, "outcome_seq": seq, **outcome}
@@ -237,27 +199,24 @@ def finish(
         if run.trial_id is not None:
             _complete(connection, run.trial_id, "COMPLETE", attributes)
             connection.execute(_NO_VALUES, {"this_trial": run.trial_id})  # somebody may have told it through Optuna
-            connection.execute(
-                _VALUES,
-                [
-                    {"trial_id": run.trial_id, "objective": i, "value": value, "value_type": "FINITE"}
-                    for i, value in enumerate(values)
-                ],
-            )
+            columns = {"trial_id": run.trial_id, "value_type": "FINITE"}
+            connection.execute(_VALUES, [columns | {"objective": i, "value": value} for i, value in enumerate(values)])
     return True
 
 
 def fault(connection: Connection, run: Run, reason: str) -> None:
     """An attempt was lost to a fault that is not the configuration's: try again, or give the run up."""
-    study = connection.execute(_locked(run.study_id)).one()
-    this = and_(runs.c.run_id == run.run_id, runs.c.attempt == run.attempt, runs.c.state == RunState.RUNNING)
-    found = connection.execute(select(runs).where(this).with_for_update()).one_or_none()
-    if found:
-        _fault(connection, found, reason, study.retries)
+    study = _lock(connection, run.study_id)
+    attempt = select(runs).where(_HELD).with_for_update()
+    row = connection.execute(attempt, {"this_run": run.run_id, "this_attempt": run.attempt}).one_or_none()
+    if row:
+        _fault(connection, row, reason, study.retries)
 
 
-def _locked(study_id: int) -> Select[tuple[int, bool]]:
-    return select(studies.c.retries, studies.c.stopping).where(studies.c.study_id == study_id).with_for_update()
+def _lock(connection: Connection, study_id: int) -> Row[int, bool]:
+    """Lock the study's row, and read what an attempt's end depends on."""
+    study = select(studies.c.retries, studies.c.stopping).where(studies.c.study_id == study_id)
+    return connection.execute(study.with_for_update()).one()
 
 
 def _fault(connection: Connection, run: Row[Any], reason: str, retries: int) -> None:
@@ -265,10 +224,7 @@ def _fault(connection: Connection, run: Row[Any], reason: str, retries: int) -> 
     end_attempt(connection, run.run_id, reason)
     values: dict[str, Any] = {"faults": run.faults + 1, "reason": reason, "state": RunState.WAITING}
     if run.faults >= retries:
-        next_seq = (
-            update(studies).where(studies.c.study_id == run.study_id).values(outcome_seq=studies.c.outcome_seq + 1)
-        )
-        seq = connection.execute(next_seq.returning(studies.c.outcome_seq)).scalar_one()
+        seq = connection.scalar(_NEXT_SEQ, {"this_study": run.study_id})
         values |= {"state": RunState.FAILED, "finished": now(), "outcome_seq": seq}
         if run.trial_id is not None:
             _complete(connection, run.trial_id, "FAIL", {"reason": reason})
@@ -277,34 +233,20 @@ def _fault(connection: Connection, run: Row[Any], reason: str, retries: int) -> 
 
 def _complete(connection: Connection, trial_id: int, state: str, attributes: Mapping[str, Any]) -> None:
     connection.execute(_COMPLETE, {"this_trial": trial_id, "state": state, "datetime_complete": _utc_now()})
-    connection.execute(
-        _ATTRIBUTES,
-        [{"trial_id": trial_id, "key": key, "value_json": json.dumps(value)} for key, value in attributes.items()],
-    )
+    rows = [{"trial_id": trial_id, "key": key, "value_json": json.dumps(value)} for key, value in attributes.items()]
+    connection.execute(_ATTRIBUTES, rows)
 
 
 def _row(study_id: int, run: NewRun) -> dict[str, Any]:
-    return {
-        "study_id": study_id,
-        "kind": run.kind,
-        "name": run.name,
-        "label": run.label,
-        "trial": run.trial,
-        "replicate": run.replicate,
-        "classes": run.params["classes"],
-        "params": json.dumps(run.params),
-        "seed": run.seed,
-        "data_seed": run.data_seed,
-        "cap": run.cap,
-        "faults": 0,
-    }
+    own = {"study_id": study_id, "classes": run.params["classes"], "params": json.dumps(run.params), "faults": 0}
+    return vars(run) | own
 
 
 def _run(row: Row[Any] | None) -> Run | None:
     if row is None:
         return None
-    given = {field.name: getattr(row, field.name) for field in fields(Run)}
-    return Run(**given | {"kind": RunKind(row.kind), "params": json.loads(row.params)})
+    columns = {field.name: getattr(row, field.name) for field in fields(Run)}
+    return Run(**columns | {"kind": RunKind(row.kind), "params": json.loads(row.params)})
 
 
 def _utc_now() -> datetime:
@@ -314,7 +256,9 @@ def _utc_now() -> datetime:
 # The statements of an ask and a tell, built once: building one takes several times as long as its execution on SQLite.
 
 _STUDY = studies.c.study_id == bindparam("this_study")
-_RUNNING = literal("RUNNING", schema.optuna_trials.c.state.type)
+_SEQ = studies.c.outcome_seq
+_TRIALS = schema.optuna_trials
+_RUNNING = literal("RUNNING", _TRIALS.c.state.type)
 _UNFINISHED = and_(runs.c.study_id == bindparam("this_study"), runs.c.outcome_seq == PENDING)
 _ATTEMPT = and_(runs.c.run_id == bindparam("this_run"), runs.c.attempt == bindparam("this_attempt"))
 _HELD = and_(_ATTEMPT, runs.c.state == RunState.RUNNING)
@@ -326,42 +270,31 @@ _UNKNOWN = select(runs).where(
     runs.c.run_id.not_in(bindparam("held", expanding=True)),
 )
 _STATE_OF_STUDY = studies.c.stopping, studies.c.reserved, studies.c.until_epochs, ACCEPTS_TRIALS.label("asks")
-_LOOK = (
+_UNSEEN = and_(runs.c.study_id == studies.c.study_id, runs.c.outcome_seq > bindparam("since"))
+_POLL = (
     select(*_STATE_OF_STUDY, (workers.c.expires <= now()).label("expired"), runs)
-    .select_from(
-        studies.outerjoin(
-            runs,
-            and_(runs.c.study_id == studies.c.study_id, runs.c.outcome_seq > bindparam("since")),
-        ).outerjoin(workers, workers.c.worker_id == runs.c.worker_id)
-    )
+    .select_from(studies.outerjoin(runs, _UNSEEN).outerjoin(workers, workers.c.worker_id == runs.c.worker_id))
     .where(_STUDY, EXISTS_IN_OPTUNA)
     .order_by(runs.c.outcome_seq, runs.c.run_id)
 )
 #: The next trial of a study that takes one; the study's row stays locked, so that each number is given once.
-_TRIAL = (
-    insert(schema.optuna_trials)
-    .from_select(
-        ["number", "study_id", "state", "datetime_start"],
-        select(studies.c.reserved, studies.c.study_id, _RUNNING, bindparam("start", type_=DateTime))
-        .where(_STUDY, ACCEPTS_TRIALS, not_(_UNKNOWN.exists()))
-        .with_for_update(),
-    )
-    .returning(schema.optuna_trials.c.trial_id, schema.optuna_trials.c.number)
+_NUMBER = (
+    select(studies.c.reserved, studies.c.study_id, _RUNNING, bindparam("start", type_=DateTime))
+    .where(_STUDY, ACCEPTS_TRIALS, not_(_UNKNOWN.exists()))
+    .with_for_update()
 )
+_TRIAL = insert(_TRIALS).from_select(["number", "study_id", "state", "datetime_start"], _NUMBER)
+_TRIAL = _TRIAL.returning(_TRIALS.c.trial_id, _TRIALS.c.number)
 _SLOT = update(studies).where(_STUDY).values(reserved=studies.c.reserved + 1)
 _PARAMS = insert(schema.optuna_params).inline()
 _BEGUN = insert(runs).values(started=now()).returning(runs)
 #: The study's row stays locked, so that commits keep the order.
-_NEXT_SEQ = (
-    update(studies)
-    .where(_STUDY, exists().where(_HELD))
-    .values(outcome_seq=studies.c.outcome_seq + 1)
-    .returning(studies.c.outcome_seq)
-)
+_NEXT_SEQ = update(studies).where(_STUDY).values(outcome_seq=_SEQ + 1).returning(_SEQ)
+_NEXT_SEQ_IF_HELD = _NEXT_SEQ.where(exists().where(_HELD))
 _STATE = select(runs.c.state).where(_ATTEMPT)
 _DONE = update(runs).where(_HELD).values(finished=now())
 _CURVE = insert(curves).inline()
-_COMPLETE = update(schema.optuna_trials).where(schema.optuna_trials.c.trial_id == bindparam("this_trial"))
+_COMPLETE = update(_TRIALS).where(_TRIALS.c.trial_id == bindparam("this_trial"))
 _ATTRIBUTES = insert(schema.optuna_user_attributes).inline()
 _NO_VALUES = delete(schema.optuna_values).where(schema.optuna_values.c.trial_id == bindparam("this_trial"))
 _VALUES = insert(schema.optuna_values).inline()

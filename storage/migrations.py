@@ -23,11 +23,8 @@ STEPS = {
         "WHERE trial IS NULL AND replicate > 0",
         "ALTER TABLE fewest_studies RENAME COLUMN told TO outcome_seq",
         "ALTER TABLE fewest_runs RENAME COLUMN told TO outcome_seq",
-        "DROP INDEX fewest_runs_told",
+        *(f"DROP INDEX fewest_runs_{name}" for name in ("told", "trial", "best", "classes")),
         "CREATE INDEX fewest_runs_outcome_seq ON fewest_runs (study_id, outcome_seq)",
-        "DROP INDEX fewest_runs_trial",
-        "DROP INDEX fewest_runs_best",
-        "DROP INDEX fewest_runs_classes",
         "CREATE INDEX fewest_runs_trial ON fewest_runs (study_id, kind, trial)",
         "CREATE INDEX fewest_runs_best ON fewest_runs (study_id, kind, state, converged, epochs, trial)",
         "CREATE INDEX fewest_runs_classes ON fewest_runs (study_id, classes, kind, state, converged, epochs, trial)",
@@ -45,8 +42,7 @@ def upgrade(connection: sa.Connection) -> None:
         remedy = "update it with `pip install --upgrade fewest`" if newer else "begin a new store"
         knows = f"knows versions {min(STEPS)} to {schema.VERSION}"
         raise StorageMisuse(f"the store has version {version}, and this fewest {knows}; {remedy}")
-    leases = sa.select(sa.func.count()).where(schema.workers.c.expires > now())
-    if connection.scalar(leases):
+    if connection.scalar(sa.select(sa.func.count()).where(schema.workers.c.expires > now())):
         raise StorageMisuse(
             f"workers of an older fewest still run in this store of version {version}; "
             "stop them, and the next command upgrades it"

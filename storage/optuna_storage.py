@@ -5,9 +5,9 @@ start and wait for their turn, and its reads do not hold up the workers; deletin
 curves, too; and nobody can add a trial to one past its budget.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import wraps
 from typing import Any
 
 import optuna
@@ -27,18 +27,14 @@ def optuna_storage(store: Store) -> BaseStorage:
     return optuna.storages.get_storage(_Storage(store))
 
 
-def _reading(method: Callable[..., Any]) -> Callable[..., Any]:
-    """The method in a transaction that takes no write lock."""
-
-    @wraps(method)
-    def read(*args: Any, **kwargs: Any) -> Any:
-        token = _read_only.set(True)
-        try:
-            return method(*args, **kwargs)
-        finally:
-            _read_only.reset(token)
-
-    return read
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Transactions in it take no write lock."""
+    token = _read_only.set(True)
+    try:
+        yield
+    finally:
+        _read_only.reset(token)
 
 
 class _Storage(RDBStorage):
@@ -53,9 +49,9 @@ class _Storage(RDBStorage):
         return _reopened, (self.url,)
 
     # A dashboard calls these all the time. All others take the write lock: a lock that is upgraded halfway fails.
-    get_all_studies = _reading(RDBStorage.get_all_studies)
-    get_trial = _reading(RDBStorage.get_trial)
-    _get_trials = _reading(RDBStorage._get_trials)
+    get_all_studies = _reading()(RDBStorage.get_all_studies)
+    get_trial = _reading()(RDBStorage.get_trial)
+    _get_trials = _reading()(RDBStorage._get_trials)
 
     def delete_study(self, study_id: int) -> None:
         super().delete_study(study_id)

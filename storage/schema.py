@@ -7,7 +7,7 @@ worker holds all its runs by one lease. Times are seconds since 1970 by the data
 from enum import StrEnum
 
 import sqlalchemy as sa
-from sqlalchemy import Boolean, Column, Double, Index, Integer, LargeBinary, Table, Text, UniqueConstraint
+from sqlalchemy import Boolean, Column, Double, Index, Integer, LargeBinary, Table, Text, column, table
 
 VERSION = 6
 #: `outcome_seq` of a run without an outcome: after every place in the order, so that one range of one index holds both
@@ -98,17 +98,10 @@ runs = Table(
     # The outcome, null until there is one.
     Column("end", Text),
     Column("converged", Boolean),
-    Column("epochs", Integer),
-    Column("gap", Double),
-    Column("accuracy", Double),
-    Column("loss", Double),
-    Column("best_accuracy", Double),
-    Column("best_loss", Double),
-    Column("reached", Integer),
-    Column("seconds", Double),
-    Column("stream_offset", Integer),
+    *(Column(name, Integer) for name in ("epochs", "reached", "stream_offset")),
+    *(Column(name, Double) for name in ("gap", "accuracy", "loss", "best_accuracy", "best_loss", "seconds")),
     Column("rungs", Text),  # JSON: shortfall at each rung, null where it ended before
-    UniqueConstraint("study_id", "name"),
+    sa.UniqueConstraint("study_id", "name"),
     Index("fewest_runs_outcome_seq", "study_id", "outcome_seq"),
     Index("fewest_runs_trial", "study_id", "kind", "trial"),
     Index("fewest_runs_best", "study_id", "kind", "state", "converged", "epochs", "trial"),
@@ -142,54 +135,24 @@ data = Table(
     Column("content", LargeBinary, nullable=False),  # see objectives.data.samples
 )
 
-optuna = sa.MetaData()
-
-_state = sa.Enum("RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING", name="trialstate")
-
-optuna_studies = Table(
-    "studies", optuna, Column("study_id", Integer, primary_key=True), Column("study_name", sa.String(512))
-)
-optuna_directions = Table(
+optuna_studies = table("studies", column("study_id"), column("study_name"))
+optuna_directions = table(
     "study_directions",
-    optuna,
-    Column("study_direction_id", Integer, primary_key=True),
-    Column("direction", sa.Enum("NOT_SET", "MINIMIZE", "MAXIMIZE", name="studydirection")),
-    Column("study_id", Integer),
-    Column("objective", Integer),
+    *map(column, ("study_id", "objective")),
+    column("direction", sa.Enum("NOT_SET", "MINIMIZE", "MAXIMIZE", name="studydirection")),
 )
-optuna_trials = Table(
+optuna_trials = table(
     "trials",
-    optuna,
-    Column("trial_id", Integer, primary_key=True),
-    Column("number", Integer),
-    Column("study_id", Integer),
-    Column("state", _state),
-    Column("datetime_start", sa.DateTime),
-    Column("datetime_complete", sa.DateTime),
+    *map(column, ("trial_id", "number", "study_id")),
+    column("state", sa.Enum("RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING", name="trialstate")),
+    column("datetime_start", sa.DateTime),
+    column("datetime_complete", sa.DateTime),
 )
-optuna_params = Table(
-    "trial_params",
-    optuna,
-    Column("param_id", Integer, primary_key=True),
-    Column("trial_id", Integer),
-    Column("param_name", sa.String(512)),
-    Column("param_value", sa.Float(53)),  # Optuna's internal representation
-    Column("distribution_json", Text),
-)
-optuna_values = Table(
+#: `param_value` is Optuna's internal representation.
+optuna_params = table("trial_params", *map(column, ("trial_id", "param_name", "param_value", "distribution_json")))
+optuna_values = table(
     "trial_values",
-    optuna,
-    Column("trial_value_id", Integer, primary_key=True),
-    Column("trial_id", Integer),
-    Column("objective", Integer),
-    Column("value", sa.Float(53)),
-    Column("value_type", sa.Enum("FINITE", "INF_POS", "INF_NEG", name="trialvaluetype")),
+    *map(column, ("trial_id", "objective", "value")),
+    column("value_type", sa.Enum("FINITE", "INF_POS", "INF_NEG", name="trialvaluetype")),
 )
-optuna_user_attributes = Table(
-    "trial_user_attributes",
-    optuna,
-    Column("trial_user_attribute_id", Integer, primary_key=True),
-    Column("trial_id", Integer),
-    Column("key", sa.String(512)),
-    Column("value_json", Text),
-)
+optuna_user_attributes = table("trial_user_attributes", *map(column, ("trial_id", "key", "value_json")))

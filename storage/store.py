@@ -20,7 +20,6 @@ from storage.database import StorageError, StorageMisuse, connect, explain, reda
 
 BRIEF_SECONDS = 5.0  # patience of a command that answers a query
 OUTAGE_SECONDS = 300.0  # patience of a process that must outlive a restart of the database
-OPTUNA_ATTEMPTS = 20  # at creating Optuna's tables, a tenth of a second apart
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -60,19 +59,17 @@ class Store:
 
     def read(self, body: Callable[Concatenate[sa.Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """The result of one read transaction; StorageError if it fails for longer than the patience."""
-        return self._transact(False, body, *args, **kwargs)
+        return self._transact(False, lambda connection: body(connection, *args, **kwargs))
 
     def write(self, body: Callable[Concatenate[sa.Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """The result of one write transaction, committed whole or not at all; StorageError as of `read`."""
-        return self._transact(True, body, *args, **kwargs)
+        return self._transact(True, lambda connection: body(connection, *args, **kwargs))
 
     def steady(self, seconds: float) -> bool:
         """Whether the database has answered without a break for the last so many seconds."""
         return time.monotonic() - self._recovered > seconds
 
-    def _transact(
-        self, writes: bool, body: Callable[Concatenate[sa.Connection, P], R], *args: P.args, **kwargs: P.kwargs
-    ) -> R:
+    def _transact(self, writes: bool, body: Callable[[sa.Connection], R]) -> R:
         # One statement sees one state of Postgres, in a transaction or not; autocommit saves two round trips.
         autocommit = not writes and self.engine.dialect.name == "postgresql"
         options: dict[str, Any] = {"isolation_level": "AUTOCOMMIT"} if autocommit else {"writes": writes}
@@ -80,7 +77,7 @@ class Store:
         while True:
             try:
                 with self.engine.connect().execution_options(**options) as connection, connection.begin():
-                    result = body(connection, *args, **kwargs)
+                    result = body(connection)
             except SQLAlchemyError as error:
                 fault, failed = explain(error, self.engine.url), True
                 if not transient(error) or not backoff.pause(fault):
@@ -130,12 +127,11 @@ def _optuna_is_complete(connection: sa.Connection) -> bool:
 def _create_optunas(engine: sa.Engine) -> None:
     import optuna
 
-    for attempt in range(OPTUNA_ATTEMPTS):  # concurrent first creations collide inside Optuna; one of them wins
+    backoff = Backoff(lambda: BRIEF_SECONDS)
+    while True:  # concurrent first creations collide inside Optuna; one of them wins
         try:
-            optuna.storages.RDBStorage(engine.url.render_as_string(hide_password=False)).engine.dispose()
-            return
-        except (sa.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-            if attempt == OPTUNA_ATTEMPTS - 1:
-                cause = str(error).splitlines()[0]
-                raise StorageError(f"could not create Optuna's tables in {redacted(engine.url)}: {cause}") from error
-            time.sleep(0.1)
+            return optuna.storages.RDBStorage(engine.url.render_as_string(hide_password=False)).engine.dispose()
+        except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+            fault = f"could not create Optuna's tables in {redacted(engine.url)}: {str(error).splitlines()[0]}"
+            if not backoff.pause(fault):
+                raise StorageError(fault) from error

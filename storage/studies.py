@@ -48,6 +48,9 @@ class StudyRecord:
     budget: int
 
 
+_RECORD = studies.c.study_id, studies.c.name, studies.c.spec, studies.c.budget  # of a StudyRecord
+
+
 def create(
     connection: Connection,
     name: str,
@@ -60,25 +63,20 @@ def create(
 
     NameTaken if a study of Optuna's own has that name.
     """
-    found = look_up(connection, name)
-    if found:
-        return found
     optuna = schema.optuna_studies
     new = upsert(connection)(optuna).values(study_name=name).on_conflict_do_nothing()
     study_id = connection.scalar(new.returning(optuna.c.study_id))
     if study_id is None:
-        found = look_up(connection, name)  # another process was first
-        if found:
-            return found
+        existing = look_up(connection, name)
+        if existing:
+            return existing
         raise NameTaken(f"study {name!r} was made without fewest; name another with `--study`")
     forget(connection, study_id, name)
-    connection.execute(
-        insert(schema.optuna_directions),
-        [{"study_id": study_id, "objective": i, "direction": direction} for i, direction in enumerate(directions)],
-    )
+    rows = [{"study_id": study_id, "objective": i, "direction": direction} for i, direction in enumerate(directions)]
+    connection.execute(insert(schema.optuna_directions), rows)
     if data:
-        new = upsert(connection)(schema.data).values(digest=data[0], content=data[1])
-        connection.execute(new.on_conflict_do_nothing())
+        kept = {"digest": data[0], "content": data[1]}
+        connection.execute(upsert(connection)(schema.data).on_conflict_do_nothing(), kept)
     row = {"study_id": study_id, "name": name, "spec": spec, "budget": budget, "retries": RETRIES}
     connection.execute(insert(studies).values(row | {"reserved": 0, "outcome_seq": 0, "stopping": False}))
     return StudyRecord(study_id, name, spec, budget)
@@ -86,23 +84,22 @@ def create(
 
 def find(connection: Connection, name: str) -> StudyRecord:
     """The study of that name; NotFound names those there are."""
-    found = look_up(connection, name)
-    if found:
-        return found
+    study = look_up(connection, name)
+    if study:
+        return study
     names = connection.scalars(select(studies.c.name).where(EXISTS_IN_OPTUNA).order_by(studies.c.study_id)).all()
     near = difflib.get_close_matches(name, names, n=1)
-    there = f"it has {', '.join(names)}" if names else "it has none yet"
-    there = f"did you mean {near[0]!r}?" if near else there
-    raise NotFound(f"no study {name!r}", there, redacted(connection.engine.url))
+    hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(names) or 'none yet'}"
+    raise NotFound(f"no study {name!r}", hint, redacted(connection.engine.url))
 
 
 def content(connection: Connection, digest: str) -> bytes:
     """The data set of that digest; StorageMisuse if somebody has removed it."""
-    found = connection.scalar(select(schema.data.c.content).where(schema.data.c.digest == digest))
-    if found is None:
+    stored = connection.scalar(select(schema.data.c.content).where(schema.data.c.digest == digest))
+    if stored is None:
         where = redacted(connection.engine.url)
         raise StorageMisuse(f"{where} has lost the data of this study (SHA-256 {digest:.12}…); begin another study")
-    return bytes(found)
+    return bytes(stored)
 
 
 def reopen(
@@ -117,16 +114,11 @@ def reopen(
 
     `until_epochs`: only until a configuration of so few epochs is confirmed for every class count.
     """
-    values: dict[str, Any] = {
-        "budget": case((studies.c.reserved > budget, studies.c.reserved), else_=budget),
-        "deadline": None if timeout is None else now() + timeout,
-        "stopping": False,
-        "until_epochs": until_epochs,
-        "concluded": None,
-    }
-    if retries is not None:
-        values["retries"] = retries
-    connection.execute(update(studies).where(studies.c.study_id == study_id).values(values))
+    change = update(studies).where(studies.c.study_id == study_id)
+    change = change.values(stopping=False, until_epochs=until_epochs, concluded=None)
+    change = change.values(budget=case((studies.c.reserved > budget, studies.c.reserved), else_=budget))
+    change = change.values(deadline=None if timeout is None else now() + timeout)
+    connection.execute(change if retries is None else change.values(retries=retries))
 
 
 def resume(connection: Connection, study_id: int) -> None:
@@ -141,8 +133,8 @@ def stop(connection: Connection, study_id: int) -> None:
 
 def conclude(connection: Connection, study_id: int, seq: int) -> bool:
     """A worker that knew every outcome up to `seq` found nothing left to do; False if others know more, or as much."""
-    mine = and_(studies.c.study_id == study_id, studies.c.outcome_seq == seq, studies.c.concluded.is_distinct_from(seq))
-    return bool(connection.execute(update(studies).where(mine).values(concluded=seq)).rowcount)
+    first = studies.c.study_id == study_id, studies.c.outcome_seq == seq, studies.c.concluded.is_distinct_from(seq)
+    return bool(connection.execute(update(studies).where(*first).values(concluded=seq)).rowcount)
 
 
 def open_ones(connection: Connection) -> list[tuple[StudyRecord, int]]:
@@ -154,9 +146,8 @@ def open_ones(connection: Connection) -> list[tuple[StudyRecord, int]]:
         .where(runs.c.study_id == studies.c.study_id, runs.c.outcome_seq == PENDING, runs.c.state == RunState.RUNNING)
         .scalar_subquery()
     )
-    columns = studies.c.study_id, studies.c.name, studies.c.spec, studies.c.budget, busy
-    found = connection.execute(select(*columns).where(EXISTS_IN_OPTUNA, not_(studies.c.stopping), not_(CONCLUDED)))
-    return [(StudyRecord(*row[:4]), row[4]) for row in found]
+    open_ = EXISTS_IN_OPTUNA, not_(studies.c.stopping), not_(CONCLUDED)
+    return [(StudyRecord(*row[:-1]), row[-1]) for row in connection.execute(select(*_RECORD, busy).where(*open_))]
 
 
 def forget(connection: Connection, study_id: int, name: str = "") -> None:
@@ -169,15 +160,16 @@ def forget(connection: Connection, study_id: int, name: str = "") -> None:
         connection.execute(select(func.pg_advisory_xact_lock(_DATA_LOCK)))
     old = or_(studies.c.study_id == study_id, studies.c.name == name)
     ids = connection.scalars(select(studies.c.study_id).where(old)).all()
-    mine = select(runs.c.run_id).where(runs.c.study_id.in_(ids))
+    own = select(runs.c.run_id).where(runs.c.study_id.in_(ids))
     for table in (curves, attempts):
-        connection.execute(delete(table).where(table.c.run_id.in_(mine)))
+        connection.execute(delete(table).where(table.c.run_id.in_(own)))
     for table in (runs, studies):
         connection.execute(delete(table).where(table.c.study_id.in_(ids)))
-    left = select(schema.optuna_trials.c.trial_id).where(schema.optuna_trials.c.study_id == study_id)
-    for table in (schema.optuna_params, schema.optuna_values, schema.optuna_user_attributes):
-        connection.execute(delete(table).where(table.c.trial_id.in_(left)))
-    connection.execute(delete(schema.optuna_trials).where(schema.optuna_trials.c.study_id == study_id))
+    trials = schema.optuna_trials
+    left = select(trials.c.trial_id).where(trials.c.study_id == study_id)
+    for part in (schema.optuna_params, schema.optuna_values, schema.optuna_user_attributes):
+        connection.execute(delete(part).where(part.c.trial_id.in_(left)))
+    connection.execute(delete(trials).where(trials.c.study_id == study_id))
     named = exists().where(EXISTS_IN_OPTUNA, studies.c.spec.contains(schema.data.c.digest))
     connection.execute(delete(schema.data).where(not_(named)))
 
@@ -194,6 +186,5 @@ def upsert(connection: Connection) -> Any:
 
 def look_up(connection: Connection, name: str) -> StudyRecord | None:
     """The study of that name, or None."""
-    columns = studies.c.study_id, studies.c.name, studies.c.spec, studies.c.budget
-    found = connection.execute(select(*columns).where(studies.c.name == name, EXISTS_IN_OPTUNA)).one_or_none()
-    return found and StudyRecord(*found)
+    row = connection.execute(select(*_RECORD).where(studies.c.name == name, EXISTS_IN_OPTUNA)).one_or_none()
+    return row and StudyRecord(*row)

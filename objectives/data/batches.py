@@ -16,7 +16,7 @@ from torch import Tensor
 
 from objectives.configuration import Configuration
 from objectives.data.scaling import scaled
-from objectives.data.waves import Floats, Labels
+from objectives.data.waves import Floats, Labels, Part
 
 CACHE_BYTES = {"cpu": 256 << 20, "cuda": 1 << 30}
 
@@ -31,21 +31,14 @@ class Problem(Protocol):
     def key(self, configuration: Configuration, data_seed: int, epoch: int) -> tuple[object, ...]:
         """A key of the epoch's parts: epochs of one key have the same."""
 
-    def parts(
-        self, configuration: Configuration, data_seed: int, epoch: int
-    ) -> tuple[tuple[Floats, Labels], tuple[Floats, Labels]]:
+    def parts(self, configuration: Configuration, data_seed: int, epoch: int) -> tuple[Part, Part]:
         """The samples to learn in an epoch, and those to evaluate before it; twice the same object if they are one."""
 
     def order(self, configuration: Configuration, data_seed: int, epoch: int) -> NDArray[np.intp] | None:
         """The order in which an epoch learns its samples; None for as they are, all at once."""
 
-    def anchors(
-        self,
-        configuration: Configuration,
-        data_seed: int,
-        at: Floats,  # (n,) in [0, 1)
-    ) -> Floats:  # (n, inputs)
-        """Points at fractions of the input range, for biases spread over it."""
+    def anchors(self, configuration: Configuration, data_seed: int, at: Floats) -> Floats:  # (n,) → (n, inputs)
+        """Points at fractions in [0, 1) of the input range, for biases spread over it."""
 
 
 class Batch(NamedTuple):
@@ -96,13 +89,7 @@ class Batches:
         indices, size = torch.from_numpy(order).to(self.device), configuration.batch_size or len(order)
         return list(map(Batch, torch.split(x[indices], size), torch.split(labels[indices], size)))
 
-    def anchors(
-        self,
-        configuration: Configuration,
-        data_seed: int,
-        epoch: int,
-        at: Floats,  # (n,) in [0, 1)
-    ) -> Tensor:  # (n, inputs)
+    def anchors(self, configuration: Configuration, data_seed: int, epoch: int, at: Floats) -> Tensor:  # (n, inputs)
         """The problem's anchors, scaled as the inputs of an epoch but for the gain."""
         raw = self._get(configuration, data_seed, epoch, "none").learned
         anchors = torch.from_numpy(self.problem.anchors(configuration, data_seed, at)).to(self.device, self.dtype)
@@ -110,15 +97,13 @@ class Batches:
 
     def _get(self, configuration: Configuration, data_seed: int, epoch: int, scaling: str) -> Parts:
         key = *self.problem.key(configuration, data_seed, epoch), scaling
-        parts = self._cache.get(key)
-        if parts is None:
-            parts = self._cache[key] = self._make(configuration, data_seed, epoch, scaling)
-            self._free_bytes -= parts.nbytes
+        if key not in self._cache:
+            self._cache[key] = self._make(configuration, data_seed, epoch, scaling)
+            self._free_bytes -= self._cache[key].nbytes
             while self._free_bytes < 0 and len(self._cache) > 1:
                 self._free_bytes += self._cache.popitem(last=False)[1].nbytes
-        else:
-            self._cache.move_to_end(key)
-        return parts
+        self._cache.move_to_end(key)
+        return self._cache[key]
 
     def _make(self, configuration: Configuration, data_seed: int, epoch: int, scaling: str) -> Parts:
         if scaling != "none":

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from objectives.configuration import Configuration
-from objectives.data.waves import Floats, Labels, philox
+from objectives.data.waves import Floats, Labels, Part, philox
 
 VALIDATION_SHARE = 5  # one sample of each class in so many is held out
 _SPLIT_KEY = 1 << 32  # epochs are fewer
@@ -54,9 +54,7 @@ class Samples:
         """Every epoch has the parts of its seed."""
         return (data_seed,)
 
-    def parts(
-        self, configuration: Configuration, data_seed: int, epoch: int
-    ) -> tuple[tuple[Floats, Labels], tuple[Floats, Labels]]:
+    def parts(self, configuration: Configuration, data_seed: int, epoch: int) -> tuple[Part, Part]:
         """The training part, and the validation part."""
         training, validation = self.split(data_seed)
         return (self.x[training], self.labels[training]), (self.x[validation], self.labels[validation])
@@ -91,7 +89,5 @@ class Samples:
             return cls(arrays["x"], arrays["labels"], tuple(arrays["names"].tolist()))
 
 
-def _held_out(
-    counts: NDArray[np.intp],  # (C,) samples of each class
-) -> NDArray[np.intp]:  # (C,) of the validation part
+def _held_out(counts: NDArray[np.intp]) -> NDArray[np.intp]:  # (C,) samples of each class → (C,) held out
     return np.maximum(1, (counts + VALIDATION_SHARE // 2) // VALIDATION_SHARE)

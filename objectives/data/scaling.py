@@ -8,12 +8,8 @@ import torch
 from torch import Tensor
 
 
-def scaled(
-    scaling: str,
-    x: Tensor,  # (n, inputs)
-    batch: Tensor,  # (batch, inputs), which gives the moments or the range
-) -> Tensor:  # (n, inputs)
-    """Scaled inputs. An input that is constant in the batch is only shifted."""
+def scaled(scaling: str, x: Tensor, batch: Tensor) -> Tensor:  # (n, inputs), (batch, inputs) → (n, inputs)
+    """Inputs scaled by the moments or the range of a batch. An input that is constant in it is only shifted."""
     if scaling == "none":
         return x
     if scaling == "fixed":
@@ -22,11 +18,8 @@ def scaled(
     return (x - low) / spread
 
 
-def moments(
-    scaling: str,  # batch or minmax
-    batch: Tensor,  # (batch, inputs)
-) -> tuple[Tensor, Tensor]:  # (inputs,), (inputs,)
-    """The number to subtract from each input, and the one to divide the difference by."""
+def moments(scaling: str, batch: Tensor) -> tuple[Tensor, Tensor]:  # (batch, inputs) → (inputs,), (inputs,)
+    """The number that `batch` or `minmax` subtracts from each input, and the one that divides the difference."""
     if scaling == "batch":
         low, spread = batch.mean(0), batch.std(0, correction=0)
     else:

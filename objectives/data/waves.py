@@ -17,6 +17,7 @@ from objectives.configuration import Configuration
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
+Part = tuple[Floats, Labels]  # samples (n, inputs), labels (n,)
 
 
 def philox(seed: int, key: int) -> np.random.Generator:
@@ -33,12 +34,7 @@ class Waves:
     #: Standard deviation of the noise on each input.
     sigma: float = 1e-4
 
-    def batch(
-        self, classes: int, data_seed: int, epoch: int, sampling: str
-    ) -> tuple[
-        Floats,  # (classes, inputs)
-        Labels,  # (classes,)
-    ]:
+    def batch(self, classes: int, data_seed: int, epoch: int, sampling: str) -> Part:  # (classes, inputs), (classes,)
         """The batch of one epoch: every class once, in order, or as many classes drawn at random."""
         draw = philox(data_seed, epoch)
         x = draw.standard_normal((classes, self.inputs), dtype=np.float32)
@@ -51,9 +47,7 @@ class Waves:
         """Every epoch has a batch of its own."""
         return configuration.classes, configuration.batch_sampling, data_seed, epoch
 
-    def parts(
-        self, configuration: Configuration, data_seed: int, epoch: int
-    ) -> tuple[tuple[Floats, Labels], tuple[Floats, Labels]]:
+    def parts(self, configuration: Configuration, data_seed: int, epoch: int) -> tuple[Part, Part]:
         """The batch of the epoch twice: evaluated first, then learned."""
         batch = self.batch(configuration.classes, data_seed, epoch, configuration.batch_sampling)
         return batch, batch

@@ -6,6 +6,7 @@ The Gaussian and the sine are local and periodic: one unit can pick out one clas
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -31,33 +32,16 @@ class Activation:
 
 ACTIVATIONS: dict[str, Activation] = {
     "sigmoid": Activation(
-        lambda z, out=None: torch.sigmoid(z, out=out),
-        lambda d, z, y: d.mul_(torch.addcmul(y, y, y, value=-1, out=z)),
-        keeps_zero=False,
+        torch.sigmoid, lambda d, z, y: d.mul_(torch.addcmul(y, y, y, value=-1, out=z)), keeps_zero=False
     ),
-    "tanh": Activation(
-        lambda z, out=None: torch.tanh(z, out=out),
-        lambda d, z, y: d.addcmul_(d, torch.mul(y, y, out=z), value=-1),
-    ),
-    "relu": Activation(
-        lambda z, out=None: torch.clamp(z, min=0, out=out),
-        lambda d, z, y: d.mul_(torch.gt(y, 0, out=z)),
-    ),
-    "gelu": Activation(
-        lambda z, out=None: _nn.gelu(z, out=out),
-        lambda d, z, y: _aten.gelu_backward.grad_input(d, z, grad_input=d),
-    ),
-    "silu": Activation(
-        lambda z, out=None: _nn.silu(z, out=out),
-        lambda d, z, y: _aten.silu_backward.grad_input(d, z, grad_input=d),
-    ),
+    "tanh": Activation(torch.tanh, lambda d, z, y: d.addcmul_(d, torch.mul(y, y, out=z), value=-1)),
+    "relu": Activation(partial(torch.clamp, min=0), lambda d, z, y: d.mul_(torch.gt(y, 0, out=z))),
+    "gelu": Activation(_nn.gelu, lambda d, z, y: _aten.gelu_backward.grad_input(d, z, grad_input=d)),
+    "silu": Activation(_nn.silu, lambda d, z, y: _aten.silu_backward.grad_input(d, z, grad_input=d)),
     "gaussian": Activation(
         lambda z, out=None: torch.exp2(torch.mul(torch.mul(z, z, out=out), -LOG2_E, out=out), out=out),
         lambda d, z, y: d.mul_(z).mul_(y).mul_(-2),
         keeps_zero=False,
     ),
-    "sine": Activation(
-        lambda z, out=None: torch.sin(z, out=out),
-        lambda d, z, y: d.mul_(z.cos_()),
-    ),
+    "sine": Activation(torch.sin, lambda d, z, y: d.mul_(z.cos_())),
 }

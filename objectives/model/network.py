@@ -24,11 +24,8 @@ _BIAS_KEY = 1 << 32  # layer keys are small; biases draw from another stream
 class Network(nn.Module):
     """Logits (batch, classes) from scaled inputs (batch, inputs)."""
 
-    def __init__(
-        self,
-        configuration: Configuration,
-        parameters: Sequence[tuple[Tensor, Tensor]],  # (out, in), (out,) of each layer
-    ) -> None:
+    def __init__(self, configuration: Configuration, parameters: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """`parameters` are the weights (out, in) and biases (out,) of each layer."""
         super().__init__()
         self.layers = nn.ModuleList()
         self.activation = ACTIVATIONS[configuration.activation].forward
@@ -66,26 +63,22 @@ def initial_parameters(trial: Trial, batches: Batches) -> list[tuple[Tensor, Ten
     return list(zip(weights, biases, strict=True))
 
 
-def correct_predictions(
-    logits: Tensor,  # (n, classes)
-    labels: Tensor,  # (n,)
-) -> Tensor:  # (n,), bool
+def correct_predictions(logits: Tensor, labels: Tensor) -> Tensor:  # (n, classes), (n,) → (n,), bool
     """Which samples are predicted right, as of `is_correct`."""
     return is_correct(logits, logits.gather(1, labels.unsqueeze(1)))
 
 
-def is_correct(
-    logits: Tensor,  # (…, classes)
-    of_label: Tensor,  # (…, 1), the label's logit
-    out: Tensor | None = None,  # like logits: as numbers this takes a quarter of the time
-) -> Tensor:  # (…), bool
-    """Which predictions are correct: the label's logit is above all others, so a tie is not."""
+def is_correct(logits: Tensor, of_label: Tensor, out: Tensor | None = None) -> Tensor:  # (…, classes), (…, 1) → (…)
+    """Which predictions are correct, as bool: the label's logit is above all others, so a tie is not.
+
+    `out` is like logits: the comparisons as numbers take a quarter of the time.
+    """
     return torch.ge(logits, of_label, out=out).sum(-1) == 1
 
 
 def glorot_uniform(seed: int, layer: int, fan_out: int, fan_in: int) -> Floats:  # (fan_out, fan_in)
     """Weights of one layer, keyed by (seed, layer)."""
-    weights = _uniform(seed, layer, (fan_out, fan_in))
+    weights = philox(seed, layer).random((fan_out, fan_in), dtype=np.float32)
     weights *= 2  # in place: a large layer's memory costs more than its arithmetic
     weights -= 1
     weights *= np.float32((6 / (fan_in + fan_out)) ** 0.5)
@@ -94,8 +87,4 @@ def glorot_uniform(seed: int, layer: int, fan_out: int, fan_in: int) -> Floats: 
 
 def centres(seed: int, units: int) -> Floats:  # (units,) in [0, 1)
     """The point of the input range on which each unit of the first layer is centred."""
-    return _uniform(seed, _BIAS_KEY, (units,))
-
-
-def _uniform(seed: int, key: int, shape: tuple[int, ...]) -> Floats:
-    return philox(seed, key).random(shape, dtype=np.float32)
+    return philox(seed, _BIAS_KEY).random(units, dtype=np.float32)

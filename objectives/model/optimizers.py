@@ -123,16 +123,13 @@ RULES: dict[str, Rule] = {
 
 
 def update(
-    p: Tensor,  # (slots, parameters); and the next three
-    g: Tensor,
-    m: Tensor,
-    v: Tensor,
-    formula: Tensor,  # (slots, 1), whole
-    lr: Tensor,  # (slots, parameters) or (slots, 1)
-    coefficients: Tensor,  # (slots, 8)
-    live: Tensor,  # (slots, 1), bool: other slots stay as they are
+    p: Tensor, g: Tensor, m: Tensor, v: Tensor, formula: Tensor, lr: Tensor, coefficients: Tensor, live: Tensor
 ) -> None:
-    """Make one step of every live slot, in place and without reading any value, so that a CUDA graph can hold it."""
+    """Make one step of every live slot, in place and without reading any value, so that a CUDA graph can hold it.
+
+    p, g, m and v are (slots, parameters), formula (slots, 1), whole; lr (slots, parameters) or (slots, 1); coefficients
+    (slots, 8); live (slots, 1), bool: other slots stay as they are.
+    """
     columns = coefficients.unsqueeze(2).unbind(1)
     old, new = (p, m, v), [p, m, v]
     for index, rule in enumerate(FORMULAS):
@@ -155,21 +152,16 @@ def update_cpu(p, g, m, v, formula, lr, coefficients, first):  # type: ignore[no
         for part in range(2):
             at, rate = slice(0, first) if part == 0 else slice(first, p.shape[1]), lr[s, part]
             ps, gs, ms, vs = p[s, at], g[s, at], m[s, at], v[s, at]
+            rates = rate, a, b, c, d, alpha, beta, delta, w
             if formula[s] == 0:
                 for i in range(ps.size):
-                    ps[i], ms[i], vs[i] = _moments(
-                        math.sqrt, max, ps[i], gs[i], ms[i], vs[i], rate, a, b, c, d, alpha, beta, delta, w
-                    )
+                    ps[i], ms[i], vs[i] = _moments(math.sqrt, max, ps[i], gs[i], ms[i], vs[i], *rates)
             elif formula[s] == 1:
                 for i in range(ps.size):
-                    ps[i], ms[i], vs[i] = _largest(
-                        math.sqrt, max, ps[i], gs[i], ms[i], vs[i], rate, a, b, c, d, alpha, beta, delta, w
-                    )
+                    ps[i], ms[i], vs[i] = _largest(math.sqrt, max, ps[i], gs[i], ms[i], vs[i], *rates)
             else:
                 for i in range(ps.size):
-                    ps[i], ms[i], vs[i] = _matched(
-                        math.sqrt, max, ps[i], gs[i], ms[i], vs[i], rate, a, b, c, d, alpha, beta, delta, w
-                    )
+                    ps[i], ms[i], vs[i] = _matched(math.sqrt, max, ps[i], gs[i], ms[i], vs[i], *rates)
 
 
 class Optimizer:
@@ -197,9 +189,9 @@ class Optimizer:
         for parameter, m, v, formula, lr in self._states:
             if parameter.grad is None:
                 continue
-            these = torch.tensor([coefficients], device=lr.device, dtype=lr.dtype)
+            row = torch.tensor([coefficients], device=lr.device, dtype=lr.dtype)
             p, g, m, v = (part.view(1, -1) for part in (parameter, parameter.grad, m, v))
             if parameter.device.type == "cpu":
-                update_cpu(*(part.numpy() for part in (p, g, m, v, formula, lr, these)), parameter.numel())
+                update_cpu(*(part.numpy() for part in (p, g, m, v, formula, lr, row)), parameter.numel())
             else:
-                update(p, g, m, v, formula.unsqueeze(1), lr[:, :1], these, torch.ones_like(formula, dtype=torch.bool))
+                update(p, g, m, v, formula.unsqueeze(1), lr[:, :1], row, torch.ones_like(formula, dtype=torch.bool))

@@ -10,7 +10,7 @@ needs memory that stays in its place.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +43,8 @@ class Slot:
 class Bucket(Trainer):
     """A trainer of trials of one shape."""
 
+    _slots: Sequence[Slot | None]
+
     def __init__(self, batches: Batches, shape: Shape, target: float, hold: int, slots: int) -> None:
         self.shape = shape
         self._batches, self._target, self._hold = batches, target, hold
@@ -59,6 +61,16 @@ class Bucket(Trainer):
         self._formula = torch.zeros(slots, **whole)
         self._lr = torch.zeros(slots, 2, **new)  # of the first layer, of the others
         self._label_gradient = torch.full((slots, shape.classes, 1), -1 / shape.classes, **new)
+
+    @property
+    def room(self) -> int:
+        """Free slots."""
+        return len(self._p) - len(self.running)
+
+    @property
+    def running(self) -> list[Progress]:
+        """Progress of each occupied slot, in the order of rows."""
+        return [slot.progress for slot in self._slots if slot]
 
     @abstractmethod
     def _activate(self, place: int, rows: Rows) -> None:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import torch
 
-from objectives.convergence import Outcome, Progress, Trial
+from objectives.convergence import Outcome, Trial
 from objectives.data.batches import Batches
 from objectives.model.activations import ACTIVATIONS
 from objectives.model.optimizers import update_cpu
@@ -26,16 +26,6 @@ class CompactBucket(Bucket):
         self._gain = torch.zeros(slots, 1, 1, dtype=batches.dtype)
         self._coefficients = torch.zeros(slots, 8, dtype=batches.dtype).numpy()
         self._use_rows()
-
-    @property
-    def room(self) -> int:
-        """Free slots."""
-        return len(self._p) - len(self._slots)
-
-    @property
-    def running(self) -> list[Progress]:
-        """Progress of each occupied slot, in the order of rows."""
-        return [slot.progress for slot in self._slots]
 
     def admit(self, trial: Trial) -> None:
         """Take a trial into the next row, and evaluate it before any training; ValueError if there is no room."""
@@ -82,16 +72,12 @@ class CompactBucket(Bucket):
         names = [slot.trial.configuration.activation for slot in slots]
         self._activations = [(at, ACTIVATIONS[name]) for name, at in _adjoining(names)]
         self._gains = self._gain[occupied]
-        self._padding = [self._padded(place, slots) for place in range(len(self.shape.widths))]
-
-    def _padded(self, place: int, slots: Sequence[Slot]) -> list[tuple[int, int]]:
-        """Row and width of each slot whose padding in a hidden layer would put out something."""
-        padded = self.shape.widths[place]
-        configurations = enumerate(slot.trial.configuration for slot in slots)
-        return [
-            (row, configuration.widths[place])
-            for row, configuration in configurations
-            if configuration.widths[place] < padded and not ACTIVATIONS[configuration.activation].keeps_zero
+        # Row and width of each slot whose padding in a hidden layer would put out something.
+        widths = [slot.trial.configuration.widths for slot in slots]
+        masked = [row for row, name in enumerate(names) if not ACTIVATIONS[name].keeps_zero]
+        self._padding = [
+            [(row, widths[row][place]) for row in masked if widths[row][place] < padded]
+            for place, padded in enumerate(self.shape.widths)
         ]
 
     def _remove_ended(self) -> list[tuple[Trial, Outcome]]:

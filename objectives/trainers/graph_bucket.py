@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from objectives.convergence import Outcome, Progress, Trial
+from objectives.convergence import Outcome, Trial
 from objectives.data.batches import Batch, Batches
 from objectives.model.activations import ACTIVATIONS, Activation
 from objectives.model.optimizers import update
@@ -45,21 +45,8 @@ class GraphBucket(Bucket):
         self._coefficients = torch.zeros(MAX_EPOCHS, slots, 8, **new)
         self._evaluations = torch.zeros(MAX_EPOCHS, 2, slots, **new)  # correct predictions, loss
         self._run_epoch: Callable[[], None] | None = None  # of all rows
-        self._stream: torch.cuda.Stream | None = None
-        if device.type == "cuda":
-            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        self._under_way = 0  # epochs that the device computes
-        self._started = 0.0
-
-    @property
-    def room(self) -> int:
-        """Free slots."""
-        return self._slots.count(None)
-
-    @property
-    def running(self) -> Sequence[Progress]:
-        """Progress of each occupied slot, in the order of rows."""
-        return [slot.progress for slot in self._slots if slot]
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+        self._under_way, self._started = 0, 0.0  # epochs that the device computes, and since when
 
     def admit(self, trial: Trial) -> None:
         """Take a trial into a free row; ValueError if there is none. A new activation needs a new graph."""
@@ -95,14 +82,10 @@ class GraphBucket(Bucket):
             return
         self._started = perf_counter()
         self._under_way = self._fill_tables(live, min(epochs, MAX_EPOCHS))
-        if self._stream is None:
-            self._run_epoch = self._run_epoch or self._warm_up()
-            for _ in range(self._under_way):
-                self._run_epoch()
-            return
-        self._stream.wait_stream(torch.cuda.current_stream(self._batches.device))
+        if self._stream is not None:
+            self._stream.wait_stream(torch.cuda.current_stream(self._batches.device))
         with torch.cuda.stream(self._stream):
-            self._run_epoch = self._run_epoch or self._capture(self._stream)
+            self._run_epoch = self._run_epoch or self._capture()
             for _ in range(self._under_way):
                 self._run_epoch()
 
@@ -163,8 +146,8 @@ class GraphBucket(Bucket):
             slot.seconds += share
         self._under_way = 0
 
-    def _warm_up(self) -> Callable[[], None]:
-        """One epoch, tried out with no slot live; what the last evaluation left is restored."""
+    def _capture(self) -> Callable[[], None]:
+        """One epoch as a replay of its graph, tried out with no slot live; the last evaluation is kept."""
         rows = self._all_rows
         left = [self._live, rows.x, rows.labels, *rows.z, *rows.h, *rows.d]
         kept = [part.clone() for part in left]
@@ -175,14 +158,12 @@ class GraphBucket(Bucket):
         for part, value in zip(left, kept, strict=True):
             part.copy_(value)
         self._burst_epoch.zero_()
-        return self._one_epoch
-
-    def _capture(self, stream: torch.cuda.Stream) -> Callable[[], None]:
-        """One epoch as a replay of its graph."""
-        one_epoch, graph = self._warm_up(), torch.cuda.CUDAGraph()
-        stream.synchronize()
-        with torch.cuda.graph(graph, stream=stream):
-            one_epoch()
+        if self._stream is None:
+            return self._one_epoch
+        self._stream.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=self._stream):
+            self._one_epoch()
         return graph.replay
 
     def _one_epoch(self) -> None:
@@ -190,9 +171,8 @@ class GraphBucket(Bucket):
         rows, now = self._all_rows, self._burst_epoch
         self._backward(rows)
         live, coefficients = (table.index_select(0, now)[0] for table in (self._live, self._coefficients))
-        for part, lr in zip(
-            (slice(self._first_layer), slice(self._first_layer, None)), self._lr.unsqueeze(2).unbind(1), strict=True
-        ):
+        parts = slice(self._first_layer), slice(self._first_layer, None)
+        for part, lr in zip(parts, self._lr.unsqueeze(2).unbind(1), strict=True):
             p, g, m, v = (each[:, part] for each in (self._p, self._g, self._m, self._v))
             update(p, g, m, v, self._formula.unsqueeze(1), lr, coefficients, live)
         index = self._batch_index.index_select(0, now)[0]
@@ -210,12 +190,8 @@ class GraphBucket(Bucket):
         z, h, d = rows.z[place], rows.h[place], rows.d[place]
         self._select(d, [a.backward(d.clone(), z.clone(), h) for a in self._activations.values()])
 
-    def _select(
-        self,
-        out: Tensor,  # (slots, classes, units)
-        of_each: Sequence[Tensor],  # like out, of each activation
-    ) -> None:
-        """Fill `out` with the results of each slot's own activation."""
+    def _select(self, out: Tensor, of_each: Sequence[Tensor]) -> None:  # (slots, classes, units) all
+        """Fill `out` with the results of each slot's own activation, from those of each activation."""
         selected, *others = of_each
         for index, result in enumerate(others, start=1):
             selected = torch.where(self._activation_index == index, result, selected)

@@ -66,19 +66,13 @@ class Rows:
 
     def part(self, part: slice) -> "Rows":
         """Some of the rows."""
-        cut: dict[str, Any] = {
-            field.name: [each[part] for each in value] if isinstance(value, list) else value[part]
-            for field in fields(self)
-            for value in [getattr(self, field.name)]
-        }
-        return Rows(**cut)
+        values = [getattr(self, field.name) for field in fields(self)]
+        cut: list[Any] = [[view[part] for view in each] if isinstance(each, list) else each[part] for each in values]
+        return Rows(*cut)
 
 
-def layer_views(
-    parameters: Tensor,  # (slots, parameters)
-    shape: Shape,
-) -> tuple[list[Tensor], list[Tensor]]:  # of each layer: (slots, out, in), (slots, 1, out)
-    """Weights and biases of each layer, as they lie in rows of parameters."""
+def layer_views(parameters: Tensor, shape: Shape) -> tuple[list[Tensor], list[Tensor]]:  # from (slots, parameters)
+    """Weights (slots, out, in) and biases (slots, 1, out) of each layer, as they lie in rows of parameters."""
     at, weights, biases = 0, [], []
     for fan_in, fan_out in shape.layers:
         weights.append(parameters[:, at : at + fan_in * fan_out].view(-1, fan_out, fan_in))

@@ -30,13 +30,8 @@ class Solo:
     epoch.
     """
 
-    def __init__(
-        self,
-        batches: Batches,
-        target: float,
-        hold: int,
-        blind: bool | None = None,  # whether to read evaluations once a burst; by default on a GPU
-    ) -> None:
+    def __init__(self, batches: Batches, target: float, hold: int, blind: bool | None = None) -> None:
+        """`blind`: whether to read evaluations once a burst; by default on a GPU."""
         self._batches, self._target, self._hold = batches, target, hold
         self._blind = batches.device.type != "cpu" if blind is None else blind
         self._progress: Progress | None = None
@@ -206,20 +201,19 @@ class _RehearsalBatches(Batches):
 
     def evaluation_batch(self, configuration: Configuration, data_seed: int, epoch: int) -> Batch:
         """The first samples of it."""
-        x, labels = super().evaluation_batch(configuration, data_seed, epoch)
-        return Batch(x[:REHEARSAL_SAMPLES], labels[:REHEARSAL_SAMPLES])
+        return Batch(*(part[:REHEARSAL_SAMPLES] for part in super().evaluation_batch(configuration, data_seed, epoch)))
 
     def minibatches(self, configuration: Configuration, data_seed: int, epoch: int) -> Sequence[Batch]:
         """The first samples of the first one."""
-        x, labels = super().minibatches(configuration, data_seed, epoch)[0]
-        return (Batch(x[:REHEARSAL_SAMPLES], labels[:REHEARSAL_SAMPLES]),)
+        first = super().minibatches(configuration, data_seed, epoch)[0]
+        return (Batch(*(part[:REHEARSAL_SAMPLES] for part in first)),)
 
 
-def _device_failed(error: Exception) -> bool:
+def _device_failed(error: BaseException) -> bool:
     """Whether the error leaves a GPU useless to this process, whoever caused it."""
     return isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error)
 
 
-def out_of_memory(error: Exception) -> bool:
+def out_of_memory(error: BaseException) -> bool:
     """Whether NumPy, the GPU or the CPU's allocator lacks memory; the last raises a plain RuntimeError."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

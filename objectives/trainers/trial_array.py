@@ -54,9 +54,8 @@ class TrialArray:
         running = self.running
         if not running:
             return 1
-        if self._queue or len(running) >= self._slots:
-            return 0
-        if not any(self._fits_bucket(progress.trial) for progress in running):  # they would only take turns
+        take_turns = not any(self._fits_bucket(progress.trial) for progress in running)
+        if self._queue or len(running) >= self._slots or take_turns:
             return 0
         if not self._always:
             busy = self._busy()
@@ -87,11 +86,9 @@ class TrialArray:
         graphs = [trainer for trainer in self._trainers if isinstance(trainer, GraphBucket)]
         for bucket in graphs:  # all at once on the device
             self._retry_on_out_of_memory(bucket, bucket.begin, epochs)
-        ended = [
-            each
-            for trainer in list(self._trainers)
-            for each in self._retry_on_out_of_memory(trainer, trainer.advance, epochs)
-        ]
+        ended = []
+        for trainer in list(self._trainers):
+            ended += self._retry_on_out_of_memory(trainer, trainer.advance, epochs)
         idle = [trainer for trainer in self._trainers if trainer in graphs and not trainer.running][-MAX_IDLE_BUCKETS:]
         self._trainers = [trainer for trainer in self._trainers if trainer.running or trainer in idle]
         return ended

@@ -37,15 +37,13 @@ def load(path: str) -> Any:
 
 
 @contextmanager
-def reporting_errors(path: str, unless: Callable[[Exception], bool] = lambda error: False) -> Iterator[None]:
+def reporting_errors(path: str, unless: Callable[[BaseException], bool] = lambda error: False) -> Iterator[None]:
     """Turn what the user code of that path raises into a UserCodeError, `unless` the error is not its own."""
     try:
         with redirect_stdout(sys.stderr):
             yield
-    except UserCodeError:
-        raise
     except (Exception, SystemExit) as error:  # user code may raise anything
-        if isinstance(error, Exception) and unless(error):
+        if isinstance(error, UserCodeError) or unless(error):
             raise
         raise UserCodeError(f"{path}: {one_line(error)}{_line_in_file(path, error.__traceback__)}") from error
 

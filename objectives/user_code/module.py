@@ -7,7 +7,6 @@ order of definition that has parameters to learn of its own, not counting its ch
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,9 +38,8 @@ def construct(trial: Trial, batches: Batches) -> nn.Module:
     configuration, path = trial.configuration, trial.configuration.objective
     assert path is not None
     constructor, inputs = Constructor.of(path), batches.problem.inputs
-    offered: dict[str, Any] = {"inputs": inputs, "classes": configuration.classes}
-    if ("hidden_layers", 1) in configuration.arguments:
-        offered["width_2"] = None
+    absent = {"width_2": None} if ("hidden_layers", 1) in configuration.arguments else {}
+    offered = {"inputs": inputs, "classes": configuration.classes, **absent}
     accepted = {name: value for name, value in offered.items() if name in constructor.parameters}
     with seeded(trial.seed, batches.device):
         module = constructor.call(**accepted | dict(configuration.arguments))

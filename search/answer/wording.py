@@ -11,16 +11,12 @@ from search.query.records import BestRecord, ClassCount, Conclusion, Status, Tal
 
 def epochs(n: int | None) -> str:
     """`1 epoch`, `2 epochs`."""
-    return _counted(n or 0, "epoch")
+    return f"{n or 0} epoch{'' if n == 1 else 's'}"
 
 
 def seeds(n: int) -> str:
     """`1 seed`, `2 seeds`."""
-    return _counted(n, "seed")
-
-
-def _counted(n: int, unit: str) -> str:
-    return f"{n} {unit}{'' if n == 1 else 's'}"
+    return f"{n} seed{'' if n == 1 else 's'}"
 
 
 def configuration(params: Mapping[str, Any]) -> str:
@@ -75,9 +71,8 @@ def no_winner(status: Status) -> str:
 
 def question(record: TrialRecord) -> list[str]:
     """What became of the question's model, and its configuration: a line each."""
-    missed = f"not learned in {epochs(record.epochs)}"
     measured = f"accuracy {record.accuracy or 0:.3f}, loss {record.loss or float('nan'):.2f}"
-    ended = epochs(record.epochs) if record.converged else missed
+    ended = f"{'' if record.converged else 'not learned in '}{epochs(record.epochs)}"
     on = " on these data" if "batch_size" in record.params else ""
     return [f"The question's model{on}: {ended} ({measured})", configuration(record.params)]
 

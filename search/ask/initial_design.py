@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch.quasirandom import SobolEngine
 
+from objectives.parameters import Params
 from search.spec import space
 from search.spec.study_spec import StudySpec, derive
 
@@ -34,7 +35,7 @@ class Design:
         """Points to be tried first."""
         return len(self._given) + COVER
 
-    def point(self, number: int) -> dict[str, Any]:
+    def point(self, number: int) -> Params:
         """The parameters of the `number`-th point; what a given one leaves open is taken from the sequence.
 
         Where class counts are searched, all are for the lowest but for what is given.
@@ -42,7 +43,7 @@ class Design:
         given = self._given[number] if number < len(self._given) else {}
         return space.consistent({**self.drawn(number), "classes": self._classes, **given})
 
-    def drawn(self, number: int) -> dict[str, Any]:
+    def drawn(self, number: int) -> Params:
         """The sequence's `number`-th value of every parameter, also of those that depend on another."""
         block, place = divmod(number, BLOCK)
         if block != self._block:

@@ -22,6 +22,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
+from objectives.parameters import Params
 from objectives.user_code.loader import UserCodeError, load, reporting_errors
 from search.ask import sampler_history as mirror
 from search.ask.initial_design import Design
@@ -74,7 +75,7 @@ class Proposals:
         self._seen: set[int] = set()  # hashes of the parameters of all trials
         self._free = [name for name, dimension in self._sampled.items() if dimension.at(0.0) != dimension.at(0.999)]
         self._converged: Counter[int] = Counter()
-        self._leaders: dict[int, tuple[float, int, dict[str, Any]]] = {}  # score, trial and parameters, by classes
+        self._leaders: dict[int, tuple[float, int, Params]] = {}  # score, trial and parameters, by classes
 
     def learn(self, told: Sequence[Any], unfinished: Sequence[Any]) -> None:
         """Take account of trials: those newly told, and all that run or wait; rows of `fewest_runs`."""
@@ -92,7 +93,7 @@ class Proposals:
         if self._avoids:
             self._running = [row for row in unfinished if row.trial not in self._numbers]
 
-    def correct(self, classes: int, leader: tuple[float, int, dict[str, Any]] | None) -> None:
+    def correct(self, classes: int, leader: tuple[float, int, Params] | None) -> None:
         """The leader of a class count was refuted on fresh seeds: this one leads now, or whatever is told next."""
         self._leaders.pop(classes, None)
         if leader:

@@ -15,6 +15,7 @@ from optuna.distributions import distribution_to_json
 
 from objectives.configuration import Configuration
 from objectives.convergence import Outcome, Progress, Trial
+from objectives.parameters import Params
 from search.ask import scoring
 from search.ask.proposals import Proposal, Proposals
 from search.ask.purpose import Purpose
@@ -45,7 +46,7 @@ class Study:
         self._retrained: Counter[int] = Counter()  # epochs of replicates
         self._replicated: set[tuple[int, int]] = set()  # told replicates, as (trial, replicate)
         self._candidates: dict[int, dict[int, Evidence]] = defaultdict(dict)  # by classes and trial
-        self._params: dict[int, dict[str, Any]] = {}  # of those candidates, by trial
+        self._params: dict[int, Params] = {}  # of those candidates, by trial
 
     def ask(self, held: Collection[int] = ()) -> Run | None:
         """The next run to train: one that waits, a new trial, or what the answer still needs; None for nothing now.

@@ -12,8 +12,8 @@ from typing import Any
 
 import typer
 
-from search.cli import asking, deploying, explaining, launching, replaying, running, serving, training
-from search.cli.options import fail
+from search.cli import asking, launching, running, serving, training
+from search.cli.output import fail
 from search.errors import Failure, UsageError
 from search.logs import Log, set_up
 from storage.database import StorageError, StorageMisuse
@@ -31,7 +31,7 @@ app = typer.Typer(
     "`fewest train` trains one configuration, `fewest replay` a recorded trial again; `fewest export` makes a script "
     "of the winner.",
 )
-for part in (launching, running, asking, explaining, training, replaying, serving, deploying):
+for part in (launching, running, asking, training, serving):
     app.add_typer(part.app)
 
 
@@ -45,10 +45,8 @@ def main() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         code = app(standalone_mode=False)
-    except (UsageError, StorageMisuse) as error:
-        code = fail(str(error), 2)
-    except (StorageError, Failure) as error:
-        code = fail(str(error), 1)
+    except (UsageError, StorageError, Failure) as error:
+        code = fail(str(error), 2 if isinstance(error, UsageError | StorageMisuse) else 1)
     except (KeyboardInterrupt, typer.Abort):
         code = fail("interrupted", 130)
     except BrokenPipeError:  # the reader of our output has left
@@ -57,8 +55,8 @@ def main() -> None:
     except OSError as error:  # of files that a command writes, or of stdout itself
         code = fail(error.strerror or str(error), 1)
     except _UsageError as error:  # without a message when the help was shown instead
-        said = error.format_message().replace(" Value error,", "")
-        code = fail(said, 2) if said else 2
+        message = error.format_message().replace(" Value error,", "")
+        code = fail(message, 2) if message else 2
     sys.exit(code)
 
 

@@ -1,14 +1,15 @@
-"""What the commands share: options that mean the same everywhere, in groups, and the devices that they name."""
+"""The options that commands share, in groups that mean the same everywhere, and what they name: trials and devices."""
 
 import inspect
-import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, is_dataclass
 from functools import wraps
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+from typer import Argument, Option
 
 from objectives.devices import devices
 from objectives.trainers.trainer import TrainerKind
@@ -16,8 +17,11 @@ from objectives.user_code.loader import Constructor
 from search.cli import output
 from search.cli.output import Format
 from search.client import STORAGE, STUDY, open_studies
-from search.errors import UsageError
+from search.errors import Failure, UsageError
 from search.logs import Log
+from search.query import ranking, runs
+from search.query.best_query import for_classes
+from search.query.records import RunRecord
 from search.query.studies import Studies
 from search.spec import parsing, stored_study
 from search.spec.space import Choices, Range
@@ -36,71 +40,57 @@ MAX_INTEGER = (1 << 31) - 1  # what every database's integer holds
 def of_spec(name: str) -> Any:
     """An option for one field of the spec: None unless given, so that a stored spec can supply it."""
     field = StudySpec.model_fields[name]
-    return typer.Option(help=f"{field.description}  [default: {field.default}]")
+    return Option(help=f"{field.description}  [default: {field.default}]")
+
+
+def at_least(least: int, help: str, **more: Any) -> Any:
+    """An option for a whole number from `least` on."""
+    return Option(min=least, max=MAX_INTEGER, help=help, **more)
 
 
 def study_name(name: str | None) -> str | None:
-    """The name of a study as it is given; BadParameter if no study may have it."""
-    try:
-        return None if name is None else parsing.study_name(name)
-    except UsageError as error:
-        raise typer.BadParameter(str(error)) from None
+    """The name of a study as it is given, or None; UsageError if no study may have it."""
+    return None if name is None else stored_study.study_name(name)
 
 
-Storage = Annotated[str, typer.Option(envvar="FEWEST_STORAGE", help="sqlite:///FILE or postgresql://HOST/NAME")]
-AnyStorage = Annotated[
-    str,
-    typer.Option(
-        envvar="FEWEST_STORAGE",
-        help="sqlite:///FILE, postgresql://HOST/NAME, or a service: http://HOST:PORT (its token in FEWEST_TOKEN)",
-    ),
-]
-StudyName = Annotated[str, typer.Option(callback=study_name, help="Name of the study in the storage.")]
-Output = Annotated[Format, typer.Option("--format", help="table for people, json or csv for programs")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes.  [default: one per GPU, else per core]")]
+STORE = "sqlite:///FILE or postgresql://HOST/NAME"
+Storage = Annotated[str, Option(envvar="FEWEST_STORAGE", help=STORE)]
+Output = Annotated[Format, Option("--format", help="table for people, json or csv for programs")]
+Device = Annotated[str, Option(help="auto, cpu, cuda or cuda:N")]
 LogForm = Annotated[
     Log,
-    typer.Option(
-        "--log", help="Log on stderr as text, or as JSON: an object a line, with its `study`, `trial`, `worker`…"
-    ),
+    Option("--log", help="Log on stderr as text, or as JSON: an object a line, with its `study`, `trial`, `worker`…"),
 ]
 Trainer = Annotated[
     TrainerKind,
-    typer.Option(help="array: many trials as one computation; solo: one by one; auto: each where it trains faster"),
+    Option(help="array: many trials as one computation; solo: one by one; auto: each where it trains faster"),
 ]
-Sampler = Annotated[str | None, of_spec("sampler")]
-Trials = Annotated[
-    list[int] | None, typer.Argument(min=0, max=MAX_INTEGER, metavar="[TRIAL]...", help="Trials by number.")
-]
-OfClasses = Annotated[int | None, typer.Option(min=2, max=MAX_INTEGER, help="Only the best of this class count.")]
+Trials = Annotated[list[int] | None, Argument(min=0, max=MAX_INTEGER, metavar="[TRIAL]...", help="Trials by number.")]
+OfClasses = Annotated[int | None, at_least(2, "Only the best of this class count.")]
 
 
 @dataclass(frozen=True)
 class SpecOptions:
-    """What a study, or one training, is about: each None unless it is said."""
+    """The settings and the data of a study, or of one training: each None unless it is given."""
 
     objective: Annotated[
         str | None,
-        typer.Option(
-            help="A torch module of your own in place of our network, MODULE:CLASS of a file here or of what is "
-            "installed."
-        ),
+        Option(help="A torch module in place of our network, MODULE:CLASS of a file here or of what is installed."),
     ] = None
     data: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             metavar="FILE",
             help="What to learn instead of waves: an npz file of X (samples × features) and y (a label each), or a CSV "
             "file: a line of column names, then one per sample, of numbers and a label (text or a whole number).",
         ),
     ] = None
     label: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Which column of a CSV file, by its name there, is the label.")
+        str | None, Option(metavar="COLUMN", help="Which column of a CSV file, by its name there, is the label.")
     ] = None
     classes: Annotated[
         str | None,
-        typer.Option(help=f"Class counts: 256, or 16,64,256, or 16..1024 in doublings.  [default: {DEFAULT_CLASSES}]"),
+        Option(help=f"Class counts: 256, or 16,64,256, or 16..1024 in doublings.  [default: {DEFAULT_CLASSES}]"),
     ] = None
     inputs: Annotated[int | None, of_spec("inputs")] = None
     sigma: Annotated[float | None, of_spec("sigma")] = None
@@ -111,18 +101,32 @@ class SpecOptions:
 
     @property
     def fields(self) -> Mapping[str, Any]:
-        """Those that are plain fields of a spec, and are said."""
+        """The plain fields of a spec that are given."""
         names = "inputs", "sigma", "target", "hold", "max_epochs", "seed"
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
+    @property
+    def class_count(self) -> int | None:
+        """The one class count that is given; UsageError for several."""
+        return parsing.value("classes", self.classes) if self.classes else None
+
     def read(
-        self,
-        searched: Mapping[str, Range | Choices] | None = None,
-        own: Constructor | None = None,  # of a user module
-        **more: Any,
+        self, searched: Mapping[str, Range | Choices] | None = None, own: Constructor | None = None, **more: Any
     ) -> "tuple[StudySpec, Samples | None]":
-        """The spec, and the data of the file; UsageError for what is wrong."""
+        """The spec, with the constructor of a user module, and the data of the file; UsageError for what is wrong."""
         return parsing.study_spec(self.classes, self.data, searched, self.label, own, **self.fields, **more)
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """How many workers of this machine, and on what."""
+
+    workers: Annotated[int | None, at_least(1, "Worker processes.  [default: one per GPU, else per core]")] = None
+    device: Device = "auto"
+
+    def devices(self) -> list[str]:
+        """The device of each worker; UsageError for one that this machine lacks."""
+        return spread(available(self.device), self.workers)
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ class StudyPlace:
     """Which study of which store."""
 
     storage: Storage = STORAGE
-    study: StudyName = STUDY
+    study: Annotated[str, Option(callback=study_name, help="Name of the study in the storage.")] = STUDY
 
     def open(self, patience: float = BRIEF_SECONDS) -> tuple[Store, StoredStudy]:
         """The store, and the study in it; NotFound if there is none of that name."""
@@ -148,14 +152,16 @@ class StudyOptions(StudyPlace):
 
 
 @dataclass(frozen=True)
-class AnyStudyPlace:
+class AnyStudyPlace(StudyPlace):
     """Which study of which store or service."""
 
-    storage: AnyStorage = STORAGE
-    study: StudyName = STUDY
+    storage: Annotated[
+        str,
+        Option(envvar="FEWEST_STORAGE", help=f"{STORE}, or a service: http://HOST:PORT (token in FEWEST_TOKEN)"),
+    ] = STORAGE
 
     def ask(self) -> Studies:
-        """The studies there."""
+        """The studies of that store or service."""
         return open_studies(self.storage)
 
 
@@ -167,14 +173,18 @@ class AnyStudyOptions(AnyStudyPlace):
 
 
 class Commands(typer.Typer):
-    """Commands in which a parameter annotated with a group of options stands for all of its fields."""
+    """Commands in which a parameter annotated with a group of options stands for all of its fields.
+
+    The last paragraph of a docstring stands below the options in the help if it begins with `Example`.
+    """
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Command], Command]:
         """As typer's."""
-        register = super().command(name, **settings)
 
         def decorate(function: Command) -> Command:
-            register(_ungrouped(function))
+            text, example, rest = (inspect.getdoc(function) or "").partition("\n\nExample")
+            below = f"{settings.pop('epilog', '')}\n\n{example.strip()}{rest}".strip() or None
+            super(Commands, self).command(name, help=text, epilog=below, **settings)(_ungrouped(function))
             return function
 
         return decorate
@@ -182,37 +192,24 @@ class Commands(typer.Typer):
 
 def _ungrouped(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function with an option for each field of its groups, after its own."""
-    by_name = inspect.Parameter.KEYWORD_ONLY
-    groups: dict[str, Any] = {name: kind for name, kind in get_type_hints(function).items() if is_dataclass(kind)}
-    own = inspect.signature(function).parameters.items()
-    parameters = [parameter.replace(kind=by_name) for name, parameter in own if name not in groups]
-    for kind in groups.values():
-        hints = get_type_hints(kind, include_extras=True)
-        parameters += [
-            inspect.Parameter(each.name, by_name, default=each.default, annotation=hints[each.name])
-            for each in fields(kind)
-        ]
+    own = dict(inspect.signature(function).parameters)
+    groups = {name: own.pop(name).annotation for name in list(own) if is_dataclass(own[name].annotation)}
+    fields = {name: inspect.signature(group).parameters for name, group in groups.items()}
+    every = [*own.values(), *chain.from_iterable(options.values() for options in fields.values())]
+    parameters = [option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in every]
 
     @wraps(function)
     def run(**given: Any) -> Any:
-        made = {
-            name: kind(**{each.name: given.pop(each.name) for each in fields(kind)}) for name, kind in groups.items()
-        }
+        made = {name: group(**{field: given.pop(field) for field in fields[name]}) for name, group in groups.items()}
         return function(**given, **made)
 
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    run.__annotations__ = {option.name: option.annotation for option in parameters}
     return run
 
 
-def fail(message: str, code: int) -> int:
-    """Say in one line what failed; the exit status to leave with."""
-    logging.getLogger("fewest").error("%s", message)
-    return code
-
-
 def remark(spec: StudySpec, samples: "Samples | None") -> None:
-    """Say on stderr what may surprise in user data."""
+    """Print on stderr what may surprise in user data."""
     if spec.data and samples:
         from search.spec.dataset import remarks
 
@@ -221,7 +218,7 @@ def remark(spec: StudySpec, samples: "Samples | None") -> None:
 
 
 def available(asked: str) -> list[str]:
-    """The devices that are asked for; UsageError for what is not there."""
+    """The devices of that name; UsageError for one that this machine lacks."""
     try:
         return devices(asked)
     except ValueError as error:
@@ -231,3 +228,24 @@ def available(asked: str) -> list[str]:
 def spread(places: Sequence[str], workers: int | None) -> list[str]:
     """The device of each of so many workers, by default one each."""
     return [places[i % len(places)] for i in range(workers or len(places))]
+
+
+def pick(
+    store: Store, study: StoredStudy, so: str, numbers: Sequence[int], classes: int | None, top: int = 1
+) -> list[RunRecord]:
+    """The trials of these numbers, else the `top` best, of a class count if one is named; each has converged.
+
+    UsageError for numbers and a class count. Failure, which says what follows (`so`), without such a trial.
+    """
+    if numbers and classes:
+        raise UsageError("`--classes` chooses the best, and trials are named; leave one out")
+    numbers = numbers or [row.trial for row in store.read(ranking.best, study, for_classes(classes), top)]
+    picked = [store.read(runs.trial, study, number) for number in numbers]
+    for row in picked:
+        if not row.converged:
+            fact = f"trial {row.trial} of study {study.name!r} has not converged"
+            raise Failure(f"{fact}, {so}; `fewest best` shows what has")
+    if not picked:
+        counted = f" for {classes} classes" if classes else ""
+        raise Failure(f"nothing has converged in study {study.name!r} yet{counted}, {so}")
+    return picked

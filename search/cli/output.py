@@ -2,9 +2,10 @@
 
 import csv
 import json
+import logging
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from statistics import median_low
 from typing import TYPE_CHECKING, Any
@@ -19,15 +20,7 @@ from search.answer.ladder.verdicts import Claim, RungRecord
 from search.answer.wording import epochs, numbers, short
 from search.ask.scoring import front
 from search.logs import console
-from search.query.records import (
-    BestAnswer,
-    BestRecord,
-    Conclusion,
-    Status,
-    TrialRecord,
-    ValueRecord,
-    plain,
-)
+from search.query.records import BestAnswer, BestRecord, ClassCount, Conclusion, Status, TrialRecord, ValueRecord, plain
 
 if TYPE_CHECKING:
     from search.train.replay import ReplayRecord  # which loads torch
@@ -40,8 +33,6 @@ class _Answers(Console):
 
 # A narrow terminal breaks long lines better than a table squeezed into it, and a pipe has no width at all.
 out = _Answers(width=max(200, shutil.get_terminal_size().columns))
-
-
 err = console
 
 
@@ -75,7 +66,7 @@ def record(answer: Any, format: Format) -> None:
         if isinstance(cell, float):
             cell = f"{cell:.3g}" if abs(cell) < 1000 else f"{cell:.0f}"
         if not isinstance(cell, dict):
-            _add(table, name.replace("_", " "), "" if cell is None else cell)
+            table.add_row(name.replace("_", " "), Text("" if cell is None else str(cell)))
     out.print(table)
 
 
@@ -90,20 +81,12 @@ def status(answer: Status, format: Format) -> None:
 
 def best_table(answer: BestAnswer, by: str = "epochs", per: str | None = None) -> None:
     """The answer of `fewest best`, by what it was asked for, and how the trials ended that it was asked of."""
-    cost = () if by == "epochs" else (by,)
     tried = (per, "trials", "converged", "missed", "given") if per else ("rank",)
     classes = () if per == "classes" else ("classes",)
-    table = _table(*tried, "trial", *classes, "epochs", *cost, "replicates", "their epochs", "configuration")
-    for row in answer.best:
-        before, best = _value_cells(row) if isinstance(row, ValueRecord) else ([row.rank], row)
-        if best is None:
-            _add(table, *before, *([""] * (len(table.columns) - len(before) - 1)), "none converged")
-            continue
-        again = f"{best.replicates_converged}/{best.replicates}" if best.replicates else "–"
-        shown = (short(getattr(best, name)) for name in ("trial", *classes, "epochs", *cost))
-        _add(table, *before, *shown, again, numbers(best.replicate_epochs), wording.configuration(best.params))
+    names = "trial", *classes, "epochs", *(() if by == "epochs" else (by,))
     if answer.best:
-        out.print(table)
+        rows = (_best_cells(row, names) for row in answer.best)
+        _table((*tried, *names, "replicates", "their epochs", "configuration"), rows)
     line(f"Of {answer.ended.trials} trials {wording.ends(answer.ended)}")
     if not answer.best:
         line("None to show has converged; `fewest trials` shows how far each came, `fewest launch` goes on")
@@ -111,30 +94,39 @@ def best_table(answer: BestAnswer, by: str = "epochs", per: str | None = None) -
         line(f"{answer.ended.open} are open: they stopped before that could be told")
 
 
-def _value_cells(row: ValueRecord) -> tuple[list[object], BestRecord | None]:
-    ended = row.ended
-    return [short(row.value), ended.trials, ended.converged, ended.missed, wording.caps(ended)], row.best
+def _best_cells(row: BestRecord | ValueRecord, names: Sequence[str]) -> list[object]:
+    if isinstance(row, ValueRecord):
+        ended = row.ended
+        cells = [short(row.value), ended.trials, ended.converged, ended.missed, wording.caps(ended)]
+        none = [""] * (len(names) + 2) + ["none converged"]
+        return [*cells, *(_best_cells(row.best, names)[1:] if row.best else none)]
+    again = f"{row.replicates_converged}/{row.replicates}" if row.replicates else "–"
+    own = (short(getattr(row, name)) for name in names)
+    return [row.rank, *own, again, numbers(row.replicate_epochs), wording.configuration(row.params)]
 
 
 def trials_table(answer: Sequence[TrialRecord]) -> None:
     """The answer of `fewest trials`."""
-    table = _table("trial", "state", "classes", "epochs", "accuracy", "loss", "seconds", "configuration")
-    for row in answer:
+
+    def cells(row: TrialRecord) -> Sequence[object]:
         why = row.reason if row.end == End.EXCEPTION else row.end
         missed = f"miss at {row.epochs} ({why})" if row.end else row.reason or ""
         ended = row.epochs if row.converged else missed
         measured = (short(None if value is None else float(value)) for value in (row.accuracy, row.loss, row.seconds))
-        _add(table, row.trial, row.state, row.classes, ended, *measured, wording.configuration(row.params))
-    out.print(table)
+        return row.trial, row.state, row.classes, ended, *measured, wording.configuration(row.params)
+
+    columns = "trial", "state", "classes", "epochs", "accuracy", "loss", "seconds", "configuration"
+    _table(columns, map(cells, answer))
 
 
 def ladder_table(rungs: Sequence[RungRecord], claims: Sequence[Claim]) -> None:
     """The answer of `fewest ladder`: every rung, then the page's claims."""
-    table = _table("classes", "rung", "epochs", "converged", "verdict", "configuration")
-    for row in rungs:
+
+    def cells(row: RungRecord) -> Sequence[object]:
         reached = median_low(row.epochs) if row.epochs else f"> {row.cap} (accuracy {row.accuracy:.3f})"
-        _add(table, row.classes, row.rung, reached, f"{row.converged}/{row.seeds}", row.verdict, row.about)
-    out.print(table)
+        return row.classes, row.rung, reached, f"{row.converged}/{row.seeds}", row.verdict, row.about
+
+    _table(("classes", "rung", "epochs", "converged", "verdict", "configuration"), map(cells, rungs))
     for classes in dict.fromkeys(claim.classes for claim in claims):
         line(f"The page's claims, for {classes} classes", "bold")
         for claim in claims:
@@ -149,20 +141,20 @@ def replayed(rows: "Sequence[ReplayRecord]", format: Format) -> None:
     if format is not Format.TABLE:
         records(rows, format)
         return notice(summary)
-    table = _table("trial", "recorded", "replayed", "same curve", "largest difference")
-    for row in rows:
-        ends = f"{row.recorded_epochs} ({row.recorded_end})", f"{row.epochs} ({row.end})"
-        _add(table, row.trial, *ends, "yes" if row.same_curve else "no", f"{row.largest_difference:.2g}")
-    out.print(table)
+
+    def cells(row: "ReplayRecord") -> Sequence[object]:
+        recorded, again = f"{row.recorded_epochs} ({row.recorded_end})", f"{row.epochs} ({row.end})"
+        return row.trial, recorded, again, "yes" if row.same_curve else "no", f"{row.largest_difference:.2g}"
+
+    _table(("trial", "recorded", "replayed", "same curve", "largest difference"), map(cells, rows))
     line(summary)
 
 
 def answer(conclusion: Conclusion, format: Format) -> None:
     """How a launch ends, for programs; `winner` is that of a study of one class count."""
     firsts = conclusion.winners
-    winner = firsts[0] if len(firsts) == 1 else None
     rest = {"by_classes": conclusion.by_classes, "question": conclusion.question, "status": conclusion.status}
-    record({"winner": winner, "winners": firsts, **rest}, format)
+    record({"winner": firsts[0] if len(firsts) == 1 else None, "winners": firsts, **rest}, format)
 
 
 def conclusion(found: Conclusion, until_epochs: int | None = None) -> None:
@@ -195,18 +187,18 @@ def _with_details(lines: Sequence[str]) -> None:
 def _front(found: Conclusion) -> None:
     """Every class count with its winner; then the front: the counts that no higher one does in as few epochs."""
     firsts = {first.classes: first for first in found.winners}
-    table = _table("classes", "epochs", "on fresh seeds", "converged", "trials", "missed", "configuration")
-    for count in found.by_classes:
-        first = firsts.get(count.classes)
-        tried = f"{count.trials}", f"{count.trials - count.converged}"
-        if first is None:
-            _add(table, count.classes, "none confirmed", "", "", *tried, "")
-            continue
-        again, fresh = f"{first.replicates_converged}/{first.replicates}", numbers(first.replicate_epochs)
-        typical = median_low(first.replicate_epochs)
-        _add(table, count.classes, typical, fresh, again, *tried, wording.configuration(first.params))
-    out.print(table)
     fewest = {classes: median_low(first.replicate_epochs) for classes, first in firsts.items()}
+
+    def cells(count: ClassCount) -> Sequence[object]:
+        tried = count.trials, count.trials - count.converged
+        first = firsts.get(count.classes)
+        if first is None:
+            return count.classes, "none confirmed", "", "", *tried, ""
+        again, fresh = f"{first.replicates_converged}/{first.replicates}", numbers(first.replicate_epochs)
+        return count.classes, fewest[count.classes], fresh, again, *tried, wording.configuration(first.params)
+
+    columns = "classes", "epochs", "on fresh seeds", "converged", "trials", "missed", "configuration"
+    _table(columns, map(cells, found.by_classes))
     best = (f"{classes} classes in {epochs(fewest[classes])}" for classes in front(fewest))
     line(f"Front: {' · '.join(best) or 'nothing confirmed yet'}", "bold")
 
@@ -221,15 +213,20 @@ def notice(text: str) -> None:
     err.print(Text(text), soft_wrap=True)
 
 
-def _table(*columns: str) -> Table:
+def fail(message: str, code: int) -> int:
+    """Log in one line what failed, and return the exit status."""
+    logging.getLogger("fewest").error("%s", message)
+    return code
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table. Its content is neither cut nor coloured; only configurations wrap."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, no_wrap=column != "configuration", overflow="fold")
-    return table
-
-
-def _add(table: Table, *cells: object) -> None:
-    table.add_row(*(Text(str(cell)) for cell in cells))
+    for cells in rows:
+        table.add_row(*(Text(str(cell)) for cell in cells))
+    out.print(table)
 
 
 def _json(value: object) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, case, func, select
 
 from objectives.configuration import Configuration
+from objectives.parameters import Params
 from search.ask.scoring import Evidence, score
 from search.query.best_query import (
     EVERYTHING,
@@ -91,7 +92,7 @@ def tally(connection: Connection, study: StoredStudy, query: BestQuery) -> Tally
     return _tallies(connection, study, query, None)[None]
 
 
-def start(connection: Connection, source: StoredStudy, spec: StudySpec, top: int = 3) -> list[dict[str, Any]]:
+def start(connection: Connection, source: StoredStudy, spec: StudySpec, top: int = 3) -> list[Params]:
     """What a study of that spec begins with if it is to learn from another one: its best, carried to each class count.
 
     Empty if nothing has converged there.

@@ -195,7 +195,8 @@ class Conclusion:
     @property
     def winners(self) -> list[BestRecord]:
         """The best confirmed configuration of each class count, fewest classes first."""
-        return winners(self.confirmed)
+        best = {row.classes: row for row in reversed(self.confirmed)}
+        return [best[classes] for classes in sorted(best)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,14 +228,6 @@ class WorkerRecord:
     study: str | None
     #: Runs that it holds.
     running: int
-
-
-def winners(confirmed: Sequence[BestRecord]) -> list[BestRecord]:
-    """The best configuration of each class count, fewest classes first, of those that `ranking.confirmed` answers."""
-    firsts: dict[int, BestRecord] = {}
-    for row in confirmed:
-        firsts.setdefault(row.classes, row)
-    return [firsts[classes] for classes in sorted(firsts)]
 
 
 def plain(value: Any) -> Any:

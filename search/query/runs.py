@@ -5,7 +5,9 @@ its time depends on what it returns and not on the size of the study. What is be
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, select
@@ -20,6 +22,7 @@ from storage.studies import CONCLUDED, EXISTS_IN_OPTUNA, StudyRecord
 _OUTCOME = ("converged", "epochs", "cap", "gap", "accuracy", "loss", "best_accuracy", "reached", "seconds", "end")
 _AS_STORED = ("trial", "state", "classes", *_OUTCOME, "seed", "data_seed", "reason")
 OVER = RunState.DONE, RunState.FAILED
+UNFINISHED = RunState.WAITING, RunState.RUNNING
 
 
 def of_kind(study: StudyRecord, *kinds: RunKind) -> ColumnElement[bool]:
@@ -69,9 +72,8 @@ def trials(connection: Connection, study: StudyRecord, limit: int | None = None,
 
 def trial(connection: Connection, study: StudyRecord, number: int) -> RunRecord:
     """One trial by its number; NotFound names the nearest if there is none."""
-    found = recorded(connection, study, runs.c.kind == RunKind.TRIAL, runs.c.trial == number)
-    if found:
-        return found[0]
+    if rows := recorded(connection, study, runs.c.kind == RunKind.TRIAL, runs.c.trial == number):
+        return rows[0]
     last = connection.scalar(select(func.max(runs.c.trial)).where(of_kind(study, RunKind.TRIAL)))
     nearest = "it has none yet" if last is None else f"the nearest is {max(0, min(number, last))} of 0 to {last}"
     raise NotFound(f"study {study.name!r} has no trial {number}", nearest)
@@ -154,67 +156,63 @@ def status(connection: Connection, study: StudyRecord) -> Status:
     """How far the study is: its trials by state, its living workers and how busy they are, and the incumbent."""
     this = select(studies, CONCLUDED.label("over")).where(studies.c.study_id == study.study_id)
     row = connection.execute(this).one()
-    left = _unfinished(connection, study)
-    again = and_(of_kind(study, RunKind.REPLICATE), runs.c.state == RunState.DONE)
+    ends = _ends(connection, study)
+    hits, misses = (ends[RunKind.TRIAL, RunState.DONE, converged] for converged in (True, False))
+    unfinished = {kind: sum(ends[kind, state, None].runs for state in UNFINISHED) for kind in RunKind}
+    working = _working(connection, study)
     first = select(runs).where(converged_trials(study)).order_by(runs.c.epochs, runs.c.trial).limit(1)
     incumbent = connection.execute(first).first()
     return Status(
         study=study.name,
         budget=row.budget,
-        **_trials_by_end(connection, study),
-        **_at_work(connection, study, left.get(RunKind.TRIAL, 0)),
-        replicates=connection.scalar(select(func.count()).where(again)) or 0,
-        confirming=left.get(RunKind.REPLICATE, 0) + left.get(RunKind.REFERENCE, 0),
-        ladder_left=left.get(RunKind.LADDER, 0),
+        done=hits.runs + misses.runs,
+        converged=hits.runs,
+        missed=misses.runs,
+        least_cap=misses.fewest,
+        most_cap=misses.most,
+        failed=ends[RunKind.TRIAL, RunState.FAILED, None].runs,
+        running=working.trials,
+        waiting=unfinished[RunKind.TRIAL] - working.trials,
+        replicates=sum(ends[RunKind.REPLICATE, RunState.DONE, converged].runs for converged in (True, False)),
+        confirming=unfinished[RunKind.REPLICATE] + unfinished[RunKind.REFERENCE],
+        ladder_left=unfinished[RunKind.LADDER],
         outcomes=row.outcome_seq,
+        workers=working.workers,
+        slots=working.slots,
+        occupied=working.occupied,
+        epochs_per_second=working.rate,
         stopping=row.stopping,
         over=row.over,
+        epochs_trained=int(hits.epochs + misses.epochs),
         incumbent=None if incumbent is None else trial_record(incumbent),
     )
 
 
-def _trials_by_end(connection: Connection, study: StudyRecord) -> Mapping[str, Any]:
-    """How many trials converged, missed and failed, and their epochs: fields of Status."""
-    over = and_(of_kind(study, RunKind.TRIAL), runs.c.state.in_(OVER))
-    epochs = runs.c.epochs
-    sums = func.count().label("n"), func.sum(epochs).label("epochs"), func.min(epochs), func.max(epochs)
-    by_end = select(runs.c.state, runs.c.converged, *sums).where(over).group_by(runs.c.state, runs.c.converged)
-    ends = {(row[0], row[1]): tuple(row[2:]) for row in connection.execute(by_end)}
-    nothing = 0, 0, None, None
-    converged, missed = (ends.get((RunState.DONE, hit), nothing) for hit in (True, False))
-    return {
-        "done": converged[0] + missed[0],
-        "converged": converged[0],
-        "missed": missed[0],
-        "least_cap": missed[2],
-        "most_cap": missed[3],
-        "failed": ends.get((RunState.FAILED, None), nothing)[0],
-        "epochs_trained": int(converged[1] + missed[1]),
-    }
+@dataclass(frozen=True)
+class _End:
+    """Runs that ended alike: how many, their epochs, and the fewest and the most of one."""
+
+    runs: int = 0
+    epochs: int = 0
+    fewest: int | None = None
+    most: int | None = None
 
 
-def _unfinished(connection: Connection, study: StudyRecord) -> Mapping[str, int]:
-    """How many runs of each kind wait or run."""
-    pending = and_(runs.c.study_id == study.study_id, runs.c.outcome_seq == PENDING)
-    counts = select(runs.c.kind, func.count()).where(pending).group_by(runs.c.kind)
-    return {kind: n for kind, n in connection.execute(counts)}
+def _ends(connection: Connection, study: StudyRecord) -> Mapping[tuple[str, str, bool | None], _End]:
+    """The study's runs by kind, state and whether they converged."""
+    by = runs.c.kind, runs.c.state, runs.c.converged
+    sums = func.count(), func.coalesce(func.sum(runs.c.epochs), 0), func.min(runs.c.epochs), func.max(runs.c.epochs)
+    query = select(*by, *sums).where(runs.c.study_id == study.study_id).group_by(*by)
+    return defaultdict(_End, {tuple(row[:3]): _End(*row[3:]) for row in connection.execute(query)})
 
 
-def _at_work(connection: Connection, study: StudyRecord, unfinished: int) -> Mapping[str, Any]:
-    """The trials that run and wait, and the living workers and how busy they are: fields of Status."""
+def _working(connection: Connection, study: StudyRecord) -> Row[Any]:
+    """The trials that living workers run, and those workers' number, slots, and how busy they are."""
     living = select(workers.c.worker_id).where(workers.c.expires > now())
     pending = and_(runs.c.study_id == study.study_id, runs.c.outcome_seq == PENDING)
     held = and_(pending, runs.c.state == RunState.RUNNING, runs.c.worker_id.in_(living))
-    trials = func.count(case((runs.c.kind == RunKind.TRIAL, 1)))
-    running, busy = connection.execute(select(trials, func.count(runs.c.worker_id.distinct())).where(held)).one()
-    loads = (func.sum(column) for column in (workers.c.slots, workers.c.occupied, workers.c.rate))
+    trials = select(func.count(case((runs.c.kind == RunKind.TRIAL, 1)))).where(held).scalar_subquery()
+    loads = (func.sum(workers.c[name]).label(name) for name in ("slots", "occupied", "rate"))
     serving = workers.c.worker_id.in_(select(runs.c.worker_id).where(held))
-    slots, occupied, rate = tuple(connection.execute(select(*loads).where(serving)).one())
-    return {
-        "running": running,
-        "waiting": unfinished - running,
-        "workers": busy,
-        "slots": slots,
-        "occupied": occupied,
-        "epochs_per_second": rate,
-    }
+    busy = select(trials.label("trials"), func.count().label("workers"), *loads).where(serving)
+    return connection.execute(busy).one()

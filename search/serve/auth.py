@@ -6,75 +6,68 @@ what another origin's page sends is refused unless it merely leads here.
 """
 
 import ipaddress
-import logging
 import re
-from http.cookies import CookieError, SimpleCookie
+from contextlib import suppress
 from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.responses import RedirectResponse
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from search.serve.limits import address
+from search.logs import log
+from search.serve.limits import Buckets, address
 from search.serve.tokens import Role, Token, Tokens
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # they change nothing
 PUBLIC_PATHS = frozenset({"/v1/health", "/login", "/logout"})  # they need no token
 
-log = logging.getLogger("fewest")
-
 
 class Identification:
-    """Sets the scope's `caller`, as the request rate and the log know them: `token NAME`, or their address."""
+    """Sets the scope's `token`, and its `caller` as the log knows them: `token NAME`, or an address.
 
-    def __init__(self, app: ASGIApp, tokens: Tokens | None) -> None:
-        self._app, self._tokens = app, tokens
+    HTTPException for a caller who asks for more than `rate` requests per second over a while.
+    """
+
+    def __init__(self, app: ASGIApp, tokens: Tokens | None, rate: float) -> None:
+        self._app, self._tokens, self._requests = app, tokens, Buckets(rate, max(20.0, 2 * rate))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        token = self._tokens and caller_of(self._tokens, scope)
-        scope["caller"] = f"token {token.name}" if token else address(scope)
+        token = scope["token"] = self._tokens and caller_of(self._tokens, scope)
+        caller = scope["caller"] = f"token {token.name}" if token else address(scope)
+        if wait := self._requests.take(caller):
+            raise HTTPException(429, f"too many requests; try again in {wait:.0f} s", {"Retry-After": f"{wait:.0f}"})
         await self._app(scope, receive, send)
 
 
 class Authorization:
-    """Lets through what may come in; HTTPException, or a redirect to the log-in page, for all else."""
+    """Lets through what may come in; HTTPException, a redirect to the log-in page among them, for all else."""
 
-    def __init__(self, app: ASGIApp, tokens: Tokens | None, anonymous: Role) -> None:
-        """Without `tokens` everybody may do what `anonymous` may."""
-        self._app, self._tokens, self._anonymous = app, tokens, anonymous
+    def __init__(self, app: ASGIApp, anonymous: Role | None) -> None:
+        """Everybody may do what `anonymous` may; None if a token is needed."""
+        self._app, self._anonymous = app, anonymous
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope)
-        _refuse_other_origins(scope["method"], headers)
-        if self._tokens is None:
+        headers, method = Headers(scope=scope), scope["method"]
+        _refuse_other_origins(method, headers)
+        if self._anonymous:
             _refuse_other_hosts(headers)
-            _refuse_unless(self._anonymous, scope["method"])
+            _refuse_unless(self._anonymous, method)
         elif scope["path"] not in PUBLIC_PATHS:
-            token = caller_of(self._tokens, scope)
-            if token is None:
-                if _is_a_page(scope, headers):
-                    return await _to_login(scope)(scope, receive, send)
-                if "authorization" in headers:
-                    where = address(scope)
-                    log.warning("what %s brings is no token of this service", where, extra={"caller": where})
-                raise HTTPException(401, "a valid token is needed", {"WWW-Authenticate": "Bearer"})
-            _refuse_unless(token.role, scope["method"])
+            if scope["token"] is None:
+                raise _refusal(scope, headers)
+            _refuse_unless(scope["token"].role, method)
         await self._app(scope, receive, send)
 
 
 def caller_of(tokens: Tokens, scope: Scope) -> Token | None:
     """Whose token or session a request brings; a session does not stand in for a token that is wrong."""
-    headers = Headers(scope=scope)
-    authorization = headers.get("authorization")
+    request = HTTPConnection(scope)
+    authorization = request.headers.get("authorization")
     if authorization is not None:
         kind, _, secret = authorization.partition(" ")
         return tokens.of(secret.strip()) if kind.lower() == "bearer" else None
-    try:
-        cookie = SimpleCookie(headers.get("cookie", "")).get(cookie_name(scope))
-    except CookieError:
-        return None
-    return tokens.of_session(cookie.value) if cookie else None
+    return tokens.of_session(request.cookies.get(cookie_name(scope), ""))
 
 
 def cookie_name(scope: Scope) -> str:
@@ -98,12 +91,10 @@ def is_loopback(host: str) -> bool:
 
 
 def _refuse_other_hosts(headers: Headers) -> None:
-    try:
-        host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
-    except ValueError:
-        host = ""
-    if not is_loopback(host):
-        raise HTTPException(403, "without tokens this service is asked by a name of its own machine, such as localhost")
+    with suppress(ValueError):  # of a Host that is none
+        if is_loopback(urlsplit(f"//{headers.get('host', '')}").hostname or ""):
+            return
+    raise HTTPException(403, "without tokens this service is asked by a name of its own machine, such as localhost")
 
 
 def _refuse_other_origins(method: str, headers: Headers) -> None:
@@ -123,12 +114,13 @@ def _refuse_unless(role: Role, method: str) -> None:
         raise HTTPException(403, "this may only be read; a token of the role `write` changes it")
 
 
-def _is_a_page(scope: Scope, headers: Headers) -> bool:
-    programs = scope["path"].startswith("/v1/")
-    return scope["method"] in SAFE_METHODS and not programs and "text/html" in headers.get("accept", "")
-
-
-def _to_login(scope: Scope) -> RedirectResponse:
-    query = scope["query_string"].decode("latin-1")
-    wanted = scope["path"] + (f"?{query}" if query else "")
-    return RedirectResponse(f"/login?next={quote(wanted, safe='/')}", 303, {"Cache-Control": "no-store"})
+def _refusal(scope: Scope, headers: Headers) -> HTTPException:
+    """Leads a browser that asks for a page to the log-in page; 401 for all else that comes without a valid token."""
+    path, query = scope["path"], scope["query_string"].decode("latin-1")
+    if scope["method"] in SAFE_METHODS and not path.startswith("/v1/") and "text/html" in headers.get("accept", ""):
+        target = quote(f"{path}?{query}" if query else path, safe="/")
+        return HTTPException(303, headers={"Location": f"/login?next={target}", "Cache-Control": "no-store"})
+    if "authorization" in headers:
+        caller = scope["caller"]
+        log.warning("what %s brings is no token of this service", caller, extra={"caller": caller})
+    return HTTPException(401, "a valid token is needed", {"WWW-Authenticate": "Bearer"})

@@ -9,10 +9,13 @@ import re
 from typing import Any
 
 from a2wsgi import WSGIMiddleware
+from optuna.exceptions import StorageInternalError
+from optuna_dashboard import wsgi  # type: ignore[import-untyped]
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
+from search.logs import log
 from search.serve.auth import SAFE_METHODS
 from storage.database import StorageError
 from storage.optuna_storage import optuna_storage
@@ -22,15 +25,11 @@ _WRITES = re.compile(r"PUT /api/studies/\d+(/\d+)?/note|DELETE /api/studies/\d+"
 READ_ONLY = "this dashboard only shows; `fewest serve --dashboard-write` lets it write"
 UNSUITED = "the dashboard edits notes and deletes studies; all else that writes is for `fewest launch` and its workers"
 
-log = logging.getLogger("fewest")
-
 
 class Dashboard:
     """The dashboard of a store, as an ASGI application."""
 
     def __init__(self, store: Store, write: bool = False) -> None:
-        from optuna_dashboard import wsgi  # type: ignore[import-untyped]
-
         dashboard: Any = wsgi(optuna_storage(store))
         dashboard.catchall = False  # faults are ours to answer and to log
         logging.getLogger("optuna_dashboard._bottle_util").addFilter(_first_line)
@@ -45,8 +44,6 @@ class Dashboard:
                 raise HTTPException(403, UNSUITED)
         if not any(name == b"accept-encoding" for name, _ in scope["headers"]):  # which it takes for granted
             scope["headers"] = [*scope["headers"], (b"accept-encoding", b"identity")]
-        from optuna.exceptions import StorageInternalError
-
         try:
             await self._app(scope, receive, send)  # type: ignore[arg-type]
         except (StorageInternalError, SQLAlchemyError) as error:

@@ -53,18 +53,13 @@ class Deployment:
         if self.image is not None and "Dockerfile" not in _FILES[self.target]:
             raise UsageError(f"`--image` is for kubernetes and compose; {self.target} runs no containers")
         if self.image is not None and not re.fullmatch(r"[a-z0-9][\w.:/@-]*", self.image, re.ASCII):
-            raise UsageError(
-                f"`--image {files.shown(self.image)}` names no image; one is like registry.example.org/fewest:1.0"
-            )
+            raise UsageError(f"`--image {files.shown(self.image)}` names no image; one is like example.org/fewest:1.0")
 
 
 def rendered(deployment: Deployment, out: Path | None = None) -> dict[str, str]:
     """The files by name, as they say how to use them from `out`."""
-    environment = templates.environment("search.serve")
-    version = metadata.version("fewest")
-    known = {
-        "workers": deployment.workers,
-        "gpus": deployment.gpus,
+    environment, version = templates.environment("search.serve"), metadata.version("fewest")
+    values = vars(deployment) | {
         "image": deployment.image or f"fewest:{version}",
         "version": version,
         # `auto` would take a GPU that nobody asked for, and without the one asked for it would be slow in silence.
@@ -73,7 +68,7 @@ def rendered(deployment: Deployment, out: Path | None = None) -> dict[str, str]:
         "words": _words,
         "dockerfile": shlex.quote(files.shown(str((out or Path()) / "Dockerfile"), most=1000)),
     }
-    return {name: environment.get_template(name).render(known) for name in _FILES[deployment.target]}
+    return {name: environment.get_template(name).render(values) for name in _FILES[deployment.target]}
 
 
 def write(rendered: dict[str, str], out: Path) -> None:

@@ -5,12 +5,12 @@ import ipaddress
 import math
 import time
 from asyncio import Transport
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
@@ -33,7 +33,7 @@ class Buckets:
 
     def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate, self._burst, self._clock = rate, burst, clock
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # in the bucket, at that time
+        self._left: dict[str, tuple[float, float]] = {}  # in the bucket, at that time; the longest unused first
 
     def take(self, caller: str) -> float:
         """0 if there was one to take, else the seconds until there is."""
@@ -43,7 +43,7 @@ class Buckets:
         taken = left >= 1
         self._left[caller] = left - taken, now
         if len(self._left) > MAX_CALLERS:
-            self._left.popitem(last=False)
+            del self._left[next(iter(self._left))]
         return 0.0 if taken else math.ceil((1 - left) / self._rate)
 
 
@@ -55,19 +55,6 @@ def address(scope: Scope) -> str:
     except ValueError:
         return str(host)
     return str(ipaddress.ip_network((ip, 64), strict=False)) if ip.version == 6 else str(ip)
-
-
-class RateLimit:
-    """Refuses a caller who asks for more than `rate` requests per second over a while."""
-
-    def __init__(self, app: ASGIApp, rate: float) -> None:
-        self._app = app
-        self._buckets = Buckets(rate, max(20.0, 2 * rate))
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if wait := self._buckets.take(scope["caller"]):
-            raise HTTPException(429, f"too many requests; try again in {wait:.0f} s", {"Retry-After": f"{wait:.0f}"})
-        await self._app(scope, receive, send)
 
 
 class BodyLimit:
@@ -84,11 +71,11 @@ class BodyLimit:
         if announced > MAX_BODY_BYTES and "expect" in headers:  # the caller waits for an answer before it sends
             raise _too_large()
         try:
-            body = await asyncio.wait_for(_whole(receive), BODY_TIMEOUT_SECONDS)
+            body = await asyncio.wait_for(_whole(Request(scope, receive)), BODY_TIMEOUT_SECONDS)
         except TimeoutError:
             message = f"the body took longer than {BODY_TIMEOUT_SECONDS:.0f} s"
             raise HTTPException(408, message, {"Connection": "close"}) from None
-        if body is None:
+        except ClientDisconnect:
             return
         first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
@@ -98,20 +85,19 @@ class BodyLimit:
         await self._app(scope, replayed, send)
 
 
-async def _whole(receive: Receive) -> bytes | None:
-    """A body; None if the caller has left. HTTPException for one that is too large.
+async def _whole(request: Request) -> bytes:
+    """A request's body; HTTPException if it is too large, ClientDisconnect if the caller has left.
 
-    Some more of that one is read and dropped: a caller who is cut off while it sends does not see the answer.
+    Some more of a body that is too large is read and dropped: a caller who is cut off while it sends does not see the
+    answer.
     """
-    body, size, more = bytearray(), 0, True
-    while more and size <= MAX_DRAINED_BYTES:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        part = message.get("body", b"")
-        size, more = size + len(part), message.get("more_body", False)
+    body, size = bytearray(), 0
+    async for part in request.stream():
+        size += len(part)
         if size <= MAX_BODY_BYTES:
             body += part
+        elif size > MAX_DRAINED_BYTES:
+            break
     if size > MAX_BODY_BYTES:
         raise _too_large()
     return bytes(body)
@@ -150,11 +136,10 @@ class StallTimeoutProtocol(H11Protocol):
         self.loop.call_later(STALL_TIMEOUT_SECONDS, self._check, self.cycle, unsent)
 
 
-def uvicorn_options() -> dict[str, Any]:
-    """The options under which uvicorn keeps these limits."""
-    return {
-        "http": StallTimeoutProtocol,
-        "ws": "none",
-        "limit_concurrency": MAX_CONNECTIONS,
-        "timeout_keep_alive": KEEP_ALIVE_SECONDS,
-    }
+#: Under which uvicorn keeps these limits.
+UVICORN_OPTIONS: dict[str, Any] = {
+    "http": StallTimeoutProtocol,
+    "ws": "none",
+    "limit_concurrency": MAX_CONNECTIONS,
+    "timeout_keep_alive": KEEP_ALIVE_SECONDS,
+}

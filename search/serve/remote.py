@@ -16,7 +16,7 @@ from search.errors import Conflict, UsageError
 from search.query.best_query import BestQuery
 from search.query.records import BestAnswer, Conclusion, Status, StudySummary, TrialRecord, WorkerRecord
 from search.query.studies import Order
-from search.spec.parsing import served_name
+from search.spec.stored_study import served_name
 from search.spec.study_spec import StudySpec, validated
 from storage.backoff import Backoff
 from storage.database import NotFound, StorageError, StorageMisuse
@@ -25,20 +25,8 @@ from storage.store import BRIEF_SECONDS
 ANSWER_SECONDS = 60.0  # for the service to answer
 PAGE = 1000  # most records of one answer
 #: What an answer's status means here; others are the service's fault.
-_MEANING: dict[int, type[Exception]] = {
-    404: NotFound,
-    409: Conflict,
-    422: UsageError,
-    401: StorageMisuse,
-    403: StorageMisuse,
-}
+_MEANING = {404: NotFound, 409: Conflict, 422: UsageError, 401: StorageMisuse, 403: StorageMisuse}
 _LATER = 429, 502, 503, 504
-_SUMMARIES, _TRIALS, _WORKERS = (
-    TypeAdapter(list[StudySummary]),
-    TypeAdapter(list[TrialRecord]),
-    TypeAdapter(list[WorkerRecord]),
-)
-_STATUS, _BEST, _CONCLUSION = TypeAdapter(Status), TypeAdapter(BestAnswer), TypeAdapter(Conclusion)
 
 T = TypeVar("T")
 
@@ -61,34 +49,29 @@ class RemoteStudies:
         self._http.close()
 
     def launch(self, name: str, spec: StudySpec, order: Order) -> bool:
-        wanted = {"trials": order.trials, "timeout": order.timeout, "retries": order.retries}
-        more = {"until_epochs": order.until_epochs, "from": order.source}
-        return bool(
-            self._ask("POST", "/studies", json={"name": name, "spec": spec.model_dump(mode="json"), **wanted, **more})[
-                "created"
-            ]
-        )
+        order_fields = dict(vars(order))
+        body = {"name": name, "spec": spec.model_dump(mode="json"), "from": order_fields.pop("source"), **order_fields}
+        return bool(self._ask("POST", "/studies", json=body)["created"])
 
     def listed(self, after: int = 0, limit: int | None = None) -> Sequence[StudySummary]:
-        return _as(_SUMMARIES, list(self._pages("/studies", "studies", after, limit)))
+        return _as(list[StudySummary], list(self._pages("/studies", "studies", after, limit)))
 
     def spec(self, name: str) -> StudySpec:
         return validated(self._get(name)["spec"])
 
     def status(self, name: str) -> Status:
-        return _as(_STATUS, self._get(name)["status"])
+        return _as(Status, self._get(name)["status"])
 
     def best(self, name: str, query: BestQuery, per: str | None, top: int) -> BestAnswer:
-        where = {parameter: of.model_dump(exclude_unset=True) for parameter, of in query.where.items()}
+        where = {parameter: dimension.model_dump(exclude_unset=True) for parameter, dimension in query.where.items()}
         judged = {"by": query.by, "target": query.target, "hold": query.hold}
-        answer = self._get(name, "/best", per=per, where=json.dumps(where), top=top, **judged)
-        return _as(_BEST, answer)
+        return _as(BestAnswer, self._get(name, "/best", per=per, where=json.dumps(where), top=top, **judged))
 
     def trials(self, name: str, limit: int | None, after: int) -> Sequence[TrialRecord]:
-        return _as(_TRIALS, list(self._pages(f"{_path(name)}/trials", "trials", after, limit)))
+        return _as(list[TrialRecord], list(self._pages(f"{_path(name)}/trials", "trials", after, limit)))
 
     def conclusion(self, name: str) -> Conclusion:
-        return _as(_CONCLUSION, self._get(name, "/conclusion"))
+        return _as(Conclusion, self._get(name, "/conclusion"))
 
     def stop(self, name: str) -> None:
         self._ask("POST", f"{_path(name)}/stop")
@@ -97,32 +80,33 @@ class RemoteStudies:
         self._ask("DELETE", _path(name))
 
     def workers(self) -> Sequence[WorkerRecord]:
-        return _as(_WORKERS, self._ask("GET", "/workers")["workers"])
+        return _as(list[WorkerRecord], self._ask("GET", "/workers")["workers"])
 
-    def _get(self, name: str, of: str = "", **asked: Any) -> Mapping[str, Any]:
-        return self._ask("GET", f"{_path(name)}{of}", params=_given(asked))
+    def _get(self, name: str, part: str = "", **params: Any) -> Mapping[str, Any]:
+        given = {parameter: value for parameter, value in params.items() if value is not None}
+        return self._ask("GET", f"{_path(name)}{part}", params=given)
 
-    def _pages(self, path: str, what: str, after: int, limit: int | None) -> Iterator[Mapping[str, Any]]:
+    def _pages(self, path: str, field: str, after: int, limit: int | None) -> Iterator[Mapping[str, Any]]:
         """Records page by page, until `limit` of them or the last."""
         while limit is None or limit > 0:
             size = PAGE if limit is None else min(limit, PAGE)
             answer = self._ask("GET", path, params={"after": after, "limit": size})
-            yield from answer[what]
+            yield from answer[field]
             if answer["next"] is None:
                 return
-            after, limit = answer["next"], limit and limit - len(answer[what])
+            after, limit = answer["next"], limit and limit - len(answer[field])
 
-    def _ask(self, method: str, path: str, **what: Any) -> Mapping[str, Any]:
+    def _ask(self, method: str, path: str, **content: Any) -> Mapping[str, Any]:
         """The answer, waited for while the service is away or busy."""
         backoff = Backoff(lambda: self.patience)
         while True:
             try:
-                answer = self._http.request(method, f"/v1{path}", **what)
+                answer = self._http.request(method, f"/v1{path}", **content)
                 fault = f"{self._http.base_url} answers {answer.status_code}"
+                if answer.status_code not in _LATER:
+                    return _read(answer, fault)
             except httpx.TransportError as error:
-                answer, fault = None, f"{self._http.base_url} does not answer ({str(error) or type(error).__name__})"
-            if answer is not None and answer.status_code not in _LATER:
-                return _read(answer, fault)
+                fault = f"{self._http.base_url} does not answer ({str(error) or type(error).__name__})"
             if not backoff.pause(fault):
                 raise StorageError(f"{fault}; is `fewest serve` running there?")
 
@@ -144,20 +128,15 @@ def _read(answer: httpx.Response, fault: str) -> Mapping[str, Any]:
     raise NotFound(*message.split("; ", 1)) if kind is NotFound else kind(message)
 
 
-def _as(records: TypeAdapter[T], content: Any) -> T:
-    """The records that a JSON answer holds; StorageError if another version has made it."""
+def _as(kind: type[T], content: Any) -> T:
+    """The record, or the records, that a JSON answer holds; StorageError if another version has made it."""
     try:
-        return records.validate_python(content)
+        return TypeAdapter(kind).validate_python(content)  # an adapter takes 4 ms to make
     except ValidationError as error:
         wrong = ".".join(map(str, error.errors()[0]["loc"]))
-        raise StorageError(
-            f"the service is of another version of fewest: `{wrong}` is not as this one knows it"
-        ) from None
+        message = f"the service is of another version of fewest: `{wrong}` is not as this one knows it"
+        raise StorageError(message) from None
 
 
 def _path(name: str) -> str:
     return f"/studies/{quote(served_name(name), safe='')}"
-
-
-def _given(asked: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {name: value for name, value in asked.items() if value is not None}

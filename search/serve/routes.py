@@ -5,7 +5,6 @@ below, so that the OpenAPI document says all of it. No code of anybody's comes i
 sampler's import path, and data only by way of a store.
 """
 
-import logging
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -13,32 +12,25 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Json
 
 from objectives.parameters import PARAMETERS, described
+from search.logs import log
 from search.query.best_query import BestQuery, By
 from search.query.records import plain
 from search.query.studies import DEFAULT_TRIALS, LocalStudies, Order
-from search.spec.parsing import served_name
 from search.spec.space import Dimension
+from search.spec.stored_study import served_name
 from search.spec.study_spec import Sampler, StudySettings, StudySpec
 
 PAGE = 100  # records of an answer
 MAX_RECORDS = 1000  # records of an answer, at most
 MAX_INTEGER = (1 << 31) - 1  # what every database's integer holds
-STRICT = ConfigDict(extra="forbid", strict=True)  # of bodies: neither false nor "0" is a number
 #: The JSON of an answer.
 Answer = dict[str, Any]
 _OF_WAVES = [name for name, parameter in PARAMETERS.items() if parameter.scope != "data"]
-log = logging.getLogger("fewest")
 
-Name = Annotated[
-    str, Path(min_length=1, max_length=200, pattern=r"^[^/]+$", description="The study's name, without a slash.")
-]
+Name = Annotated[str, Path(max_length=200, pattern=r"^[^/]+$", description="The study's name, without a slash.")]
 After = Annotated[int, Query(ge=-1, le=MAX_INTEGER, description="Begin after this one: `next` of the page before.")]
 Limit = Annotated[int, Query(ge=1, le=MAX_RECORDS, description="Records of a page.")]
 Whole = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
-
-
-def _caller(request: Request) -> str:
-    return str(request.scope["caller"])
 
 
 def _studies(request: Request) -> LocalStudies:
@@ -46,13 +38,12 @@ def _studies(request: Request) -> LocalStudies:
     return studies
 
 
-Caller = Annotated[str, Depends(_caller)]
 Served = Annotated[LocalStudies, Depends(_studies)]
 #: All routes, over the studies that the application holds as `state.studies`.
 routes = APIRouter(prefix="/v1")
 
 
-class Spec(StudySettings):
+class Spec(StudySettings, frozen=True):
     """A study's spec in the JSON that it is answered in, or as much of that as differs from the defaults."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"target": 0.95, "max_epochs": 100}]})
@@ -67,33 +58,25 @@ class Spec(StudySettings):
     data: None = Field(default=None, description="Studies that are created here are of waves.")
     start: tuple[()] = Field(default=(), strict=False, description="They begin with the best of another by `from`.")
 
-    def complete(self) -> StudySpec:
-        """The whole spec; UsageError names what is wrong."""
-        return StudySpec.of(**self.model_dump(exclude_unset=True))
 
-
-class NewStudy(BaseModel):
+class NewStudy(BaseModel, extra="forbid", strict=True):  # neither false nor "0" is a number
     """A study to be searched by the service's workers until `trials` have an outcome and the best are confirmed."""
 
-    model_config = ConfigDict(**STRICT, json_schema_extra={"examples": [{"name": "mine", "trials": 100}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "mine", "trials": 100}]})
 
     name: Annotated[str, AfterValidator(served_name)] = Field(
-        min_length=1, max_length=200, pattern=r"^[^/]+$", description="Printable characters without a slash."
+        max_length=200, pattern=r"^[^/]+$", description="Printable characters without a slash."
     )
-    spec: Spec = Field(default_factory=Spec)
-    trials: int = Field(
-        DEFAULT_TRIALS, ge=1, le=MAX_INTEGER, description="In all; of a study that is there no fewer than it has begun."
-    )
+    spec: Spec = Field({}, validate_default=True)
+    trials: int = Field(DEFAULT_TRIALS, ge=1, le=MAX_INTEGER, description="In all; no fewer than the study has begun.")
     timeout: float | None = Field(None, ge=0, allow_inf_nan=False, description="Seconds; no new trial after them.")
     retries: Whole | None = Field(None, description="Attempts after the first, if workers die.")
     until_epochs: Whole | None = Field(None, description="Done once a configuration of so few epochs is confirmed.")
     from_: str | None = Field(None, alias="from", description="Begin with the best of that study.")
 
 
-class Asked(BaseModel):
+class Asked(BaseModel, extra="forbid"):
     """A question to `best`."""
-
-    model_config = ConfigDict(extra="forbid")
 
     per: str | None = Field(None, description="The best of each value of that parameter.")
     where: Json[dict[str, Dimension]] = Field(
@@ -107,17 +90,14 @@ class Asked(BaseModel):
     hold: Whole | None = Field(None, ge=1, description="Judge them by so many evaluations in a row.")
     top: int = Field(10, ge=1, le=MAX_RECORDS)
 
-    def query(self) -> BestQuery:
-        """The question as the store is asked it."""
-        return BestQuery(self.where, self.by, self.target, self.hold)
 
-
-def _page(what: str, records: Sequence[Any], cursor: str, limit: int) -> Answer:
+def _page(field: str, records: Sequence[Any], cursor: str, limit: int) -> Answer:
     """A page, and where the next begins: null after the last."""
-    return {what: plain(records), "next": getattr(records[-1], cursor) if len(records) == limit else None}
+    return {field: plain(records), "next": getattr(records[-1], cursor) if len(records) == limit else None}
 
 
-def _note(caller: str, done: str, name: str) -> None:
+def _note(request: Request, done: str, name: str) -> None:
+    caller = request.scope["caller"]
     log.info("%s has %s study %r", caller, done, name, extra={"study": name, "caller": caller})
 
 
@@ -141,11 +121,12 @@ def listed(studies: Served, after: After = 0, limit: Limit = PAGE) -> Answer:
 
 
 @routes.post("/studies", status_code=status.HTTP_201_CREATED, responses={200: {"description": "It was there."}})
-def create(studies: Served, new: NewStudy, response: Response, caller: Caller) -> Answer:
+def create(studies: Served, new: NewStudy, request: Request, response: Response) -> Answer:
     """Create a study, or let the one of that name and spec go on to so many trials."""
     order = Order(new.trials, new.timeout, new.retries, new.until_epochs, new.from_)
-    created = studies.launch(new.name, new.spec.complete(), order)
-    _note(caller, "created" if created else f"asked for {new.trials} trials of", new.name)
+    spec = StudySpec.of(**new.spec.model_dump(exclude_unset=True))
+    created = studies.launch(new.name, spec, order)
+    _note(request, "created" if created else f"asked for {new.trials} trials of", new.name)
     response.status_code = status.HTTP_201_CREATED if created else status.HTTP_200_OK
     return {"created": created, "study": new.name}
 
@@ -157,26 +138,26 @@ def show(studies: Served, name: Name) -> Answer:
 
 
 @routes.delete("/studies/{name}")
-def delete(studies: Served, name: Name, caller: Caller) -> Answer:
+def delete(studies: Served, name: Name, request: Request) -> Answer:
     """Delete a study and all that was found; its workers leave it."""
     studies.delete(name)
-    _note(caller, "deleted", name)
+    _note(request, "deleted", name)
     return {"deleted": name}
 
 
 @routes.post("/studies/{name}/stop")
-def stop(studies: Served, name: Name, caller: Caller) -> Answer:
+def stop(studies: Served, name: Name, request: Request) -> Answer:
     """Ask every worker of a study to finish what it runs and leave it; creating it again lets it go on."""
     studies.stop(name)
-    _note(caller, "stopped", name)
+    _note(request, "stopped", name)
     return {"stopping": name}
 
 
 @routes.get("/studies/{name}/best")
 def best(studies: Served, name: Name, asked: Annotated[Asked, Query()]) -> Answer:
     """The best configurations, or of each value of a parameter, and how the trials ended that it was asked of."""
-    answer: Answer = plain(studies.best(name, asked.query(), asked.per, asked.top))
-    return answer
+    query = BestQuery(asked.where, asked.by, asked.target, asked.hold)
+    return dict(plain(studies.best(name, query, asked.per, asked.top)))
 
 
 @routes.get("/studies/{name}/trials")
@@ -188,5 +169,4 @@ def trials(studies: Served, name: Name, after: After = -1, limit: Limit = PAGE) 
 @routes.get("/studies/{name}/conclusion")
 def conclusion(studies: Served, name: Name) -> Answer:
     """What a launch ends with: the confirmed configurations, the question's model, and how the search went."""
-    answer: Answer = plain(studies.conclusion(name))
-    return answer
+    return dict(plain(studies.conclusion(name)))

@@ -9,21 +9,21 @@ and not when the service restarts. So whoever can read the file can make a sessi
 
 import hashlib
 import hmac
-import logging
 import os
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from search import files
 from search.errors import UsageError
+from search.logs import log
 
 SESSION_SECONDS = 12 * 3600
-log = logging.getLogger("fewest")
+_NAME = r"[\w-]{1,64}"
 
 
 class Role(StrEnum):
@@ -52,9 +52,9 @@ class Tokens:
         self._known = read(path)
 
     def of(self, secret: str) -> Token | None:
-        """Whose token this is. Every line is compared, so that the time tells nothing."""
+        """Whose token this is."""
         digest = _digest(secret)
-        return _last([token for token in self._now() if hmac.compare_digest(token.digest, digest)])
+        return _last(token for token in self._now() if hmac.compare_digest(token.digest, digest))
 
     def of_session(self, session: str) -> Token | None:
         """Whose session this is, unless it is over."""
@@ -64,7 +64,7 @@ class Tokens:
             return None
         named = (token for token in self._now() if token.name == name)
         given = session.encode()
-        return _last([token for token in named if hmac.compare_digest(seal(token, int(expires)).encode(), given)])
+        return _last(token for token in named if hmac.compare_digest(seal(token, int(expires)).encode(), given))
 
     def _now(self) -> Sequence[Token]:
         stamp = _stamp(self._path)
@@ -95,7 +95,7 @@ def read(path: Path) -> tuple[Token, ...]:
     tokens = []
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            match = re.fullmatch(r"([\w-]{1,64}) (read|write) ([0-9a-f]{64})", line.strip(), re.ASCII)
+            match = re.fullmatch(rf"({_NAME}) (read|write) ([0-9a-f]{{64}})", line.strip(), re.ASCII)
             if not match:
                 raise UsageError(f"line {number} of {path} is not `name role sha256`; `fewest token` writes such lines")
             tokens.append(Token(match[1], Role(match[2]), match[3]))
@@ -104,17 +104,14 @@ def read(path: Path) -> tuple[Token, ...]:
 
 def add(path: Path, name: str, role: Role) -> str:
     """A new token of that name, whose hash is appended to the file; UsageError if there is one."""
-    if not re.fullmatch(r"[\w-]{1,64}", name, re.ASCII):
+    if not re.fullmatch(_NAME, name, re.ASCII):
         raise UsageError(f"a token's name is 1 to 64 letters, digits, _ and -, got {files.shown(name)}")
     if path.exists() and any(token.name == name for token in read(path)):
         raise UsageError(f"there is a token {name!r} in {path}; name another, or `--revoke` that one first")
     secret = secrets.token_urlsafe(32)
     try:
-        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "a+b") as file:
-            file.seek(0)
-            ends = file.read()[-1:] in (b"", b"\n")
-            file.write(b"" if ends else b"\n")
-            file.write(f"{name} {role} {_digest(secret)}\n".encode())
+        with open(path, "a", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(f"\n{name} {role} {_digest(secret)}\n")  # an editor may have left the last line without an end
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
     return secret
@@ -135,8 +132,9 @@ def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _last(tokens: Sequence[Token]) -> Token | None:
-    return tokens[-1] if tokens else None
+def _last(tokens: Iterable[Token]) -> Token | None:
+    """The last of them. Every line of the file is compared, so that the time tells nothing."""
+    return next(reversed(list(tokens)), None)
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

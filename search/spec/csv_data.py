@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import chain
-from typing import Any, BinaryIO, Never
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -52,20 +52,18 @@ def _lines(text: io.TextIOWrapper) -> Iterator[str]:
 
 def _column(names: Sequence[str], label: str | None) -> int:
     """Where the label is."""
-    there = f"its columns are {listed(names)}"
+    present = f"its columns are {listed(names)}"
     if not any(names):
         raise UsageError("its first line is blank; it must name the columns")
     if label is None:
-        raise UsageError(f"name the column of the labels with `--label`; {there}")
+        raise UsageError(f"name the column of the labels with `--label`; {present}")
     if label not in names:
         near = difflib.get_close_matches(label, names, n=1)
-        raise UsageError(f"no column {label!r} in it; {f'did you mean {near[0]!r}?' if near else there}")
+        raise UsageError(f"no column {label!r} in it; {f'did you mean {near[0]!r}?' if near else present}")
     if names.count(label) > 1:
-        raise UsageError(f"two of its columns are called {shown(label)!r}; {there}")
+        raise UsageError(f"two of its columns are called {shown(label)!r}; {present}")
     if len(names) == 1:
-        raise UsageError(
-            f"{shown(label)!r} is its only column; it needs features, separated by comma, semicolon or tab"
-        )
+        raise UsageError(f"{shown(label)!r} is its only column; it needs features, split by comma, semicolon or tab")
     if "" in names:
         hint = "give it one, or leave it out if it only counts the lines (pandas: `to_csv(…, index=False)`)"
         raise UsageError(f"column {names.index('') + 1} has no name; {hint}")
@@ -75,22 +73,22 @@ def _column(names: Sequence[str], label: str | None) -> int:
 def _read(reader: Any, names: list[str], at: int) -> tuple[Floats, list[str], Labels]:
     """All the lines after the first. In arrays as they come: as lists, 20 million numbers take eight times as much."""
     label, features = names[at], names[:at] + names[at + 1 :]
-    values, labels, lines, known = array("f"), array("q"), array("q"), dict[str, int]()
+    values, labels, lines, codes = array("f"), array("q"), array("q"), dict[str, int]()
     for row in reader:
         if len(row) != len(names):
             if not "".join(row).strip():
                 continue
             raise UsageError(f"line {reader.line_num} has {len(row)} cells, the first has {len(names)}")
-        own = row.pop(at).strip()
-        if not own:
+        cell = row.pop(at).strip()
+        if not cell:
             raise UsageError(f"line {reader.line_num}, column {shown(label)!r} is empty; every sample needs a label")
         try:
             if "_" in "".join(row):  # Python reads 1_000 as a number
                 raise ValueError
             values.extend(map(float, row))
         except ValueError:
-            _refuse(reader.line_num, features, row)
-        labels.append(known.setdefault(own, len(known)))
+            raise _no_number(reader.line_num, features, row) from None
+        labels.append(codes.setdefault(cell, len(codes)))
         lines.append(reader.line_num)
     if not labels:
         raise UsageError("there is no line after the first, which names the columns")
@@ -99,18 +97,15 @@ def _read(reader: Any, names: list[str], at: int) -> tuple[Floats, list[str], La
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
         raise UsageError(f"line {lines[row]}, column {shown(features[column])!r} must be finite in 32 bits")
-    return x, list(known), np.frombuffer(labels, dtype=np.int64)
+    return x, list(codes), np.frombuffer(labels, dtype=np.int64)
 
 
-def _refuse(line: int, features: Sequence[str], row: Sequence[str]) -> Never:
-    name, cell = next((name, cell) for name, cell in zip(features, row, strict=True) if not _is_number(cell))
+def _no_number(line: int, features: Sequence[str], row: Sequence[str]) -> UsageError:
+    """What to say of the first cell of a line that is no number."""
+    for cell in row:
+        try:
+            float(cell.replace("_", "x"))
+        except ValueError:
+            break
     wrong = f"is {shown(cell, 40)!r}, not a number" if cell.strip() else "is empty; every feature needs a number"
-    raise UsageError(f"line {line}, column {shown(name)!r} {wrong}")
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return "_" not in cell
+    return UsageError(f"line {line}, column {shown(features[row.index(cell)])!r} {wrong}")

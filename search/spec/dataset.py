@@ -12,8 +12,7 @@ from objectives.data.samples import Samples
 from objectives.data.waves import Floats, Labels
 from search.errors import UsageError
 from search.files import listed, opened, require_memory, shown
-from search.spec import csv_data as table
-from search.spec import npz_data as npz
+from search.spec import csv_data, npz_data
 from search.spec.npz_data import MUST
 from search.spec.study_spec import DataRef, StudySpec
 from storage import studies
@@ -69,21 +68,19 @@ def stored(spec: StudySpec, store: Store) -> Samples | None:
 
 def _contents(file: BinaryIO, npz_named: bool, label: str | None) -> tuple[Floats, Sequence[Any], Labels]:
     """Inputs, the values that labels have, and which of them each sample has."""
-    size = file.seek(0, 2)
-    file.seek(0)
-    begins = file.read(4)
+    begins, size = file.read(4), file.seek(0, 2)
     file.seek(0)
     if not size:
         raise UsageError("it is empty")
     require_memory(size)
-    if begins not in npz.BEGINS and not npz_named:
-        return table.columns(file, label)
-    if begins not in npz.BEGINS:
+    if begins in npz_data.BEGINS:
+        if label is not None:
+            raise UsageError("`--label` is for CSV; an npz file has its labels in `y`")
+        x, y = npz_data.arrays(file)
+        return _inputs(x), *_distinct(y)
+    if npz_named:
         raise UsageError('it is not an npz file; make one with numpy.savez("FILE.npz", X=…, y=…)')
-    if label is not None:
-        raise UsageError("`--label` is for CSV; an npz file has its labels in `y`")
-    x, y = npz.arrays(file)
-    return _inputs(x), *_distinct(y)
+    return csv_data.columns(file, label)
 
 
 def _samples(inputs: Floats, values: Sequence[Any], codes: Labels) -> Samples:
@@ -102,10 +99,7 @@ def _samples(inputs: Floats, values: Sequence[Any], codes: Labels) -> Samples:
 
 
 def _inputs(x: NDArray[Any]) -> Floats:
-    if x.dtype.kind not in "biuf" or x.ndim != 2:
-        raise UsageError(f"`X` is of shape {x.shape} and type {_type(x)}; {MUST['X']}")
-    if not x.size:
-        raise UsageError(f"`X` is empty, of shape {x.shape}; {MUST['X']}")
+    _require("X", x, "biuf", 2)
     with np.errstate(all="ignore"):
         inputs = np.ascontiguousarray(x, dtype=np.float32)
     wrong = ~np.isfinite(inputs)
@@ -121,17 +115,14 @@ def _constant(x: Floats) -> NDArray[np.bool_]:  # (features,)
 
 def _distinct(y: NDArray[Any]) -> tuple[list[Any], Labels]:
     """The values of `y`, and which of them each sample has."""
-    if y.dtype.kind not in "biufUS" or y.ndim != 1:
-        raise UsageError(f"`y` is of shape {y.shape} and type {_type(y)}; {MUST['y']}")
-    if not y.size:
-        raise UsageError(f"`y` is empty; {MUST['y']}")
+    _require("y", y, "biufUS", 1)
     if y.dtype.kind == "f":
         wrong = ~(np.isfinite(y) & (y == np.floor(y)))
         if wrong.any():
             raise UsageError(f"`y[{wrong.argmax()}]` is {y[wrong.argmax()]}; {MUST['y']}")
-    found, codes = np.unique(y, return_inverse=True)
+    distinct, codes = np.unique(y, return_inverse=True)
     try:
-        return [_text(value) if y.dtype.kind in "US" else value for value in found.tolist()], codes.astype(np.int64)
+        return [_text(value) if y.dtype.kind in "US" else value for value in distinct.tolist()], codes.astype(np.int64)
     except (ValueError, SystemError):  # the latter of NumPy for what no code point is
         raise UsageError("`y` holds text that is not Unicode; labels are text in UTF-8, or whole numbers") from None
 
@@ -161,5 +152,10 @@ def _whole(value: Any) -> int:
     return int(float(text))
 
 
-def _type(array: NDArray[Any]) -> str:
-    return shown(str(array.dtype), 40)
+def _require(name: str, array: NDArray[Any], kinds: str, dimensions: int) -> None:
+    """UsageError unless the array is of one of NumPy's kinds of types, has so many dimensions, and is not empty."""
+    if array.dtype.kind not in kinds or array.ndim != dimensions:
+        kind = shown(str(array.dtype), 40)
+        raise UsageError(f"`{name}` is of shape {array.shape} and type {kind}; {MUST[name]}")
+    if not array.size:
+        raise UsageError(f"`{name}` is empty, of shape {array.shape}; {MUST[name]}")

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from objectives.parameters import PARAMETERS, Parameter, check
+from objectives.parameters import PARAMETERS, check
 from search.errors import UsageError
 from search.spec.space import DIMENSION, MOST_CHOICES, Choices, Range
 
@@ -14,41 +14,34 @@ Given = Range | Choices | Mapping[str, Any]
 
 
 def complete(name: str, given: Given) -> Range | Choices:
-    """A parameter's dimension, with what is not said of it; UsageError in one line if it is none.
+    """A parameter's dimension, with what is not said of it; UsageError in one line if no configuration may have it.
 
     A range of ours is whole and on a log scale as PARAMETERS has it. One of a user module's parameters is whole if both
     ends are, and on a log scale if it begins above 0.
     """
+    known = PARAMETERS.get(name)
     try:
-        return _completed(PARAMETERS.get(name), given)
+        dimension = DIMENSION.validate_python(given)
+        if isinstance(dimension, Range):
+            fields = given if isinstance(given, Mapping) else dimension.model_dump(exclude_unset=True)
+            whole = known.kind is int if known else all(type(fields[end]) is int for end in ("low", "high"))
+            log = known.log if known else dimension.low > 0
+            dimension = Range.model_validate({"log": log, "whole": whole, **fields})
+        elif known:
+            dimension = Choices(values=tuple(map(known.typed, dimension.values)))
+        check_dimension(name, dimension)
+        return dimension
     except ValidationError as error:
         raise UsageError(in_a_line(error, "space", name)) from None
-
-
-def _completed(known: Parameter | None, given: Given) -> Range | Choices:
-    dimension = DIMENSION.validate_python(given)
-    if isinstance(dimension, Choices):
-        return Choices(values=tuple(map(known.typed, dimension.values))) if known else dimension
-    fields = given if isinstance(given, Mapping) else dimension.model_dump(exclude_unset=True)
-    whole = known.kind is int if known else all(type(fields[end]) is int for end in ("low", "high"))
-    log = known.log if known else dimension.low > 0
-    return Range.model_validate({"log": log, "whole": whole, **fields})
-
-
-def check_dimension(name: str, dimension: Range | Choices) -> None:
-    """UsageError unless every value that the dimension allows is one that a configuration accepts."""
-    try:
-        if isinstance(dimension, Choices):
-            _check_choices(name, dimension.values)
-        elif name == "classes":
-            raise ValueError("`classes` must be choices")
-        else:
-            _check_range(name, dimension)
     except ValueError as error:
         raise UsageError(str(error)) from None
 
 
-def _check_choices(name: str, values: tuple[bool | str | int | float, ...]) -> None:
+def check_dimension(name: str, dimension: Range | Choices) -> None:
+    """Raise ValueError, in one line, unless every value that the dimension allows is one of the parameter."""
+    if isinstance(dimension, Range):
+        return _check_range(name, dimension)
+    values = dimension.values
     if not values or len(set(values)) < len(values):
         raise ValueError(f"`{name}` needs one or more different choices")
     if len(values) > MOST_CHOICES:
@@ -58,6 +51,8 @@ def _check_choices(name: str, values: tuple[bool | str | int | float, ...]) -> N
 
 
 def _check_range(name: str, of: Range) -> None:
+    if name == "classes":
+        raise ValueError("`classes` must be choices")
     if not of.low <= of.high:
         raise ValueError(f"the range of `{name}` is empty: {of.low:g} to {of.high:g}")
     known = PARAMETERS.get(name)

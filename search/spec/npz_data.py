@@ -17,10 +17,7 @@ from numpy.typing import NDArray
 from search.errors import UsageError
 from search.files import listed, require_memory, shown
 
-MUST = {
-    "X": "it must be samples × features of numbers",
-    "y": "it must be one label a sample, strings or whole numbers",
-}
+MUST = {"X": "it must be samples × features of numbers", "y": "it must be one label a sample, strings or whole numbers"}
 BEGINS = b"PK\3\4", b"PK\5\6"  # how one begins, and an empty one
 HEADER_BYTES = 1 << 14  # a plain array's header is 128; longer ones are NumPy's records, which are no numbers
 
@@ -38,8 +35,8 @@ def _array(file: BinaryIO, name: str) -> NDArray[Any]:
     except (OSError, MemoryError, UsageError):
         raise
     except Exception as error:  # of a dozen kinds, from zipfile, zlib, lzma, tokenize and NumPy
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UsageError(f"`{name}` cannot be read: {shown(said)}") from None
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(f"`{name}` cannot be read: {shown(reason)}") from None
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
@@ -50,7 +47,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
         header = member.read(HEADER_BYTES)
     if not header.startswith(npy.MAGIC_PREFIX):
         raise UsageError(f"`{name}` is not an array; {MUST[name]}")
-    shape, dtype = _described(header)
+    shape, dtype = _shape_and_type(header)
     if dtype.hasobject:
         raise UsageError(f"`{name}` holds objects, so it is ragged or of mixed types; {MUST[name]}")
     require_memory(math.prod(shape) * max(dtype.itemsize, np.dtype(np.float32).itemsize))
@@ -58,10 +55,10 @@ def _member(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
         return np.asarray(npy.read_array(member, allow_pickle=False))
 
 
-def _described(header: bytes) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def _shape_and_type(header: bytes) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """The shape and the type that the beginning of an array's file says it has."""
-    begin = io.BytesIO(header)
-    version = npy.read_magic(begin)
+    file = io.BytesIO(header)
+    version = npy.read_magic(file)
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0  # 3.0 only names more
-    shape, _, dtype = read(begin)
+    shape, _, dtype = read(file)
     return shape, dtype

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from objectives.configuration import Configuration
-from objectives.parameters import ARCHITECTURE, PARAMETERS, check, unknown
+from objectives.parameters import ARCHITECTURE, PARAMETERS, Params, check, unknown
 from objectives.user_code.loader import Constructor, UserCodeError
 from search.errors import UsageError
 from search.spec.dimensions import complete
@@ -18,20 +18,6 @@ from search.spec.study_spec import DEFAULT_CLASSES, StudySpec
 
 if TYPE_CHECKING:
     from objectives.data.samples import Samples
-
-
-def study_name(name: str) -> str:
-    """A study's name; UsageError if none may have it."""
-    if not name.strip() or len(name) > 200 or not name.isprintable():
-        raise UsageError("a study's name is 1 to 200 printable characters")
-    return name
-
-
-def served_name(name: str) -> str:
-    """The name of a service's study, which is a part of its path; UsageError if none may have it."""
-    if "/" in name or name in (".", ".."):
-        raise UsageError("the name of a service's study has no slash and is neither . nor ..")
-    return study_name(name)
 
 
 def constructor(path: str | None) -> Constructor | None:
@@ -58,15 +44,14 @@ def study_spec(
     `label`: the column of a CSV file that says what each sample is.
     """
     reference = samples = None
-    if label is not None and not data:
-        raise UsageError(f"`--label {label}` names a column of the CSV file given with `--data`")
     if data:
         from search.spec.dataset import read  # which loads NumPy
 
         reference, samples = read(data, label)
+    elif label is not None:
+        raise UsageError(f"`--label {label}` names a column of the CSV file given with `--data`")
     given = {name: value for name, value in fields.items() if value is not None}
-    counts = class_counts(classes) if classes else None
-    return StudySpec.of(counts, searched, reference, own, **given), samples
+    return StudySpec.of(class_counts(classes) if classes else None, searched, reference, own, **given), samples
 
 
 def class_counts(text: str) -> Choices:
@@ -92,12 +77,11 @@ def dimensions(
                 raise UsageError(f"`{option} {text}`: class counts are set with `--classes`")
             if name in searched:
                 raise UsageError(f"`{option} {text}`: `{name}` is given twice")
-            if option == "--fix":
-                searched[name] = Choices(values=(value(name, given),))
-            elif option == "--choices":
-                searched[name] = Choices(values=tuple(value(name, part) for part in given.split(",")))
-            else:
+            if option == "--range":
                 searched[name] = _range(text, name, given)
+            else:
+                parts = [given] if option == "--fix" else given.split(",")
+                searched[name] = Choices(values=tuple(value(name, part) for part in parts))
     return searched
 
 
@@ -126,7 +110,7 @@ def configuration(
     own: Constructor | None = None,
 ) -> Configuration:
     """The one configuration of a JSON file or of `name=value` settings; `default` classes unless it says how many."""
-    params: dict[str, Any] = {} if config is None else _read(config)
+    params: Params = {} if config is None else _read(config)
     if own:
         params["objective"] = own.path
     for text in settings:
@@ -134,8 +118,8 @@ def configuration(
         params[name] = value(name, given)
     if params.get("width_2") is not None:
         params.setdefault("hidden_layers", 2)
-    asked = value("classes", classes) if classes else None
-    if params.setdefault("classes", asked or default) != (asked or params["classes"]):
+    option = value("classes", classes) if classes else None
+    if params.setdefault("classes", option or default) != (option or params["classes"]):
         raise UsageError(f"`--classes {classes}` contradicts `classes` {params['classes']} of the configuration")
     try:
         return Configuration.of(params)
@@ -159,8 +143,8 @@ def _range(text: str, name: str, given: str) -> Range | Choices:
     low, colon, high = given.partition(":")
     choice = name in PARAMETERS and PARAMETERS[name].kind is str
     if not colon or choice:
-        what = "is a number's, not of choices" if choice else f"reads {name}=LOW:HIGH"
-        raise UsageError(f"`--range {text}`: a range {what}")
+        rule = "is a number's, not of choices" if choice else f"reads {name}=LOW:HIGH"
+        raise UsageError(f"`--range {text}`: a range {rule}")
     ends = value(name, low), value(name, high)
     if not all(type(end) in (int, float) for end in ends):
         raise UsageError(f"`--range {text}`: a range is from a number to a number")
@@ -190,7 +174,7 @@ def _pair(option: str, text: str, own: Constructor | None) -> tuple[str, str]:
     return name, given
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> Params:
     try:
         params = json.loads(path.read_text())
     except OSError as error:

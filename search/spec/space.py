@@ -6,13 +6,13 @@ how it is trained and what its constructor takes; `objective`, its import path, 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, FiniteFloat, Tag, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, Discriminator, Field, FiniteFloat, Tag, TypeAdapter
 
 from objectives.configuration import Configuration
-from objectives.parameters import ARCHITECTURE, PARAMETERS, check, unknown
+from objectives.parameters import ARCHITECTURE, PARAMETERS, Params, check, unknown
 from objectives.user_code.loader import Constructor
 
 if TYPE_CHECKING:
@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
 
-PRESETS = ("question", "answer")
+#: The page's two models, by what each has for so many classes: what its asker could not train, and the simpler one of
+#: its answer.
+PRESETS: Mapping[str, Callable[[int], Params]] = {
+    "question": lambda classes: {"hidden_layers": 2, "width": classes, "width_2": 2 * classes, "optimizer": "rmsprop"},
+    "answer": lambda classes: {"width": 8 * classes, "optimizer": "adam", "scaling": "fixed"},
+}
 MOST_CHOICES = 1000  # of a study's parameter; the store has them in every trial
 
 
@@ -28,10 +33,8 @@ MOST_CHOICES = 1000  # of a study's parameter; the store has them in every trial
 _AS_THE_PARAMETER: Any = Field(default=False, json_schema_extra=lambda schema: schema.__delitem__("default"))
 
 
-class Range(BaseModel):
+class Range(BaseModel, frozen=True, extra="forbid", strict=True):
     """All numbers from `low` to `high`, both included; unless given, `log` (scale) and `whole` are the parameter's."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     kind: Literal["range"] = "range"
     low: FiniteFloat
@@ -62,10 +65,8 @@ def _scalar(value: Any) -> Any:
     return value
 
 
-class Choices(BaseModel):
+class Choices(BaseModel, frozen=True, extra="forbid"):
     """One of `values`; one alone fixes the parameter."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["choices"] = "choices"
     values: tuple[Annotated[bool | str | int | float, BeforeValidator(_scalar)], ...] = Field(
@@ -110,9 +111,9 @@ def of_own(constructor: Constructor, space: Mapping[str, Range | Choices]) -> di
     return {"objective": Choices(values=(constructor.path,)), **kept}
 
 
-def suggest(space: Mapping[str, Range | Choices], trial: "BaseTrial") -> dict[str, Any]:
+def suggest(space: Mapping[str, Range | Choices], trial: "BaseTrial") -> Params:
     """Draw every parameter of one configuration from an Optuna trial."""
-    params: dict[str, Any] = {}
+    params: Params = {}
     for name, dimension in space.items():
         if name == "width_2" and params.get("hidden_layers") == 1:
             continue
@@ -134,15 +135,15 @@ def distributions(space: Mapping[str, Range | Choices], params: Mapping[str, Any
     return fixed.distributions
 
 
-def consistent(params: dict[str, Any]) -> dict[str, Any]:
+def consistent(params: Params) -> Params:
     """Without parameters that the others leave no place for."""
-    one_layer = params.get("hidden_layers") == 1
-    return {name: value for name, value in params.items() if not (one_layer and name == "width_2")}
+    absent = "width_2" if params.get("hidden_layers") == 1 else None
+    return {name: value for name, value in params.items() if name != absent}
 
 
-def fitted(space: Mapping[str, Range | Choices], params: Mapping[str, Any]) -> dict[str, Any]:
+def fitted(space: Mapping[str, Range | Choices], params: Mapping[str, Any]) -> Params:
     """Parameters moved into the space: numbers to the nearest of their range; what is no choice of it is left out."""
-    fitting: dict[str, Any] = {}
+    fitting: Params = {}
     for name, dimension in space.items():
         value = params.get(name)
         if isinstance(dimension, Choices):
@@ -153,7 +154,7 @@ def fitted(space: Mapping[str, Range | Choices], params: Mapping[str, Any]) -> d
     return consistent(fitting)
 
 
-def carried(space: Mapping[str, Range | Choices], params: Mapping[str, Any], classes: int) -> dict[str, Any]:
+def carried(space: Mapping[str, Range | Choices], params: Mapping[str, Any], classes: int) -> Params:
     """What is to other class counts as these parameters are to theirs.
 
     The gain follows the distance between classes, so that neighbours stay as far apart; widths go with the root of the
@@ -163,39 +164,16 @@ def carried(space: Mapping[str, Range | Choices], params: Mapping[str, Any], cla
     from objectives.data.waves import span
 
     wider, finer = (classes / params["classes"]) ** 0.5, span(classes) / span(params["classes"])
-    grown = {
-        name: params[name] * factor
-        for name, factor in (("width", wider), ("width_2", wider), ("gain", finer))
-        if name in params and isinstance(space.get(name), Range)
-    }
+    factors = {"width": wider, "width_2": wider, "gain": finer}
+    scaled = [name for name in factors if name in params and isinstance(space.get(name), Range)]
+    grown = {name: params[name] * factors[name] for name in scaled}
     return fitted(space, {**params, **grown, "classes": classes})
 
 
 def preset(name: str, classes: int, training: int | None = None) -> Configuration:
-    """One of the page's two models: what its asker could not train (`question`), and the simpler one of its answer.
-
-    On a data set of so many training samples it learns in batches of 32.
-    """
+    """One of PRESETS; on a data set of so many training samples it learns in batches of 32."""
+    if name not in PRESETS:
+        raise ValueError(unknown("preset", name, PRESETS))
     batch_size = training and min(32, training)
-    if name == "question":
-        return Configuration(
-            classes=classes,
-            hidden_layers=2,
-            width=classes,
-            width_2=2 * classes,
-            activation="sigmoid",
-            optimizer="rmsprop",
-            lr=1e-3,
-            batch_size=batch_size,
-        )
-    if name == "answer":
-        return Configuration(
-            classes=classes,
-            width=8 * classes,
-            activation="sigmoid",
-            optimizer="adam",
-            lr=1e-3,
-            scaling="fixed",
-            batch_size=batch_size,
-        )
-    raise ValueError(unknown("preset", name, PRESETS))
+    own = PRESETS[name](classes)
+    return Configuration(classes=classes, activation="sigmoid", lr=1e-3, batch_size=batch_size, **own)

@@ -12,6 +12,20 @@ from storage import studies
 from storage.studies import StudyRecord
 
 
+def study_name(name: str) -> str:
+    """A study's name; UsageError if none may have it."""
+    if not name.strip() or len(name) > 200 or not name.isprintable():
+        raise UsageError("a study's name is 1 to 200 printable characters")
+    return name
+
+
+def served_name(name: str) -> str:
+    """The name of a service's study, which is a part of its path; UsageError if none may have it."""
+    if "/" in name or name in (".", ".."):
+        raise UsageError("the name of a service's study has no slash and is neither . nor ..")
+    return study_name(name)
+
+
 @dataclass(frozen=True)
 class StoredStudy(StudyRecord):
     """A study's record, and its spec."""

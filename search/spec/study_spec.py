@@ -4,10 +4,10 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError, model_validator
 
 from objectives.configuration import Configuration
-from objectives.parameters import IMPORT_PATH, PARAMETERS, unknown
+from objectives.parameters import IMPORT_PATH, PARAMETERS, Params, unknown
 from objectives.user_code.loader import Constructor
 from search.errors import UsageError
 from search.spec.dimensions import Given, check_dimension, complete, in_a_line
@@ -19,10 +19,8 @@ DEFAULT_CLASSES = 256
 _OUT_OF_BOUNDS = "greater_than", "greater_than_equal", "less_than_equal", "finite_number"  # pydantic's types of errors
 
 
-class DataRef(BaseModel):
+class DataRef(BaseModel, frozen=True, extra="forbid"):
     """A labelled data set in the store. Two are equal if what is in them is."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     #: The file it came from, for people.
     name: str
@@ -44,25 +42,19 @@ class DataRef(BaseModel):
         return f"{self.name} ({self.samples} × {self.features} in {self.classes} classes, {self.digest:.8})"
 
 
-class StudySettings(BaseModel):
+class StudySettings(BaseModel, frozen=True, extra="forbid", strict=True):
     """What counts as converged, and how a study searches: the fields that anybody may set, also over HTTP."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    inputs: int = Field(default=225, ge=1, le=1 << 20, description="Inputs of a sample.")
-    sigma: FiniteFloat = Field(
-        default=1e-4, ge=0, description="Standard deviation of the noise on each input of a wave."
-    )
-    target: float = Field(default=0.99, gt=0, le=1, description="Accuracy that counts as learned.")
-    hold: int = Field(default=3, ge=1, le=1000, description="Evaluations in a row that must reach the target.")
-    max_epochs: int = Field(default=300, ge=1, le=10_000_000, description="Most epochs of a trial.")
-    sampler: str = Field(default="tpe", description=f"{', '.join(SAMPLERS)}, or MODULE:CLASS of any Optuna sampler.")
-    seed: int = Field(
-        default=0, ge=0, le=(1 << 63) - 1, description="Seed of the sampler, the initial weights and the data."
-    )
+    inputs: int = Field(225, ge=1, le=1 << 20, description="Inputs of a sample.")
+    sigma: FiniteFloat = Field(1e-4, ge=0, description="Standard deviation of the noise on each input of a wave.")
+    target: float = Field(0.99, gt=0, le=1, description="Accuracy that counts as learned.")
+    hold: int = Field(3, ge=1, le=1000, description="Evaluations in a row that must reach the target.")
+    max_epochs: int = Field(300, ge=1, le=10_000_000, description="Most epochs of a trial.")
+    sampler: str = Field("tpe", description=f"{', '.join(SAMPLERS)}, or MODULE:CLASS of any Optuna sampler.")
+    seed: int = Field(0, ge=0, le=(1 << 63) - 1, description="Seed of the sampler, the initial weights and the data.")
 
 
-class StudySpec(StudySettings):
+class StudySpec(StudySettings, frozen=True):
     """A study: its settings, its data and its whole space. UsageError names a wrong field.
 
     Its JSON is the format of the store, and what `of` completes is that of HTTP.
@@ -73,7 +65,7 @@ class StudySpec(StudySettings):
     #: Dimension of each parameter by name; `objective` is among them if that is a user module.
     space: dict[str, Dimension]
     #: Parameters of configurations to begin with, as far as they are given and fit into the space.
-    start: tuple[dict[str, Any], ...] = Field(default=(), strict=False)
+    start: tuple[Params, ...] = Field(default=(), strict=False)
 
     @model_validator(mode="after")
     def _validate(self) -> Self:
@@ -100,22 +92,22 @@ class StudySpec(StudySettings):
         """
         given = {**(space or {}), **({"classes": classes} if classes else {})}
         if data:
-            refuse_of_waves([*fields, *(["classes"] if "classes" in given else ())])
+            refuse_of_waves([*fields, *given])
             given["classes"] = Choices(values=(data.classes,))
             fields |= {"data": data, "inputs": data.features}
         dimensions = {name: complete(name, dimension) for name, dimension in given.items()}
         counts = dimensions.setdefault("classes", Choices(values=(DEFAULT_CLASSES,)))
-        whole = _defaults(counts, data, own)
+        assert isinstance(counts, Choices)
+        whole = {"classes": counts, **defaults(max(map(int, counts.values)), data.training if data else None)}
+        whole = of_own(own, whole) if own else whole
         allowed = [*whole, *(own.extra_parameters if own else ())]
         for name in dimensions:
             if name not in allowed:
                 raise UsageError(_foreign(name, allowed))
         whole |= dimensions
-        lacking = own.missing(whole) if own else []
-        if own and lacking:
-            raise UsageError(
-                f"`objective` {own.path} needs `{lacking[0]}`; give it with `--fix`, `--range` or `--choices`"
-            )
+        if own and (missing := own.missing(whole)):
+            hint = "give it with `--fix`, `--range` or `--choices`"
+            raise UsageError(f"`objective` {own.path} needs `{missing[0]}`; {hint}")
         return validated({"space": whole, **fields})
 
     @property
@@ -146,9 +138,8 @@ class StudySpec(StudySettings):
 
         Where a study began is no difference.
         """
-        aside = ("data", "space", "start")
         own, theirs = (
-            {"data": spec.data, **{name: of for name, of in spec if name not in aside}, "objective": None, **spec.space}
+            {"data": None, **dict(spec), "space": None, "start": None, "objective": None, **spec.space}
             for spec in (self, other)
         )
         for name in own | theirs:  # another module has other parameters
@@ -158,13 +149,11 @@ class StudySpec(StudySettings):
 
     def check(self, configuration: Configuration) -> None:
         """UsageError unless the configuration can be trained on this study's data."""
-        if self.data is None:
-            if configuration.batch_size:
-                raise UsageError("`batch_size` is for data of your own, given with `--data`")
-            return
-        if configuration.classes != self.data.classes:
+        if not self.data and configuration.batch_size:
+            raise UsageError("`batch_size` is for data of your own, given with `--data`")
+        if self.data and configuration.classes != self.data.classes:
             raise UsageError(f"`classes` is {configuration.classes}, but {self.data.name} has {self.data.classes}")
-        if not configuration.batch_size:
+        if self.data and not configuration.batch_size:
             raise UsageError("the configuration lacks `batch_size`, which data of your own need")
 
 
@@ -183,8 +172,7 @@ def validated(fields: dict[str, Any]) -> StudySpec:
         first = error.errors()[0]
         if len(first["loc"]) == 1 and first["type"] in _OUT_OF_BOUNDS:
             name = str(first["loc"][0])
-            message = f"`{name.replace('_', '-')}` must be {_bounds(name)}, got {first['input']}"
-            raise UsageError(message) from None
+            raise UsageError(f"`{name.replace('_', '-')}` must be {_bounds(name)}, got {first['input']}") from None
         raise UsageError(in_a_line(error)) from None
 
 
@@ -196,20 +184,11 @@ def derive(seed: int, *purpose: object) -> int:
 
 def _bounds(name: str) -> str:
     """What a number of the spec may be."""
-    constraints = StudySpec.model_fields[name].metadata
-    limits = {kind: getattr(each, kind) for each in constraints for kind in ("gt", "ge", "le") if hasattr(each, kind)}
-    if "gt" in limits:
-        return f"in ({limits['gt']}, {limits['le']}]"
-    return f"from {limits['ge']} to {limits['le']}" if "le" in limits else f"a number, {limits['ge']} or more"
-
-
-def _defaults(classes: Range | Choices, data: DataRef | None, own: Constructor | None) -> dict[str, Range | Choices]:
-    """The default space of a study of so many classes."""
-    check_dimension("classes", classes)
-    assert isinstance(classes, Choices)
-    space: dict[str, Range | Choices] = {"classes": classes}
-    space |= defaults(max(map(int, classes.values)), data.training if data else None)
-    return of_own(own, space) if own else space
+    limits = StudySpec.model_json_schema()["properties"][name]
+    if "exclusiveMinimum" in limits:
+        return f"in ({limits['exclusiveMinimum']}, {limits['maximum']}]"
+    least, most = limits["minimum"], limits.get("maximum")
+    return f"from {least} to {most}" if most else f"a number, {least} or more"
 
 
 def _foreign(name: str, allowed: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""Whether a user module can be trained at all: seen before its study begins, on a few samples."""
+"""A dry run: a user module is trained on a few samples before its study begins, to see whether it can be at all."""
 
 from objectives.configuration import Configuration
 from objectives.data.batches import Problem
@@ -14,7 +14,7 @@ POINTS = 8  # of the study's design, of which one must do: some configurations m
 
 
 def dry_run(spec: StudySpec, samples: Samples | None, device: str) -> None:
-    """UsageError says what is wrong with the first configuration if no other does either."""
+    """Train a few configurations; UsageError, which names the first one's fault, if none of them can be trained."""
     problem: Problem = samples or Waves(spec.inputs, spec.sigma)
     design, first = Design(spec), ""
     for number in range(POINTS):

@@ -10,11 +10,10 @@ import signal
 import sys
 import tempfile
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from subprocess import DEVNULL, Popen
-from typing import IO, Generic, Protocol, TypeVar
+from typing import IO, Protocol
 
 from search.errors import Failure
 from search.query import runs
@@ -26,6 +25,7 @@ from storage.studies import StudyRecord
 
 STATUS_SECONDS = 0.25  # between two looks at the study
 DISMISS_SECONDS = 10.0  # for workers to leave before they are killed
+LEAVING = "finishing what runs; Ctrl-C again to leave at once"
 LEFT = 0, 130, 143  # exit statuses of workers that were told to leave, or had no more to do
 RESTARTS = 5  # of workers that died without a single outcome in between, before the study is given up
 _STDERR = 2
@@ -41,20 +41,24 @@ class Worker(Protocol):
 
     @property
     def last_words(self) -> str:
-        """What it said last, in one line."""
+        """The last line that it wrote, or how it ended."""
 
     def request_stop(self, asked: int) -> None:
-        """Tell it how often it has been asked to leave: once to drain, twice to leave at once, three times to die."""
+        """Tell it how often it is asked to leave: once to drain, twice to leave at once, three times to die."""
+
+    def another(self) -> "Worker":
+        """A new worker in its place."""
 
 
 @dataclass
 class WorkerProcess:
-    """A process of the `worker` command, and what it said."""
+    """A process of the `worker` command, and its output."""
 
-    device: str
     process: Popen[bytes]
-    #: None if it speaks for itself, on our stderr.
-    said: IO[bytes] | None
+    #: What `start` was given: the storage URL, the device and the options.
+    arguments: Sequence[str]
+    #: None if it writes on our stderr.
+    output: IO[bytes] | None
     #: How often it has been asked to leave.
     asked: int = 0
 
@@ -63,15 +67,11 @@ class WorkerProcess:
         return self.process.poll()
 
     @property
-    def alive(self) -> bool:
-        return self.status is None
-
-    @property
     def last_words(self) -> str:
         lines = []
-        if self.said:
-            self.said.seek(0)
-            lines = self.said.read().decode(errors="replace").strip().splitlines()
+        if self.output:
+            self.output.seek(0)
+            lines = self.output.read().decode(errors="replace").strip().splitlines()
         return lines[-1].removeprefix("error: ") if lines else f"exit status {self.process.returncode}"
 
     def request_stop(self, asked: int) -> None:
@@ -79,40 +79,34 @@ class WorkerProcess:
             self.process.send_signal(number)
         self.asked = max(self.asked, asked)
 
+    def another(self) -> "WorkerProcess":
+        return start(*self.arguments)
+
 
 def start(url: str, device: str, *options: str, captured: bool = True) -> WorkerProcess:
     """A worker of this process: it leaves when this one is gone. `options` are the command's, besides the device.
 
-    `captured`: what it says is kept, to be asked for, and not put on our stderr.
+    `captured`: its output is kept for `last_words`, and not put on our stderr.
     """
     # -P: a file in the user's directory must not stand in for a module of ours or of Python's
     command = [sys.executable, "-P", "-m", "search.cli.main", "worker", "--device", device, *options]
     environment = os.environ | {"FEWEST_STORAGE": url, "FEWEST_PARENT": str(os.getpid()), "OMP_NUM_THREADS": "1"}
-    said = tempfile.TemporaryFile() if captured else None  # noqa: SIM115, read when the worker has died
-    where = said or _STDERR  # its stdout, too: ours is for answers
+    output = tempfile.TemporaryFile() if captured else None  # noqa: SIM115, read when the worker has died
+    where = output or _STDERR  # its stdout, too: ours is for answers
     with signals_blocked():
         process = Popen(command, env=environment, stdin=DEVNULL, stdout=where, stderr=where, start_new_session=True)
-    return WorkerProcess(device, process, said)
+    return WorkerProcess(process, (url, device, *options), output)
 
 
-W = TypeVar("W", bound=Worker)
-
-
-class Engine(ABC, Generic[W]):
+class Engine:
     """The workers of one study."""
 
-    def __init__(self, store: Store, study: StudyRecord) -> None:
-        self._store, self._study = store, study
-        self._workers: list[W] = []
-        self._restarts = self._outcomes = 0
-        self._asked_to_leave = 0
+    def __init__(self, store: Store, study: StudyRecord, workers: Sequence[Worker]) -> None:
+        self._store, self._study, self._workers = store, study, list(workers)
+        self._restarts = self._outcomes = self._asked_to_leave = 0
 
-    @abstractmethod
-    def _another(self, worker: W) -> W:
-        """A new worker in the place of one that died."""
-
-    def _look(self) -> str:
-        """Look after the workers; what is to be said of them, if anything."""
+    def _look_after(self) -> str:
+        """Look after the workers; the text says what a person should know of them."""
         return ""
 
     def run(self, show: Callable[[Status, str], None]) -> bool:
@@ -120,10 +114,10 @@ class Engine(ABC, Generic[W]):
         with handling(self._leave, GRACE_SECONDS):
             try:
                 while self._workers:
-                    state, said = self._store.read(runs.status, self._study), self._look()
-                    show(state, "finishing what runs; Ctrl-C again to leave at once" if self._asked_to_leave else said)
-                    self._restarts = 0 if state.outcomes > self._outcomes else self._restarts
-                    self._outcomes = state.outcomes
+                    state, message = self._store.read(runs.status, self._study), self._look_after()
+                    show(state, LEAVING if self._asked_to_leave else message)
+                    if state.outcomes > self._outcomes:
+                        self._restarts, self._outcomes = 0, state.outcomes
                     for worker in [worker for worker in self._workers if worker.status is not None]:
                         self._replace(worker)
                     time.sleep(STATUS_SECONDS)
@@ -134,7 +128,7 @@ class Engine(ABC, Generic[W]):
                 raise
         return not self._asked_to_leave
 
-    def _replace(self, worker: W) -> None:
+    def _replace(self, worker: Worker) -> None:
         """Start another worker for one that has died; one that has left because of an error ends the study."""
         self._workers.remove(worker)
         left = worker.status
@@ -148,7 +142,7 @@ class Engine(ABC, Generic[W]):
             raise Failure(worker.last_words)
         if self._restarts > RESTARTS:
             raise Failure(f"workers keep dying: {worker.last_words}")
-        self._workers.append(self._another(worker))
+        self._workers.append(worker.another())
 
     def _dismiss(self) -> None:
         """Make every worker leave at once, releasing what it runs if it still can."""
@@ -169,18 +163,13 @@ class Engine(ABC, Generic[W]):
             self._store.patience = 0.0
 
 
-class LocalEngine(Engine[WorkerProcess]):
+class LocalEngine(Engine):
     """Worker processes of this machine."""
 
     def __init__(self, store: Store, study: StudyRecord, url: str, devices: Sequence[str], *options: str) -> None:
         """`options` are those of the `worker` command, besides the study and the device."""
-        super().__init__(store, study)
-        self._url, self._options = url, ("--study", study.name, *options)
         expire_dead_workers(store)
-        self._workers = [start(url, device, *self._options) for device in devices]
-
-    def _another(self, worker: WorkerProcess) -> WorkerProcess:
-        return start(self._url, worker.device, *self._options)
+        super().__init__(store, study, [start(url, device, "--study", study.name, *options) for device in devices])
 
     def _leave(self, number: int) -> None:
         super()._leave(number)

@@ -1,4 +1,4 @@
-"""Processes of this machine: what a signal does to this one, and which of the others are still there."""
+"""Processes of this machine: this one handles signals, and the leases of dead workers are ended."""
 
 import os
 import signal
@@ -19,9 +19,9 @@ _ASKS = signal.SIGINT, signal.SIGTERM
 
 @contextmanager
 def signals_blocked() -> Iterator[None]:
-    """What asks a process that is started within to leave waits until that process is `handling` it.
+    """SIGINT and SIGTERM wait for a process that is started within until it is `handling` them.
 
-    Python would have it ignored where a script's `&` had it ignored here, and could lose it among its imports.
+    Python would ignore them where a script's `&` had them ignored here, and could lose them among its imports.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _ASKS)
     try:
@@ -55,7 +55,7 @@ def handling(handle: Callable[[int], None], grace: float | None = None) -> Itera
 
 
 def worker_name(number: int) -> str:
-    """What the worker that is a process of this machine is called, in the store and in logs."""
+    """The name, in the store and in logs, of the worker with this process number here."""
     return f"{socket.gethostname()}:{number}"
 
 
@@ -82,7 +82,7 @@ def _alive(number: int) -> bool:
 
 
 def _machine() -> str:
-    """What makes process numbers unique: this boot of this machine, and the container where there is one."""
+    """The scope of process numbers: this boot of this machine, and the container where there is one."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot}/{os.stat('/proc/self/ns/pid').st_ino}"

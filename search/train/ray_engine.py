@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib import metadata
@@ -32,7 +32,6 @@ ASK_SECONDS = 2.0  # between two questions to an actor whether it runs
 KNOCK_SECONDS = 3.0  # for the head of a cluster to take a connection
 SILENT_SECONDS = 10.0  # without an answer, after which an actor has no place in the cluster
 OBJECT_STORE_BYTES = 80 << 20  # about the least that Ray takes: only last words pass through it
-MOST_PORT = 0xFFFF
 OURS = "objectives", "search", "storage"
 
 
@@ -55,17 +54,8 @@ class Cluster:
             raise Failure(f"no node of this Ray cluster has 1 CPU{needs} for a worker; see `--gpus-per-worker`")
         if not self.gpus and device == "auto":
             device = "cpu"  # a GPU that Ray did not give is another's
-        place = self._placing(_anywhere(url), device, "--study", study.name, *options)
-        return RayEngine(store, study, place, n)
-
-    def _placing(self, *arguments: str) -> "Callable[[], HostedWorker]":
-        """What has Ray place one more worker."""
-        import ray
-
-        each = {"num_cpus": 1, "num_gpus": self.gpus, "max_concurrency": 2}  # `request_stop` comes while `wait` waits
-        again = {"max_restarts": RESTARTS, "max_task_retries": RESTARTS}
-        actor: Any = ray.remote(Host)
-        return lambda: HostedWorker(actor.options(**each, **again).remote(*arguments))
+        arguments = _anywhere(url), device, "--study", study.name, *options
+        return RayEngine(store, study, [HostedWorker(self.gpus, arguments) for _ in range(n)])
 
 
 def join(address: str | None, gpus: float | None, spec: StudySpec, url: str) -> Cluster:
@@ -90,30 +80,27 @@ def join(address: str | None, gpus: float | None, spec: StudySpec, url: str) -> 
     try:
         ray.init(**where, **quiet, runtime_env={"py_modules": [str(path) for path in code(spec)]})
     except Exception as error:  # of sockets, of gRPC, of Ray's own
-        said = (str(error).strip() or type(error).__name__).splitlines()[0].partition(". ")[0]
+        fault = (str(error).strip() or type(error).__name__).splitlines()[0].partition(". ")[0]
         more = "; `ray start --head` starts a cluster" if address == "auto" else ""
-        raise Failure(f"cannot join Ray at {address or 'this machine'}: {said}{more}") from None
+        raise Failure(f"cannot join Ray at {address or 'this machine'}: {fault}{more}") from None
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     if len(nodes) > 1 and parse(url).get_backend_name() == "sqlite":
         raise StorageMisuse("a SQLite file is of one machine, and this Ray cluster is of several; name a Postgres")
     each = float(any(node.get("GPU") for node in nodes)) if gpus is None else gpus
-    return Cluster(each, sum(_room(node, each) for node in nodes))
+    rooms = (min(node.get("CPU", 0), node.get("GPU", 0) / each if each else inf) for node in nodes)
+    return Cluster(each, sum(map(int, rooms)))
 
 
 def _knock(address: str) -> None:
     """Failure if nobody listens at HOST:PORT: Ray itself tries on for many minutes, and writes about it."""
     host, _, port = address.rpartition(":")
-    if not host or "/" in host or not port.isdecimal() or int(port) > MOST_PORT:
+    if not host or "/" in host or not port.isdecimal() or int(port) > 0xFFFF:
         raise UsageError(f"`--address` is auto or HOST:PORT, on a machine of the cluster itself, got {address!r}")
     try:
         socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
     except (OSError, UnicodeError) as error:
-        said = getattr(error, "strerror", None) or error
-        raise Failure(f"no Ray cluster listens at {address}: {said}") from None
-
-
-def _room(node: Mapping[str, float], gpus: float) -> int:
-    return int(min(node.get("CPU", 0), node.get("GPU", 0) / gpus if gpus else inf))
+        fault = getattr(error, "strerror", None) or error
+        raise Failure(f"no Ray cluster listens at {address}: {fault}") from None
 
 
 def code(spec: StudySpec) -> list[Path]:
@@ -126,9 +113,8 @@ def code(spec: StudySpec) -> list[Path]:
 
 def _theirs(spec: StudySpec) -> set[Path]:
     """The user modules that a study names, and those loaded with them from beside them."""
-    named = {
-        path.partition(":")[0].partition(".")[0] for path in (spec.objective, spec.sampler) if path and ":" in path
-    }
+    paths = (path for path in (spec.objective, spec.sampler) if path and ":" in path)
+    named = {path.partition(":")[0].partition(".")[0] for path in paths}
     beside = {_top(sys.modules[name]).parent for name in named}
     loaded = [module for name, module in list(sys.modules.items()) if "." not in name and name not in OURS]
     tops = {_top(module) for module in loaded if getattr(module, "__file__", None)}
@@ -141,7 +127,7 @@ def _top(module: ModuleType) -> Path:
 
 
 class Host:
-    """What an actor is: one worker process of the node where Ray has placed it."""
+    """An actor: one worker process on the node where Ray has placed it."""
 
     def __init__(self, url: str, device: str, *options: str) -> None:
         self._worker = start(url, device, *options)
@@ -158,8 +144,16 @@ class Host:
 class HostedWorker:
     """A worker in an actor, as the engine sees it. Where it is started again, it is told again whether to stop."""
 
-    def __init__(self, actor: Any) -> None:
-        self._actor, self._waits = actor, actor.wait.remote()
+    def __init__(self, gpus: float, arguments: Sequence[str]) -> None:
+        """`arguments` are those of `start`."""
+        import ray
+
+        self._gpus, self._arguments = gpus, arguments
+        each = {"num_cpus": 1, "num_gpus": gpus, "max_concurrency": 2}  # `request_stop` comes while `wait` waits
+        again = {"max_restarts": RESTARTS, "max_task_retries": RESTARTS}
+        host: Any = ray.remote(Host)
+        self._actor = host.options(**each, **again).remote(*arguments)
+        self._waits = self._actor.wait.remote()
         self._left: tuple[int, str] | None = None
         self._asked = 0
         self._answer: Any = None
@@ -187,12 +181,12 @@ class HostedWorker:
         if asked > self._asked or (answered and now - self._sent > ASK_SECONDS):
             self._asked, self._sent, self._answer = asked, now, self._actor.request_stop.remote(asked)
         if asked > 2 or (asked and not self.placed):
-            self._kill()
+            import ray
 
-    def _kill(self) -> None:
-        import ray
+            ray.kill(self._actor)
 
-        ray.kill(self._actor)
+    def another(self) -> "HostedWorker":
+        return HostedWorker(self._gpus, self._arguments)
 
 
 def _come(answer: Any) -> bool:
@@ -212,13 +206,8 @@ def _end(answer: Any) -> tuple[int, str]:
     return status, words
 
 
-class RayEngine(Engine[HostedWorker]):
+class RayEngine(Engine):
     """Workers wherever Ray places them."""
-
-    def __init__(self, store: Store, study: StudyRecord, place: Callable[[], HostedWorker], n: int) -> None:
-        super().__init__(store, study)
-        self._place = place
-        self._workers = [place() for _ in range(n)]
 
     def run(self, show: Callable[[Status, str], None]) -> bool:
         import ray
@@ -229,17 +218,15 @@ class RayEngine(Engine[HostedWorker]):
             finally:
                 ray.shutdown()
 
-    def _another(self, worker: HostedWorker) -> HostedWorker:
-        return self._place()
-
-    def _look(self) -> str:
+    def _look_after(self) -> str:
         self._tell(self._asked_to_leave)  # here, since a signal may come while Ray holds its own locks
-        there, placed = len(self._workers), sum(worker.placed for worker in self._workers)
-        return "" if placed == there else f"{placed} of {there} workers run; the cluster has no room yet for the others"
+        n = len(self._workers)
+        placed = sum(isinstance(worker, HostedWorker) and worker.placed for worker in self._workers)
+        return "" if placed == n else f"{placed} of {n} workers run; the cluster has no room yet for the others"
 
 
 def _anywhere(url: str) -> str:
-    """The storage URL as it is good in any directory."""
+    """The storage URL, good in any directory."""
     parsed = parse(url)
     if parsed.get_backend_name() == "sqlite":
         parsed = parsed.set(database=str(Path(parsed.database or "").absolute()))

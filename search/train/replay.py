@@ -8,6 +8,7 @@ of the 32 that are stored, where the same versions compute on the same kind of h
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from objectives.convergence import Curve, End, Progress
 from objectives.data.samples import Samples
 from objectives.devices import devices
-from objectives.trainers.trainer import Trainer, TrainerKind
+from objectives.trainers.trainer import TrainerKind
 from search.errors import UsageError
 from search.query.records import RunRecord
 from search.spec.study_spec import StudySpec
@@ -28,7 +29,7 @@ DECIDES = ("hardware", "torch", "numpy", "numba", "fewest", "commit")
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayRecord:
-    """What a trial came to when it was trained again, beside its record."""
+    """The outcome of a trial that was trained again, beside its record."""
 
     trial: int
     recorded_epochs: int
@@ -52,16 +53,15 @@ class Replay:
 
     def __init__(self, spec: StudySpec, samples: Samples | None, device: str | None) -> None:
         """`device`: None for each record's own, or another where that is not there."""
-        self._spec, self._samples, self._device = spec, samples, device
-        self._trainers: dict[tuple[TrainerKind, str], Trainer] = {}
+        self._device, self._trainer = device, cache(partial(trainer, spec, samples))  # one of each device and kind
 
     def __call__(self, recorded: RunRecord, show: Callable[[Progress], None]) -> ReplayRecord:
-        """What a trial that passes `check` comes to, beside its record."""
+        """The outcome of training a trial again, which passes `check`, beside its record."""
         device = self._device or ("cpu" if recorded.device == "cpu" else devices("auto")[0])
         was = recorded.software or {}
         kind = TrainerKind(was.get("trainer", TrainerKind.AUTO))
         now = software(kind, device)
-        outcome = alone(self._trainer(kind, device), as_recorded(recorded), show)
+        outcome = alone(self._trainer(device, kind), as_recorded(recorded), show)
         same, difference = compared(recorded.curve, outcome.curve)
         return ReplayRecord(
             trial=recorded.trial or 0,
@@ -76,12 +76,6 @@ class Replay:
             trainer=was.get("trainer"),
             changed=[f"{name} {was[name]}, now {now[name]}" for name in DECIDES if _changed(was, now, name)],
         )
-
-    def _trainer(self, kind: TrainerKind, device: str) -> Trainer:
-        made = self._trainers.get((kind, device))
-        if made is None:
-            made = self._trainers[kind, device] = trainer(self._spec, self._samples, device, kind)
-        return made
 
 
 def check(recorded: RunRecord) -> None:
@@ -100,11 +94,11 @@ def compared(recorded: Curve, replayed: Curve) -> tuple[bool, float]:
 
     Differences are those of finite values at epochs that both curves have.
     """
-    mine, theirs = (np.array([curve.accuracy, curve.loss], np.float32) for curve in (recorded, replayed))
-    same = list(recorded.epochs) == list(replayed.epochs) and np.array_equal(mine, theirs, equal_nan=True)
-    _, at, there = np.intersect1d(recorded.epochs, replayed.epochs, return_indices=True)
+    old, new = (np.array([curve.accuracy, curve.loss], np.float32) for curve in (recorded, replayed))
+    same = list(recorded.epochs) == list(replayed.epochs) and np.array_equal(old, new, equal_nan=True)
+    _, at, again = np.intersect1d(recorded.epochs, replayed.epochs, return_indices=True)
     with np.errstate(invalid="ignore"):  # of two infinite losses
-        differences = np.abs(mine[:, at].astype(float) - theirs[:, there])
+        differences = np.abs(old[:, at].astype(float) - new[:, again])
     return same, float(differences[np.isfinite(differences)].max(initial=0.0))
 
 

@@ -1,4 +1,4 @@
-"""Train one configuration outside any study, and say what came of it."""
+"""Training of one configuration outside any study."""
 
 import io
 from collections.abc import Callable
@@ -19,23 +19,17 @@ from search.train.trainers import EPOCHS_AT_ONCE, alone, batches
 
 
 def train(
-    spec: StudySpec,
-    samples: Samples | None,  # of a data set
-    trial: Trial,
-    device: str,
-    save: Path | None,
-    show: Callable[[str], None],
+    spec: StudySpec, samples: Samples | None, trial: Trial, device: str, save: Path | None, show: Callable[[str], None]
 ) -> Outcome:
-    """The outcome; with `save`, the parameters and trained weights are written there for `torch.load`."""
+    """The outcome on samples or, without any, waves; with `save`, `torch.load` reads parameters and weights there."""
     trainer = Solo(batches(spec, samples, device), spec.target, spec.hold)
 
     def shown(progress: Progress) -> None:
         now = f"accuracy {progress.accuracy[-1]:.3f}, loss {progress.loss[-1]:.3g}"
         show(f"epoch {progress.epoch} of {trial.cap}: {now}")
 
-    outcome = alone(
-        trainer, trial, shown, 1 if save else EPOCHS_AT_ONCE
-    )  # at 1, a GPU too ends with what it evaluated last
+    at_once = 1 if save else EPOCHS_AT_ONCE  # at 1, a GPU too ends with what it evaluated last
+    outcome = alone(trainer, trial, shown, at_once)
     if outcome.end is End.OUT_OF_MEMORY and save:
         raise Failure(f"it ran out of memory, so there are no weights for {save}")
     if save and trainer.network:
@@ -48,7 +42,7 @@ def train(
 
 
 def _kept(spec: StudySpec, samples: Samples | None, trial: Trial, network: nn.Module) -> dict[str, Any]:
-    """All that it takes to use a network.
+    """The parameters, the weights and the inputs of a network: all that it takes to use it.
 
     Of a data set: what its classes are called, which samples were not learned, and by what its inputs are scaled.
     """

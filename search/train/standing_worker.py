@@ -22,6 +22,9 @@ from storage.leases import SingleMachineOnly
 from storage.store import Store
 from storage.studies import StudyRecord
 
+#: Makes the worker of a study, which asks now and then whether it is needed elsewhere.
+OfStudy = Callable[[StoredStudy, Callable[[], bool]], Worker]
+
 SLICE_SECONDS = 5.0  # between two questions whether another study needs this worker more
 IDLE_SECONDS = 1.0  # between two questions whether there is anything to do again
 
@@ -32,11 +35,7 @@ class StandingWorker:
     """One process's part in serving the studies of a store."""
 
     def __init__(
-        self,
-        store: Store,
-        worker: Callable[[StoredStudy, Callable[[], bool]], Worker],
-        concluded: Callable[[StoredStudy], None],
-        exit_idle: bool = False,
+        self, store: Store, worker: OfStudy, concluded: Callable[[StoredStudy], None], exit_idle: bool = False
     ) -> None:
         """`worker` makes the worker that serves a study until its second argument says that it is needed elsewhere.
 
@@ -48,7 +47,7 @@ class StandingWorker:
         self._leaving = False
 
     def work(self, abandoned: Callable[[], bool]) -> None:
-        """Serve until told to leave, `abandoned`, or if `exit_idle` until nothing is left; WorkerAborted as Worker."""
+        """Serve until told to leave, `abandoned`, or with `exit_idle` idle; WorkerAborted as of `Worker.work`."""
         with handling(self._leave):
             while not self._leaving and not abandoned():
                 record = self._neediest()
@@ -93,14 +92,14 @@ class StandingWorker:
 
     def _neediest(self) -> StudyRecord | None:
         """An open study with the fewest workers, another than the last if there is one."""
-        found = [(count, record.study_id == self._last, random.random(), record) for record, count in self._open()]
-        return min(found)[-1] if found else None
+        ranked = [(count, record.study_id == self._last, random.random(), record) for record, count in self._open()]
+        return min(ranked)[-1] if ranked else None
 
     def _needed_more(self, here: int) -> bool:
         """Whether another study has no worker, or at least two fewer than this one."""
         counts = {record.study_id: count for record, count in self._open()}
-        mine = max(1, counts.pop(here, 1))
-        return any(count == 0 or count <= mine - 2 for count in counts.values())
+        own = max(1, counts.pop(here, 1))
+        return any(count == 0 or count <= own - 2 for count in counts.values())
 
     def _open(self) -> list[tuple[StudyRecord, int]]:
         known = self._store.read(studies.open_ones)

@@ -8,28 +8,16 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 from search.train.engine import WorkerProcess, start
 from search.train.processes import worker_name
 from storage.backoff import doubling
 
-CHECK_SECONDS = 0.25  # between two looks at the processes
+CHECK_SECONDS = 0.25  # between two looks at a process
 RESTART_SECONDS = 1.0, 60.0  # before another is started: the first pause and, if they go on to die young, the longest
 GROWN_SECONDS = 30.0  # after which one that dies is not to blame
 log = logging.getLogger("fewest")
-
-
-@dataclass
-class _Post:
-    """A device, and the worker that is there, or the time at which the next one comes."""
-
-    device: str
-    worker: WorkerProcess | None = None
-    since: float = 0.0
-    due: float = 0.0
-    pauses: Iterator[float] = field(default_factory=lambda: doubling(*RESTART_SECONDS))
 
 
 class WorkerSupervisor:
@@ -37,11 +25,10 @@ class WorkerSupervisor:
 
     def __init__(self, url: str, devices: Sequence[str], *options: str) -> None:
         """`options` are those of the `worker` command, besides the device."""
-        self._url, self._options = url, options
-        self._posts = [_Post(device) for device in devices]
-        self._asked_to_leave = 0
-        self._watch = threading.Thread(target=self._fill, name="supervisor", daemon=True)
-        self._watch.start()
+        self._url, self._options, self._asked_to_leave = url, options, 0
+        self._threads = [threading.Thread(target=self._keep, args=(device,), daemon=True) for device in devices]
+        for thread in self._threads:
+            thread.start()
 
     def leave(self, _: int = signal.SIGTERM) -> None:
         """Ask every worker to finish what it trains and leave; the second time to leave at once; the third, kill it."""
@@ -50,35 +37,28 @@ class WorkerSupervisor:
     def wait(self) -> None:
         """See that all leave."""
         self._asked_to_leave = max(self._asked_to_leave, 1)
-        self._watch.join()
-        while living := [post.worker for post in self._posts if post.worker and post.worker.alive]:
-            for worker in living:
-                worker.request_stop(self._asked_to_leave)
-            time.sleep(CHECK_SECONDS)
-        for post in self._posts:
-            if post.worker:
-                _log(logging.INFO, post.worker, f"has left: exit status {post.worker.status}")
+        for thread in self._threads:
+            thread.join()
 
-    def _fill(self) -> None:
+    def _keep(self, device: str) -> None:
+        """Start one worker after another on a device."""
+        pauses = doubling(*RESTART_SECONDS)
         while not self._asked_to_leave:
-            for post in self._posts:
-                self._look_at(post)
-            time.sleep(CHECK_SECONDS)
-
-    def _look_at(self, post: _Post) -> None:
-        now = time.monotonic()
-        if post.worker is None:
-            if now >= post.due:
-                post.worker, post.since = start(self._url, post.device, *self._options, captured=False), now
-                _log(logging.INFO, post.worker, "has started")
-        elif not post.worker.alive:
-            if now - post.since > GROWN_SECONDS:
-                post.pauses = doubling(*RESTART_SECONDS)
-            post.due = now + next(post.pauses)
-            _log(logging.WARNING, post.worker, f"has ended: exit status {post.worker.status}")
-            post.worker = None
+            began, worker = time.monotonic(), start(self._url, device, *self._options, captured=False)
+            _log(logging.INFO, worker, device, "has started")
+            while worker.status is None:
+                time.sleep(CHECK_SECONDS)
+                worker.request_stop(self._asked_to_leave)
+            if self._asked_to_leave:
+                return _log(logging.INFO, worker, device, f"has left: exit status {worker.status}")
+            _log(logging.WARNING, worker, device, f"has ended: exit status {worker.status}")
+            if time.monotonic() - began > GROWN_SECONDS:
+                pauses = doubling(*RESTART_SECONDS)
+            due = time.monotonic() + next(pauses)
+            while not self._asked_to_leave and time.monotonic() < due:
+                time.sleep(CHECK_SECONDS)
 
 
-def _log(level: int, worker: WorkerProcess, said: str) -> None:
+def _log(level: int, worker: WorkerProcess, device: str, event: str) -> None:
     name = worker_name(worker.process.pid)
-    log.log(level, "worker %s on %s %s", name, worker.device, said, extra={"worker": name})
+    log.log(level, "worker %s on %s %s", name, device, event, extra={"worker": name})

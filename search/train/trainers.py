@@ -1,4 +1,4 @@
-"""What trains a study's trials on one device, the same for a worker, a replay and a single training."""
+"""Trainers of a study's trials on one device, the same for a worker, a replay and a single training."""
 
 import platform
 import subprocess
@@ -35,7 +35,7 @@ def trainer(spec: StudySpec, samples: Samples | None, device: str, kind: Trainer
 
 
 def batches(spec: StudySpec, samples: Samples | None, device: str) -> Batches:
-    """What a study's trials learn and are evaluated on."""
+    """The batches that a study's trials learn and are evaluated on."""
     torch.set_num_threads(1)  # several in each of several workers make all slower, and another number rounds otherwise
     return Batches(samples or Waves(spec.inputs, spec.sigma), device)
 
@@ -58,10 +58,9 @@ def alone(trainer: Trainer, trial: Trial, show: Callable[[Progress], None], at_o
 
 
 def software(kind: TrainerKind, device: str) -> Mapping[str, str | None]:
-    """What besides a trial decides its numbers: trainer, versions and what computes, and the commit of a checkout."""
-    commit = (
-        _git("rev-parse", "HEAD") if _git("ls-files", __file__) else None
-    )  # else an installed copy in some checkout
+    """All that decides a trial's numbers besides itself: trainer, hardware, versions, and the commit of a checkout."""
+    # of another repository, perhaps, where an installed copy lies: then this file is not among its files
+    commit = _git("rev-parse", "HEAD") if _git("ls-files", __file__) else None
     packages = {name: metadata.version(name) for name in ("fewest", "torch", "numpy", "numba", "optuna")}
     versions = {"python": platform.python_version(), **packages}
     return {"trainer": kind, "hardware": _hardware(device), **versions, "commit": commit}

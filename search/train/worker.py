@@ -106,16 +106,13 @@ class Worker:
     def _step(self) -> bool:
         self.told_to_leave |= self._parent not in (None, os.getppid())
         self._draining |= self.told_to_leave or self._elsewhere()
-        while self._trainer.room and not self._draining:
-            run = self._next()
-            if run is None:
-                break
+        while self._trainer.room and not self._draining and (run := self._next()):
             self._trainer.admit(self._study.trial(run))
         if self._ahead and self._trainer.running and self._asked is None and not self._draining:
             self._asked = self._clerk.submit(self._ask)
         if not self._trainer.running:
-            for told in self._telling:
-                told.result()
+            for telling in self._telling:
+                telling.result()
             if self._draining or self._study.stopping:
                 return False
             if self._study.over:
@@ -135,11 +132,10 @@ class Worker:
         trains = bool(self._trainer.running)
         if trains and time.monotonic() - self._asked_in_vain < IDLE_SECONDS:
             return None
-        asked = self._asked or self._clerk.submit(self._ask)
-        if trains and not asked.done():
-            self._asked = asked
+        self._asked = self._asked or self._clerk.submit(self._ask)
+        if trains and not self._asked.done():
             return None
-        run, self._asked = asked.result(), None
+        run, self._asked = self._asked.result(), None
         if run is None:
             self._asked_in_vain = time.monotonic()
         return run
@@ -154,8 +150,8 @@ class Worker:
     def _tell(self, trial: Trial, outcome: Outcome) -> None:
         run = self._held[trial.key]
         if self._study.tell(run, trial, outcome):
-            came = f"converged in {outcome.epochs}" if outcome.converged else f"missed, given {outcome.epochs}"
-            self._log(logging.INFO, run, f"{came} epochs")
+            end = "converged in" if outcome.converged else "missed, given"
+            self._log(logging.INFO, run, f"{end} {outcome.epochs} epochs")
         else:
             self._log(logging.WARNING, run, "its lease was lost, so its outcome is not taken")
         del self._held[trial.key]
@@ -171,8 +167,8 @@ class Worker:
                 self._store.write(ledger.fault, self._held[progress.trial.key], reason)
                 self._log(logging.ERROR, self._held[progress.trial.key], reason)
             raise
-        self._telling = [told for told in self._telling if not told.done() or told.result()]
-        self._telling += [self._clerk.submit(self._tell, *found) for found in ended]
+        self._telling = [telling for telling in self._telling if not telling.done() or telling.result()]
+        self._telling += [self._clerk.submit(self._tell, *outcome) for outcome in ended]
         if ended:  # the next ask looks, at once: what the running trials are judged by is not to depend on the clock
             self._asked_in_vain = -math.inf
         elif time.monotonic() - self._looked > self._pause:
@@ -217,9 +213,9 @@ class Worker:
         log.info("finishing what runs")
         self.told_to_leave = True
 
-    def _log(self, level: int, run: Run, said: str) -> None:
+    def _log(self, level: int, run: Run, event: str) -> None:
         about = {"trial": run.name, "attempt": run.attempt}
-        log.log(level, "%s of study %r: %s", run.name, self._of, said, extra=about)
+        log.log(level, "%s of study %r: %s", run.name, self._of, event, extra=about)
 
 
 @dataclass
@@ -249,7 +245,7 @@ class Meter:
 
     @contextmanager
     def training(self, running: Sequence[Progress], room: int) -> Iterator[None]:
-        """While those train, and room for others is left."""
+        """Count what runs within, with room for so many others."""
         began, before = time.monotonic(), _epochs(running)
         yield
         seconds, epochs = (time.monotonic() - began) * len(running), _epochs(running) - before
@@ -259,7 +255,7 @@ class Meter:
             self._usage.epochs += epochs
 
     def take(self) -> Usage:
-        """The use since it was taken last."""
+        """The use since the last call."""
         with self._lock:
             taken, self._usage = self._usage, Usage()
         return taken
@@ -270,7 +266,7 @@ def _epochs(running: Sequence[Progress]) -> int:
 
 
 class _Inline(Executor):
-    """Does what it is given at once."""
+    """An executor that runs each function at once."""
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:
         done: Future[Any] = Future()

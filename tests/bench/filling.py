@@ -44,7 +44,14 @@ def fill(connection: sa.Connection, record: StoredStudy, size: int) -> None:
             identity = {"run_id": key, "study_id": record.study_id, "name": str(number)}
             identity |= {"kind": RunKind.TRIAL, "trial": number, "trial_id": key, "replicate": 0}
             what = {"classes": params["classes"], "params": json.dumps(params)}
-            state = {"state": RunState.DONE, "worker_id": 1, "attempt": 1, "faults": 0, "told": key, "finished": 1.0}
+            state = {
+                "state": RunState.DONE,
+                "worker_id": 1,
+                "attempt": 1,
+                "faults": 0,
+                "outcome_seq": key,
+                "finished": 1.0,
+            }
             seeds = {"seed": number, "data_seed": 1, "cap": 300, "seconds": 0.1, "stream_offset": 0}
             outcome = {"end": "converged" if hit else "capped", "converged": hit, "epochs": epochs, "gap": gap}
             reached = {"accuracy": 1 - gap, "loss": gap, "best_accuracy": 1 - gap, "best_loss": gap}
@@ -55,7 +62,7 @@ def fill(connection: sa.Connection, record: StoredStudy, size: int) -> None:
         for table, content in rows.items():
             connection.execute(sa.insert(table), content)
     this = studies.c.study_id == record.study_id
-    connection.execute(sa.update(studies).where(this).values(reserved=size, told=size))
+    connection.execute(sa.update(studies).where(this).values(reserved=size, outcome_seq=size))
     if connection.dialect.name == "postgresql" and size:  # its sequences have not seen these keys
         for table, column in (("trials", "trial_id"), ("fewest_runs", "run_id")):
             connection.exec_driver_sql(f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'), {size})")

@@ -125,7 +125,7 @@ def main() -> None:
         while store.read(query.status, record).converged < BEFORE:
             time.sleep(0.5)
         database = psutil.Process(int((Path(directory) / "postgres" / "postmaster.pid").read_text().split()[0]))
-        with served(Path(directory), "--storage", url, "--rate", "100000") as service:
+        with served(Path(directory), "--storage", url, "--rate", "100000", cold=True) as service:
             ours, theirs = multiprocessing.Pipe()
             clients = multiprocessing.get_context("spawn").Process(
                 target=poll, args=(theirs, service.url, arguments.clients, arguments.pace), daemon=True

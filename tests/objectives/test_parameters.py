@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from objectives.configuration import Configuration
 from objectives.parameters import PARAMETERS, Parameter, check
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+README = (Path(__file__).parents[2] / "search/spec/README.md").read_text()
 NUMBERS = [each for each in PARAMETERS.values() if not each.choices]
 
 

@@ -66,8 +66,8 @@ def test_what_is_not_there_is_an_error_in_one_line(storage: str) -> None:
     wrong: list[tuple[str, dict[str, Any]]] = [
         ("did you mean 'lr'", {"where": {"lrr": 1.0}}),
         ("`by` must be one of epochs, seconds, weights, got 'time'", {"by": "time"}),
-        ("values, lists of values or tuples", {"where": {"lr": ("a", "b")}}),
-        ("values, lists of values or tuples", {"where": {"lr": {"low": 0.1, "high": float("inf")}}}),
+        (r"`where`: 'lr' takes a value, a list of values or a tuple", {"where": {"lr": ("a", "b")}}),
+        (r"`where`: 'lr' takes a value, a list", {"where": {"lr": {"low": 0.1, "high": float("inf")}}}),
         (r"a tuple \(low, high\)", {"where": {"lr": (1.0, 2.0, 3.0)}}),
     ]
     with connect(storage) as studies:

@@ -160,5 +160,5 @@ def test_a_tell_that_waits_while_another_worker_tells_is_refused(store: Store) -
     with ThreadPoolExecutor() as pool:
         assert not store.write(take_and_tell).result()
     (told,) = rows(store, runs)
-    assert (told.state, told.told, told.attempt, told.worker_id) == (RunState.DONE, 1, 2, quick)
+    assert (told.state, told.outcome_seq, told.attempt, told.worker_id) == (RunState.DONE, 1, 2, quick)
     assert len(rows(store, schema.curves)) == len(rows(store, schema.optuna_values)) == 1

@@ -171,7 +171,7 @@ class Studies(RuleBasedStateMachine):
         trials = sorted(run.trial for run in found if run.kind == RunKind.TRIAL)
         assert trials == list(range(state.reserved)) and state.reserved <= state.budget == self.budget
         over = {run.run_id: run for run in found if run.outcome_seq != PENDING}
-        assert sorted(run.outcome_seq for run in over.values()) == list(range(1, state.told + 1))
+        assert sorted(run.outcome_seq for run in over.values()) == list(range(1, state.outcome_seq + 1))
         assert all((run.outcome_seq != PENDING) == (run.state in (RunState.DONE, RunState.FAILED)) for run in found)
         for run_id, before in self.finished.items():
             assert over[run_id] == before

@@ -161,6 +161,7 @@ def _become(request: dict[str, Any]) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN if request["ignored"] else signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, request["blocked"])
+    importlib.reload(sys.modules["search.logs"])  # its console looks at the terminal when it is made
     from search.cli.main import main
     from search.train import engine
 

@@ -39,7 +39,7 @@ def apart(configuration: Configuration) -> float:
     solo.admit(trial)
     solo.advance(EPOCHS + HOLD + 1)  # which learns once fewer
     names: dict[str, Any] = {"__name__": "script", "print": lambda line: None}
-    exec(script(recipe(configuration), Framework.KERAS, 0, ["It."]), names)
+    exec(script(recipe(configuration), Framework.KERAS, ["It."], 0), names)
     epochs, made, classifier = iter(range(EPOCHS + HOLD)), [], names["classifier"]
 
     def begun() -> Any:

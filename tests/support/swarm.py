@@ -117,7 +117,7 @@ def work_instantly(url: str) -> None:
     study = Study(store, record, store.write(leases.register, str(os.getpid()), "cpu", {}))
     while True:
         study.look()
-        run = study._propose(()) if study._news.asks else None
+        run = study._propose(()) if study._delta.asks else None
         if run is None:
             break
         trial = study.trial(run)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -59,25 +60,19 @@ def export(
         f"Found by fewest as trial {recorded.trial} of study {quoted(study)}.",
     ]
     data = _packed(samples, framework) if samples else None
-    if importlib.util.find_spec(framework) is None:
-        seed, message = 0, f"Not run yet: {framework} is not installed where it was exported"
-    else:
-        seed, message = find_seed(
-            lambda seed: script(recipe, framework, seed, about), data, framework, recorded.spent, show
-        )
-    return Exported(script(recipe, framework, seed, [*about, f"{message}."]), data, message)
+    seed, message = 0, f"Not run yet: {framework} is not installed where it was exported"
+    if importlib.util.find_spec(framework):
+        text = partial(script, recipe, framework, about)
+        seed, message = find_seed(text, data, framework, recorded.spent, show)
+    return Exported(script(recipe, framework, [*about, f"{message}."], seed), data, message)
 
 
 def find_seed(
-    text: Callable[[int], str],  # of the script with a seed
-    data: bytes | None,
-    framework: Framework,
-    recorded: int,  # epochs
-    show: Callable[[str], None],
+    text: Callable[[int], str], data: bytes | None, framework: Framework, recorded: int, show: Callable[[str], None]
 ) -> tuple[int, str]:
     """The first seed that converges in as many epochs as recorded, else the nearest; and what came out, in words.
 
-    Failure if the script does not run.
+    `text` makes the script with a seed, and `recorded` counts epochs. Failure if the script does not run.
     """
     needed: list[int | None] = []
     with TemporaryDirectory() as directory:
@@ -86,7 +81,7 @@ def find_seed(
             framework.data_file(file).write_bytes(data)
         for seed in range(SEEDS):
             file.write_text(text(seed), encoding="utf-8")
-            needed.append(_run(file))
+            needed.append(_epochs_needed(file))
             outcome = "not converged" if needed[-1] is None else epochs(needed[-1])
             if needed[-1] == recorded:
                 return seed, f"Seed {seed}: {outcome}, as recorded ({_versions(framework)})"
@@ -100,19 +95,17 @@ def _nearest(needed: Sequence[int | None], recorded: int, versions: str) -> tupl
     tried = f"seeds 0 to {len(needed) - 1}"
     if not converged:
         return 0, f"None of {tried} converges, though the trial did in {epochs(recorded)} ({versions})"
-    nearest = min(converged, key=lambda seed: (abs(converged[seed] - recorded), seed))
+    nearest = min(converged, key=lambda seed: abs(converged[seed] - recorded))  # the first of equals
     each = " ".join("–" if epochs is None else str(epochs) for epochs in needed)
-    away = f"{epochs(converged[nearest])}, the nearest to the recorded {recorded} of {tried}"
-    return nearest, f"Seed {nearest}: {away} ({each}; {versions})"
+    outcome = f"{epochs(converged[nearest])}, the nearest to the recorded {recorded} of {tried}"
+    return nearest, f"Seed {nearest}: {outcome} ({each}; {versions})"
 
 
-def _run(script: Path) -> int | None:
+def _epochs_needed(script: Path) -> int | None:
     """The epochs that a script says it converged in; None if it says that it did not."""
-    environment = {"KERAS_BACKEND": "torch"} | os.environ  # the one that is there for certain
-    command = [sys.executable, "-I", script.name]
-    done = subprocess.run(
-        command, cwd=script.parent, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
-    )
+    environment = {"KERAS_BACKEND": "torch"} | os.environ  # the one that is surely installed
+    command, nothing = [sys.executable, "-I", script.name], subprocess.DEVNULL
+    done = subprocess.run(command, cwd=script.parent, env=environment, stdin=nothing, capture_output=True, text=True)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
         raise Failure(f"the script does not run here: {lines[-1]}")
@@ -134,6 +127,6 @@ def _packed(samples: Samples, framework: Framework) -> bytes:
         return file.getvalue()
     import torch
 
-    x, y = torch.from_numpy(samples.x), torch.from_numpy(samples.labels)
-    torch.save({"X": x, "y": y, "names": list(samples.names)}, file)
+    tensors = {"X": torch.from_numpy(samples.x), "y": torch.from_numpy(samples.labels)}
+    torch.save(tensors | {"names": list(samples.names)}, file)
     return file.getvalue()

@@ -45,7 +45,7 @@ class Recipe:
     loads: bool = False
 
 
-def script(recipe: Recipe, framework: Framework, seed: int, about: Sequence[str]) -> str:
+def script(recipe: Recipe, framework: Framework, about: Sequence[str], seed: int) -> str:
     """The script, whose docstring has these lines."""
     configuration = recipe.configuration
     measured = configuration.scaling in ("batch", "minmax")
@@ -58,21 +58,18 @@ def script(recipe: Recipe, framework: Framework, seed: int, about: Sequence[str]
         return f"scaled({x}, *moments({reference}))" if measured else f"scaled({x})" if scales else x
 
     name = "pytorch" if framework is Framework.TORCH else framework
-    return (
-        templates.environment("search.answer.export")
-        .get_template(f"{name}.py.jinja")
-        .render(
-            vars(configuration) | vars(recipe),
-            about=about,
-            seed=seed,
-            batch_in_words="every class once" if configuration.batch_sampling == "every_class" else "classes at random",
-            span=span(configuration.classes),
-            measured=measured,
-            scales=scales,
-            scaled=scaled,
-            formula=formula if configuration.gain == 1 else f"{formula} * GAIN",
-            data_suffix=framework.data_suffix,
-        )
+    template = templates.environment("search.answer.export").get_template(f"{name}.py.jinja")
+    return template.render(
+        vars(configuration) | vars(recipe),
+        about=about,
+        seed=seed,
+        batch_in_words="every class once" if configuration.batch_sampling == "every_class" else "classes at random",
+        span=span(configuration.classes),
+        measured=measured,
+        scales=scales,
+        scaled=scaled,
+        formula=formula if configuration.gain == 1 else f"{formula} * GAIN",
+        data_suffix=framework.data_suffix,
     )
 
 

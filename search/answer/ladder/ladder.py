@@ -7,7 +7,7 @@ rungs exist only when all optimizers have their outcomes; every other rung is kn
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from statistics import mean
 from typing import Any
@@ -26,15 +26,7 @@ from storage.ledger import NewRun
 from storage.schema import RunKind, RunState, runs
 
 #: The optimizers of Keras, in its order, at the learning rates that Keras 3 gives them.
-OPTIMIZERS = {
-    "sgd": 0.01,
-    "rmsprop": 0.001,
-    "adagrad": 0.001,
-    "adadelta": 0.001,
-    "adam": 0.001,
-    "adamax": 0.001,
-    "nadam": 0.001,
-}
+OPTIMIZERS = {"sgd": 0.01, **dict.fromkeys(("rmsprop", "adagrad", "adadelta", "adam", "adamax", "nadam"), 0.001)}
 _PRESENT = "rmsprop"  # the question's own
 #: Runs by class count and cap, then by rung.
 _Runs = Mapping[tuple[int, int], Mapping[str, Sequence[RunRecord]]]
@@ -52,52 +44,47 @@ class Rung:
     params: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class _Change:
-    """Advice, as a change of the question's parameters."""
-
-    name: str
-    about: str
-    params: Mapping[str, Any]
-
-    def __add__(self, other: "_Change") -> "_Change":
-        params = {**self.params, **other.params}
-        return _Change(f"{self.name}+{other.name}", f"{self.about}, {other.about}", params)
-
-    def of(self, question: Mapping[str, Any], kind: str) -> Rung:
-        return Rung(self.name, kind, self.about, consistent({**question, **self.params}))
-
-
 def rungs(classes: int, optimizer: str | None = None, winner: Rung | None = None) -> list[Rung]:
     """The ladder of one class count; `optimizer` is what the advice together begins with, None if not known yet."""
     question = preset("question", classes).params
-    answer = Rung("answer", "model", "the answer's model", preset("answer", classes).params)
     advice = [
-        _Change("normalised", "normalised inputs", {"scaling": "fixed"}),
-        _Change("units", f"one hidden layer of {8 * classes} units", {"hidden_layers": 1, "width": 8 * classes}),
-        _Change("gaussian", "gaussian activation", {"activation": "gaussian"}),
-        _Change("sampled", "batches of random classes", {"batch_sampling": "random"}),
+        _advice("normalised", "normalised inputs", scaling="fixed"),
+        _advice("units", f"one hidden layer of {8 * classes} units", hidden_layers=1, width=8 * classes),
+        _advice("gaussian", "gaussian activation", activation="gaussian"),
+        _advice("sampled", "batches of random classes", batch_sampling="random"),
     ]
     alone = [_optimizer(name) for name in OPTIMIZERS if name != _PRESENT] + advice
-    first = [] if optimizer == _PRESENT else [_optimizer(optimizer)] if optimizer else None
-    together = [] if first is None else list(accumulate([*first, *advice]))[1:]
+    first = [_optimizer(optimizer)] if optimizer and optimizer != _PRESENT else []
+    together = list(accumulate([*first, *advice], _added))[1:] if optimizer else []
     return [
         Rung("question", "model", "the question's model", question),
-        *(change.of(question, "alone") for change in alone),
-        *(change.of(question, "together") for change in together),
-        answer,
+        *(replace(rung, params=consistent({**question, **rung.params})) for rung in (*alone, *together)),
+        Rung("answer", "model", "the answer's model", preset("answer", classes).params),
         *([winner] if winner else []),
     ]
+
+
+def _advice(name: str, about: str, **params: Any) -> Rung:
+    """A rung with only what it changes of the question's parameters."""
+    return Rung(name, "alone", about, params)
+
+
+def _optimizer(name: str) -> Rung:
+    return _advice(name, f"{name} in place of {_PRESENT}", optimizer=name, lr=OPTIMIZERS[name])
+
+
+def _added(one: Rung, other: Rung) -> Rung:
+    params = {**one.params, **other.params}
+    return Rung(f"{one.name}+{other.name}", "together", f"{one.about}, {other.about}", params)
 
 
 def due(connection: Connection, study: StoredStudy, counts: Sequence[int], seeds: int, cap: int) -> list[NewRun]:
     """The runs of a ladder that have no outcome yet, as far as they are known: none when it is complete."""
     from search.ask.study import new_run  # which loads Optuna
 
-    spec, known = study.spec, _runs(connection, study)
-    new = []
+    spec, known, new = study.spec, _runs(connection, study), []
     for classes in counts:
-        here = known.get((classes, cap), {})
+        here = known.get((classes, cap), {})  # by rung
         compared = all(len(here.get(_rung_of(name), ())) >= seeds for name in OPTIMIZERS)
         optimizer = _farthest(_measured(here, cap, spec.target)) if compared else None
         for rung in rungs(classes, optimizer, _winner(connection, study, classes)):
@@ -117,7 +104,7 @@ def rung_records(connection: Connection, study: StoredStudy, cap: int | None = N
     records = []
     for classes in sorted({classes for classes, _ in known}):
         outcomes = {each: sum(map(len, known[count, each].values())) for count, each in known if count == classes}
-        chosen = cap or max(outcomes, key=lambda each: (outcomes[each], each))
+        chosen = cap or max(outcomes, key=lambda cap: (outcomes[cap], cap))
         measured = _measured(known.get((classes, chosen), {}), chosen, study.spec.target)
         ladder = rungs(classes, _farthest(measured), _winner(connection, study, classes))
         records += [_record(classes, rung, measured) for rung in ladder if rung.name in measured]
@@ -125,29 +112,17 @@ def rung_records(connection: Connection, study: StoredStudy, cap: int | None = N
 
 
 def _record(classes: int, rung: Rung, measured: Mapping[str, Measured]) -> RungRecord:
-    this, question = measured[rung.name], measured.get("question")
-    compared = question is not None and rung.name != "question"
-    return RungRecord(
-        classes=classes,
-        rung=rung.name,
-        kind=rung.kind,
-        about=rung.about,
-        params=rung.params,
-        seeds=this.seeds,
-        converged=this.converged,
-        epochs=this.epochs,
-        cap=this.cap,
-        accuracy=this.accuracy,
-        loss=this.loss,
-        verdict=this.beside(question, rung.kind == "alone") if question and compared else this.alone,
-    )
+    own, question = measured[rung.name], measured.get("question")
+    verdict = own.beside(question, rung.kind == "alone") if question and own is not question else own.alone
+    facts = {name: getattr(own, name) for name in ("seeds", "converged", "epochs", "cap", "accuracy", "loss")}
+    change: dict[str, Any] = {"kind": rung.kind, "about": rung.about, "params": rung.params}
+    return RungRecord(classes=classes, rung=rung.name, **change, **facts, verdict=verdict)
 
 
 def _runs(connection: Connection, study: StoredStudy) -> _Runs:
     """The ladder's runs that are over; of those that failed it is known only that they are."""
     known: dict[tuple[int, int], dict[str, list[RunRecord]]] = defaultdict(lambda: defaultdict(list))
-    over = runs.c.kind == RunKind.LADDER, runs.c.state.in_(OVER)
-    for run in recorded(connection, study, *over):
+    for run in recorded(connection, study, runs.c.kind == RunKind.LADDER, runs.c.state.in_(OVER)):
         known[run.classes, run.cap or 0][run.label or ""].append(run)
     return known
 
@@ -155,10 +130,6 @@ def _runs(connection: Connection, study: StoredStudy) -> _Runs:
 def _measured(here: Mapping[str, Sequence[RunRecord]], cap: int, target: float) -> dict[str, Measured]:
     done = {name: [run for run in known if run.state == RunState.DONE] for name, known in here.items()}
     return {name: Measured(known, cap, target) for name, known in done.items() if known}
-
-
-def _optimizer(name: str) -> _Change:
-    return _Change(name, f"{name} in place of {_PRESENT}", {"optimizer": name, "lr": OPTIMIZERS[name]})
 
 
 def _rung_of(optimizer: str) -> str:

@@ -5,6 +5,7 @@ hurts if the exact rank test of `scoring` tells its scores from the question's m
 three seeds against three all must lie on one side.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, median, median_low
@@ -28,6 +29,7 @@ class Measured:
 
     @property
     def seeds(self) -> int:
+        """How many runs there are, each on its own seed."""
         return len(self.runs)
 
     @property
@@ -37,6 +39,7 @@ class Measured:
 
     @property
     def converged(self) -> int:
+        """How many of them converged."""
         return len(self.epochs)
 
     @property
@@ -52,6 +55,7 @@ class Measured:
 
     @property
     def scores(self) -> list[float]:
+        """Of each run, as defined above: less is better."""
         return [run.epochs or 0 if run.converged else self.cap * (2 - (run.best_accuracy or 0.0)) for run in self.runs]
 
     @property
@@ -116,6 +120,7 @@ _CLAIMS = {
     "sampled": "4. Sample the classes of a batch",
     "answer": "The answer's simpler model",
 }
+_CLAIMS_OF_KINDS = {"together": "Added up in that order", "winner": "The winner of the search"}
 
 
 @dataclass(frozen=True)
@@ -129,23 +134,20 @@ class Claim:
 
 def claims(rungs: Sequence[RungRecord]) -> list[Claim]:
     """The page's claims, in its order, as far as these rungs are about them."""
-    about: dict[tuple[int, str], list[RungRecord]] = {}
+    about: dict[tuple[int, str], list[RungRecord]] = defaultdict(list)
     for rung in rungs:
-        about.setdefault((rung.classes, _claim(rung)), []).append(rung)
+        about[rung.classes, _claim(rung)].append(rung)
     judged = []
     for (classes, text), tried in about.items():
         best = max(tried, key=_reach)
-        named = f"{best.rung}, the best of {len(tried)}: " if len(tried) > 1 else ""
-        judged.append(Claim(classes, text, named + best.verdict))
+        name = f"{best.rung}, the best of {len(tried)}: " if len(tried) > 1 else ""
+        judged.append(Claim(classes, text, name + best.verdict))
     return judged
 
 
 def _claim(rung: RungRecord) -> str:
-    if rung.kind == "together":
-        return "Added up in that order"
-    if rung.kind == "winner":
-        return "The winner of the search"
-    return _CLAIMS.get(rung.rung, "1. Try other optimizers")
+    """What the page says that this rung is about."""
+    return _CLAIMS_OF_KINDS.get(rung.kind) or _CLAIMS.get(rung.rung, "1. Try other optimizers")
 
 
 def _reach(rung: RungRecord) -> tuple[float, float, float]:

@@ -6,7 +6,7 @@ from statistics import median_low
 from typing import TYPE_CHECKING, Any
 
 from search.answer.ladder.verdicts import RungRecord
-from search.answer.report.figures import DASHES, FAINT, HIT, MISS, SERIES, Exhibit, at, blank, epoch_axis, log_axis
+from search.answer.report.figures import DASHES, FAINT, HIT, MISS, SERIES, Exhibit, blank, epoch_axis, log_axis, places
 from search.answer.wording import epochs
 from search.query.records import RunRecord
 
@@ -19,9 +19,9 @@ SEEDS = 5  # curves of one configuration
 
 def learning_curves(models: Mapping[str, Sequence[RunRecord]], target: float) -> Exhibit:
     """Accuracy and loss by epoch, of each model's runs: records of `query.recorded`, by what the model is called."""
-    figure = blank(470, margin={"l": 62, "r": 14, "t": 40, "b": 46})
-    for place, (label, runs) in enumerate(models.items()):
-        stroke = {"color": SERIES[place], "dash": DASHES[place], "width": 2}
+    figure = blank(470, margin={"l": 62})
+    for (label, runs), colour, dash in zip(models.items(), SERIES, DASHES, strict=False):
+        stroke = {"color": colour, "dash": dash, "width": 2}
         for nth, run in enumerate(runs[:SEEDS]):
             _curve(figure, run, stroke, name=_named(label, runs), legendgroup=label, showlegend=nth == 0)
     losses = [loss for line in figure.data[1::2] for loss in line.y if loss]
@@ -47,7 +47,7 @@ def _curve(figure: "Figure", run: RunRecord, stroke: dict[str, Any], **legend: A
     along, end = [curve.epochs[i] for i in kept], [0] * (len(kept) - 1)
     for axis, of in (("y", curve.accuracy), ("y2", curve.loss)):
         figure.add_scatter(
-            x=[at(epoch) for epoch in along], y=[_shown(of[i], axis == "y2") for i in kept], yaxis=axis,
+            x=places(along), y=[_shown(of[i], axis == "y2") for i in kept], yaxis=axis,
             mode="lines+markers", line=stroke, opacity=0.8, customdata=along,
             marker={"symbol": symbol, "color": stroke["color"], "size": [*end, 9], "line": {"width": [*end, 2]}},
             hovertemplate=f"{legend['legendgroup']}: %{{y:.3g}} after %{{customdata}}<extra></extra>",
@@ -91,45 +91,33 @@ def ladder(rungs: Sequence[RungRecord]) -> list[Exhibit]:
 
 def _climbed(rungs: Sequence[RungRecord], classes: int) -> Exhibit:
     """A row for each rung: a dot for each run that converged, a cross at the cap for those that did not."""
-    figure = blank(110 + 26 * len(rungs), margin={"l": 120, "r": 20, "t": 40, "b": 46})
-    for label, mark, points in (
-        ("converged", HIT | {"size": 9}, _hits(rungs)),
-        ("missed", MISS | {"size": 9}, _over(rungs)),
-    ):
+    figure = blank(110 + 26 * len(rungs), margin={"l": 120, "r": 20})
+    hits = [(row, epoch, rung.about) for row, rung in enumerate(rungs) for epoch in rung.epochs]
+    misses = [
+        (row, rung.cap, f"{rung.seeds - rung.converged} of {rung.seeds}: {rung.about}")
+        for row, rung in enumerate(rungs)
+        if rung.converged < rung.seeds
+    ]
+    for label, mark, points in (("converged", HIT, hits), ("missed", MISS, misses)):
         figure.add_scatter(
-            x=[at(epoch) for _, epoch, _ in points], y=[place for place, _, _ in points], mode="markers",
-            name=label, marker=mark, customdata=[(about, epoch) for _, epoch, about in points],
+            x=places([epoch for _, epoch, _ in points]), y=[row for row, _, _ in points], mode="markers",
+            name=label, marker=mark | {"size": 9}, customdata=[(about, epoch) for _, epoch, about in points],
             hovertemplate=f"%{{customdata[0]}}<br>{label}, %{{customdata[1]}} epochs<extra></extra>",
         )  # fmt: skip
-    shown = [epoch for _, epoch, _ in (*_hits(rungs), *_over(rungs))]
-    names = [_short(rung.rung) for rung in rungs]
+    rows = {"tickvals": list(range(len(rungs))), "ticktext": [_last_added(rung.rung) for rung in rungs]}
     figure.update_layout(
-        xaxis=epoch_axis(shown),
-        yaxis={"tickvals": list(range(len(names))), "ticktext": names, "range": [len(names) - 0.5, -0.5]},
-    )  # fmt: skip
+        xaxis=epoch_axis([epoch for _, epoch, _ in (*hits, *misses)]),
+        yaxis=rows | {"range": [len(rungs) - 0.5, -0.5]},
+    )
     learned = [rung for rung in rungs if rung.epochs]
-    said = f"{len(learned)} of {len(rungs)} rungs converged on some seed"
+    finding = f"{len(learned)} of {len(rungs)} rungs converged on some seed"
     if learned:
-        best = min(learned, key=lambda rung: (median_low(sorted(rung.epochs)), -len(rung.epochs)))
-        said += f"; the fewest, {epochs(median_low(sorted(best.epochs)))}: {best.about}"
-    return Exhibit(f"ladder-{classes}", f"The ladder, {classes} classes", f"{said}.", figure)
+        best = min(learned, key=lambda rung: (median_low(rung.epochs), -len(rung.epochs)))
+        finding += f"; the fewest, {epochs(median_low(best.epochs))}: {best.about}"
+    return Exhibit(f"ladder-{classes}", f"The ladder, {classes} classes", f"{finding}.", figure)
 
 
-def _short(rung: str) -> str:
+def _last_added(rung: str) -> str:
     """Of advice added up, what is added to the rung above."""
     parts = rung.split("+")
     return rung if len(parts) < 3 else f"… + {parts[-1]}"
-
-
-def _hits(rungs: Sequence[RungRecord]) -> list[tuple[int, int, str]]:
-    """Row, epochs and words of each run that converged."""
-    return [(place, epoch, rung.about) for place, rung in enumerate(rungs) for epoch in rung.epochs]
-
-
-def _over(rungs: Sequence[RungRecord]) -> list[tuple[int, int, str]]:
-    """Row, cap and words of each rung that some run missed."""
-    return [
-        (place, rung.cap, f"{rung.seeds - rung.converged} of {rung.seeds}: {rung.about}")
-        for place, rung in enumerate(rungs)
-        if rung.converged < rung.seeds
-    ]

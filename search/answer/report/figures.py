@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from search.query.records import TrialRecord
-from search.spec.space import Choices, Range
+from search.spec.space import Choices, Dimension
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure  # type: ignore[import-untyped]
@@ -22,16 +22,12 @@ SERIES = ("#0b62b8", "#c2500a", "#00805e", "#8a4fa3", "#7a6a00")
 #: From the fewest epochs to the most.
 RAMP = ("#0a3d91", "#2c77c8", "#1f8f8c", "#6f8a1c", "#b5850b")
 DASHES = ("solid", "dash", "dot")
-#: The colour of a dark page in place of each.
+#: By colour, the one that a dark page has in its place.
 DARK = {
-    INK: "#e3e8ee",
-    FAINT: "#a3afbb",
-    GRID: "#2d3640",
-    PAPER: "#14191f",
-    MUTED: "#737d87",
+    INK: "#e3e8ee", FAINT: "#a3afbb", GRID: "#2d3640", PAPER: "#14191f", MUTED: "#737d87",
     **dict(zip(SERIES, ("#5aa9f0", "#f08c4a", "#2fc29a", "#c79be0", "#d6c24a"), strict=True)),
     **dict(zip(RAMP, ("#d6ecff", "#7fc4fe", "#3fb8b0", "#9aa83f", "#b08a2e"), strict=True)),
-}
+}  # fmt: skip
 HIT = {"symbol": "circle", "size": 6, "color": SERIES[0], "opacity": 0.65}
 MISS = {"symbol": "x-thin-open", "size": 6, "color": SERIES[1], "line": {"width": 1.2, "color": SERIES[1]}}
 MOST_DRAWN = 1000  # trials
@@ -60,21 +56,14 @@ def blank(height: int, **layout: Any) -> "Figure":
     import plotly.graph_objects as go  # type: ignore[import-untyped]
 
     axis = {"gridcolor": GRID, "linecolor": FAINT, "zeroline": False, "ticks": "outside", "tickcolor": GRID}
-    look: dict[str, Any] = {
-        "template": "none",
-        "height": height,
-        "autosize": True,
-        "paper_bgcolor": PAPER,
-        "plot_bgcolor": PAPER,
-        "font": {"family": "system-ui, sans-serif", "size": 12, "color": INK},
-        "margin": {"l": 56, "r": 14, "t": 30, "b": 46},
-        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "bgcolor": PAPER},
-        "hoverlabel": {"bgcolor": PAPER, "font": {"color": INK}},
-        "hovermode": "closest",
-    }
-    figure = go.Figure(layout=look | layout)
-    figure.update_xaxes(axis).update_yaxes(axis)
-    return figure
+    figure = go.Figure().update_layout(
+        template="none", height=height, autosize=True, paper_bgcolor=PAPER, plot_bgcolor=PAPER, hovermode="closest",
+        font={"family": "system-ui, sans-serif", "size": 12, "color": INK},
+        margin={"l": 56, "r": 14, "t": 40, "b": 46},
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "bgcolor": PAPER},
+        hoverlabel={"bgcolor": PAPER, "font": {"color": INK}},
+    )  # fmt: skip
+    return figure.update_layout(layout).update_xaxes(axis).update_yaxes(axis)
 
 
 def titled(exhibit: Exhibit, width: int) -> "Figure":
@@ -97,22 +86,18 @@ def titled(exhibit: Exhibit, width: int) -> "Figure":
     return figure
 
 
-def at(epochs: int) -> float:
-    """The place of an epoch on a logarithmic axis, which has no 0."""
-    return epochs or BEFORE_ONE
+def places(epochs: Sequence[int]) -> list[float]:
+    """Where epochs are on a logarithmic axis, which has no 0."""
+    return [epoch or BEFORE_ONE for epoch in epochs]
 
 
-def epoch_axis(shown: Sequence[int], title: str = "epochs") -> dict[str, Any]:
+def epoch_axis(shown: Sequence[int]) -> dict[str, Any]:
     """A logarithmic axis for these epochs, with a place for 0 where there is one."""
-    least, most = min(shown, default=1), max(shown, default=1)
-    axis = log_axis(at(least) / 1.3, at(most) * 1.3)
-    kept = [tick for tick in axis["tickvals"] if tick >= 1]
-    zero = [0] if least == 0 else []
-    return axis | {
-        "title": {"text": title, "standoff": 8},
-        "tickvals": [*map(at, zero), *kept],
-        "ticktext": [f"{tick:,.0f}" for tick in (*zero, *kept)],
-    }
+    low, high = places([min(shown, default=1), max(shown, default=1)])
+    axis = log_axis(low / 1.3, high * 1.3)
+    ticks = [0] * (0 in shown) + [tick for tick in axis["tickvals"] if tick >= 1]
+    texts = [f"{tick:,.0f}" for tick in ticks]
+    return axis | {"title": {"text": "epochs", "standoff": 8}, "tickvals": places(ticks), "ticktext": texts}
 
 
 def log_axis(low: float, high: float) -> dict[str, Any]:
@@ -121,20 +106,15 @@ def log_axis(low: float, high: float) -> dict[str, Any]:
     steps = (1, 2, 5) if decades < 2 else (1, 3) if decades < 3 else (1,)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     kept = [tick for power in powers for step in steps if low <= (tick := step * 10.0**power) * 1.0001 and tick <= high]
-    return {
-        "type": "log",
-        "range": [math.log10(low), math.log10(high)],
-        "tickvals": kept,
-        "ticktext": [f"{tick:g}" for tick in kept],
-    }
+    bounds = [math.log10(low), math.log10(high)]
+    return {"type": "log", "range": bounds, "tickvals": kept, "ticktext": [f"{tick:g}" for tick in kept]}
 
 
 def drawn(ended: Sequence[TrialRecord], most: int = MOST_DRAWN) -> list[TrialRecord]:
     """At most so many trials: a tenth of them the best hits, the others evenly from all the rest."""
     if len(ended) <= most:
         return list(ended)
-    best = sorted((row for row in ended if row.converged), key=lambda row: (row.spent, row.trial or 0))
-    best = best[: most // 10]
+    best = sorted((row for row in ended if row.converged), key=lambda row: (row.spent, row.trial or 0))[: most // 10]
     kept = {row.trial for row in best}
     rest = [row for row in ended if row.trial not in kept]
     step = math.ceil(len(rest) / (most - len(best)))
@@ -154,7 +134,7 @@ def parted(rows: Sequence[TrialRecord]) -> tuple[list[TrialRecord], list[TrialRe
     return [row for row in rows if row.converged], [row for row in rows if not row.converged]
 
 
-def values(dimension: Range | Choices) -> tuple[Any, ...]:
+def values(dimension: Dimension) -> tuple[Any, ...]:
     """What is shown as choices: choices, and whole numbers of a short range; empty for another range."""
     if isinstance(dimension, Choices):
         return dimension.values
@@ -162,20 +142,15 @@ def values(dimension: Range | Choices) -> tuple[Any, ...]:
     return tuple(range(int(dimension.low), int(dimension.high) + 1)) if short else ()
 
 
-def searched(space: Mapping[str, Range | Choices]) -> list[str]:
+def searched(space: Mapping[str, Dimension]) -> dict[str, Dimension]:
     """The parameters that are not fixed."""
-    return [
-        name
+    return {
+        name: dimension
         for name, dimension in space.items()
         if (len(dimension.values) > 1 if isinstance(dimension, Choices) else dimension.low < dimension.high)
-    ]
+    }
 
 
 def plain(name: str) -> str:
     """A parameter's name for people."""
     return name.replace("_", " ")
-
-
-def short(number: float) -> str:
-    """A number of three digits at most, without an exponent where that is shorter."""
-    return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.2g}"

@@ -1,4 +1,4 @@
-"""All that a report says of a study, gather in one read of the store."""
+"""All that a report says of a study, gathered in one read of the store."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from search.answer.ladder.ladder import rung_records
 from search.answer.ladder.verdicts import RungRecord
 from search.query import ranking
 from search.query import runs as query
-from search.query.records import BestRecord, Conclusion, RunRecord, TrialRecord
+from search.query.records import Conclusion, RunRecord, TrialRecord
 from search.spec.space import preset
 from search.spec.stored_study import StoredStudy
 from search.spec.study_spec import StudySpec
@@ -41,36 +41,23 @@ def gather(connection: Connection, study: StoredStudy) -> Findings:
     """The body of one read transaction: everything as of one moment."""
     conclusion = ranking.conclusion(connection, study)
     ended = [row for row in query.trials(connection, study) if row.state == RunState.DONE]
-    firsts = {first.classes: first for first in conclusion.winners}
     of_models = runs.c.kind.in_((RunKind.REFERENCE, RunKind.LADDER))
     references = [run for run in query.recorded(connection, study, of_models) if run.curve]
-    models = {
-        classes: _led(connection, study, firsts.get(classes), conclusion.status.incumbent, classes)
-        | _of_the_page(connection, study, classes, references, ended)
-        for classes in study.spec.class_counts
-    }
+    models: dict[int, Models] = {}
+    for classes in study.spec.class_counts:
+        best = _best(connection, study, classes, conclusion)
+        models[classes] = best | _of_the_page(connection, study, classes, references, ended)
     classes = max(models, key=lambda classes: (len(models[classes]), classes))
-    return Findings(
-        name=study.name,
-        spec=study.spec,
-        conclusion=conclusion,
-        ended=ended,
-        classes=classes,
-        models=models[classes],
-        ladder=rung_records(connection, study),
-    )
+    ladder = rung_records(connection, study)
+    return Findings(study.name, study.spec, conclusion, ended, classes, models[classes], ladder)
 
 
-def _led(
-    connection: Connection,
-    study: StoredStudy,
-    first: BestRecord | None,
-    incumbent: TrialRecord | None,
-    classes: int,
-) -> Models:
+def _best(connection: Connection, study: StoredStudy, classes: int, conclusion: Conclusion) -> Models:
     """The runs of a class count's winner on fresh seeds; else the best trial, if it is of this count."""
-    if first:
-        again = query.recorded(connection, study, runs.c.kind == RunKind.REPLICATE, runs.c.trial == first.trial)
+    winner = next((first for first in conclusion.winners if first.classes == classes), None)
+    incumbent = conclusion.status.incumbent
+    if winner:
+        again = query.recorded(connection, study, runs.c.kind == RunKind.REPLICATE, runs.c.trial == winner.trial)
         return {"winner": [run for run in again if run.curve]}
     if incumbent and incumbent.trial is not None and incumbent.classes == classes:
         return {"best trial, not confirmed": [query.trial(connection, study, incumbent.trial)]}
@@ -90,8 +77,7 @@ def _of_the_page(
         params = preset(name, classes, study.spec.training).params
         same = [run for run in references if run.params == params]
         if not same:
-            numbers = [row.trial for row in ended if row.params == params and row.trial is not None]
-            same = [query.trial(connection, study, number) for number in numbers]
+            same = [query.trial(connection, study, row.trial or 0) for row in ended if row.params == params]
         if same:
             longest = max(run.cap or 0 for run in same)
             models[label] = [run for run in same if run.cap == longest]

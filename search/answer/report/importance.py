@@ -16,12 +16,14 @@ Optuna's PED-ANOVA compares the best trials with the rest by a single value: one
 """
 
 from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from collections.abc import Sequence
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 from search.query.records import TrialRecord
 
+T = TypeVar("T")
 GROUPS = 6  # of a number's values
 LEAST = 10  # trials for an answer
 
@@ -43,25 +45,25 @@ def midranks(values: Sequence[float]) -> list[float]:
     return [(bisect_left(ordered, value) + bisect_right(ordered, value) - 1) / 2 for value in values]
 
 
-def groups(values: Sequence[Any], most: int = GROUPS) -> list[Any]:
-    """The group of each value: itself if there are few different ones or they are words, else a range of its rank."""
-    if len(set(values)) <= most or any(isinstance(value, str) for value in values):
-        return list(values)
-    ordered = sorted(values)
-    return [bisect_left(ordered, value) * most // len(ordered) for value in values]
+def groups(members: Sequence[T], values: Sequence[Any], most: int = GROUPS) -> dict[Any, list[T]]:
+    """The members by their values, if those are few or words; else by ranges of them that have equally many members."""
+    ordered = sorted(values) if len(set(values)) > most and not any(isinstance(value, str) for value in values) else []
+    grouped: dict[Any, list[T]] = defaultdict(list)
+    for member, value in zip(members, values, strict=True):
+        grouped[bisect_left(ordered, value) * most // len(ordered) if ordered else value].append(member)
+    return grouped
 
 
 def _explained(rows: Sequence[TrialRecord], name: str, worth: Sequence[float]) -> float | None:
     """ε² of `worth` between the groups of a parameter."""
-    present = [(row.params[name], value) for row, value in zip(rows, worth, strict=True) if name in row.params]
+    present = [(value, row.params[name]) for row, value in zip(rows, worth, strict=True) if name in row.params]
     if len(present) < LEAST:
         return None
-    members: dict[Any, list[float]] = {}
-    for group, (_, value) in zip(groups([given for given, _ in present]), present, strict=True):
-        members.setdefault(group, []).append(value)
-    n, k, middle = len(present), len(members), fmean(value for _, value in present)
-    whole = sum((value - middle) ** 2 for _, value in present)
-    within = sum((value - centre) ** 2 for group in members.values() for centre in (fmean(group),) for value in group)
+    values = [value for value, _ in present]
+    members = groups(values, [given for _, given in present]).values()
+    n, k, middle = len(values), len(members), fmean(values)
+    whole = sum((value - middle) ** 2 for value in values)
+    within = sum((value - centre) ** 2 for group in members for centre in (fmean(group),) for value in group)
     if not whole or k == 1 or n == k:
         return None
     return max(0.0, 1 - within / whole * (n - 1) / (n - k))

@@ -35,112 +35,101 @@ CLASSES = "Dots and crosses as above; the winner of a class count is at the medi
 LADDER = "A dot is a run that converged; a cross stands at the epochs that runs which missed were given."
 
 
-def lead(this: Findings) -> list[list[str]]:
+def lead(findings: Findings) -> list[list[str]]:
     """What was found, in words: the winners, the question's model, and how many trials missed."""
-    found = this.conclusion
-    state = found.status
-    paragraphs = [wording.winner(first, found) for first in found.winners] or [[wording.no_winner(state)]]
-    if found.question:
-        paragraphs.append(wording.question(found.question))
-    unfinished = state.running + state.waiting + state.confirming
+    conclusion, status = findings.conclusion, findings.conclusion.status
+    winners = [wording.winner(first, conclusion) for first in conclusion.winners]
+    question = [wording.question(conclusion.question)] if conclusion.question else []
+    unfinished = status.running + status.waiting + status.confirming
     more = [f"The search is not over: {unfinished} runs have no outcome yet"] if unfinished else []
-    return [*paragraphs, [wording.progress(state), *more]]
+    return [*(winners or [[wording.no_winner(status)]]), *question, [wording.progress(status), *more]]
 
 
-def sections(this: Findings) -> list[Section]:
+def sections(findings: Findings) -> list[Section]:
     """The page's parts, without those that there is nothing for."""
-    parts = [_curves(this)] if this.models else []
-    if this.ended:
-        whole = _parameters(this), _parallel(this), _decides(this), _convergence(this)
-        parts += [part for part in whole if part.exhibits]
-        if len(this.spec.class_counts) > 1:
-            firsts = this.conclusion.winners
-            shown = plots.class_counts(this.ended, firsts, Choices(values=this.spec.class_counts))
-            parts.append(Section("Epochs against classes", [CLASSES, *_note(this, figures.MOST_DRAWN)], [shown]))
-    return [part for part in (*parts, _ladder(this), _facts(this)) if part]
+    parts = [_curves(findings)] if findings.models else []
+    if findings.ended:
+        compared = _parameters, _parallel, _decides, _convergence, _class_counts
+        parts += [part for section in compared if (part := section(findings)).exhibits]
+    parts += [_claims(findings)] if findings.ladder or not (findings.spec.data or findings.spec.objective) else []
+    return [*parts, _facts(findings)]
 
 
-def _curves(this: Findings) -> Section:
-    words = [f"{label}: {wording.configuration(runs[0].params)}" for label, runs in this.models.items()]
-    shown = comparisons.learning_curves(this.models, this.spec.target)
-    return Section(f"Learning curves, {this.classes} classes", [CURVES, *words], [shown])
+def _curves(findings: Findings) -> Section:
+    words = [f"{label}: {wording.configuration(runs[0].params)}" for label, runs in findings.models.items()]
+    shown = comparisons.learning_curves(findings.models, findings.spec.target)
+    return Section(f"Learning curves, {findings.classes} classes", [CURVES, *words], [shown])
 
 
-def _parameters(this: Findings) -> Section:
-    space = this.spec.space
-    shown = [plots.parameter(this.ended, name, space[name]) for name in figures.searched(space) if name != "classes"]
-    return Section("Epochs against each parameter", [PARAMETERS, *_note(this, figures.MOST_DRAWN)], shown)
+def _parameters(findings: Findings) -> Section:
+    axes = figures.searched(findings.spec.space)
+    shown = [plots.parameter(findings.ended, name, axis) for name, axis in axes.items() if name != "classes"]
+    return Section("Epochs against each parameter", [PARAMETERS, *_note(findings, figures.MOST_DRAWN)], shown)
 
 
-def _parallel(this: Findings) -> Section:
-    space = this.spec.space
-    shown = [parallel.exhibit(this.ended, space)] if figures.searched(space) else []
-    return Section("Parallel coordinates", [PARALLEL, *_note(this, parallel.LINES)], shown)
+def _parallel(findings: Findings) -> Section:
+    space = findings.spec.space
+    shown = [parallel.exhibit(findings.ended, space)] if figures.searched(space) else []
+    return Section("Parallel coordinates", [PARALLEL, *_note(findings, parallel.LINES)], shown)
 
 
-def _decides(this: Findings) -> Section:
-    enough = len(this.ended) >= importance.LEAST and figures.searched(this.spec.space)
-    return Section("What decides", [DECIDES], [plots.importances(this.ended, this.spec.space)] if enough else [])
+def _decides(findings: Findings) -> Section:
+    ended, space = findings.ended, findings.spec.space
+    enough = len(ended) >= importance.LEAST and figures.searched(space)
+    return Section("What decides", [DECIDES], [plots.importances(ended, space)] if enough else [])
 
 
-def _convergence(this: Findings) -> Section:
-    space = this.spec.space
-    shown = [
-        plots.survival(this.ended, name, dimension)
-        for name in plots.COMPARED
-        if isinstance(dimension := space.get(name), Choices) and len(dimension.values) > 1
-    ]
+def _convergence(findings: Findings) -> Section:
+    axes = figures.searched(findings.spec.space)
+    compared = {name: axis for name in plots.COMPARED if isinstance(axis := axes.get(name), Choices)}
+    shown = [plots.survival(findings.ended, name, axis) for name, axis in compared.items()]
     return Section("How many converge, and when", [CONVERGENCE], shown)
 
 
-def _ladder(this: Findings) -> Section | None:
-    if not this.ladder and (this.spec.data or this.spec.objective):
-        return None
-    if not this.ladder:
+def _class_counts(findings: Findings) -> Section:
+    counts, firsts = findings.spec.class_counts, findings.conclusion.winners
+    shown = [plots.class_counts(findings.ended, firsts, counts)] if len(counts) > 1 else []
+    return Section("Epochs against classes", [CLASSES, *_note(findings, figures.MOST_DRAWN)], shown)
+
+
+def _claims(findings: Findings) -> Section:
+    rungs = findings.ladder
+    if not rungs:
         return Section("The page's claims", ["`fewest ladder` measures them one by one; in this study it has not yet."])
     heads = ["classes", "rung", "what", "converged", "epochs", "verdict"]
-    rows = [
-        [
-            str(rung.classes),
-            str(rung.rung),
-            rung.about,
-            f"{rung.converged} of {rung.seeds}",
-            f"{median_low(sorted(rung.epochs))}" if rung.epochs else f"> {rung.cap}",
-            rung.verdict,
-        ]
-        for rung in this.ladder
+    rows = []
+    for rung in rungs:
+        needed = f"{median_low(rung.epochs)}" if rung.epochs else f"> {rung.cap}"
+        converged = f"{rung.converged} of {rung.seeds}"
+        rows.append([f"{rung.classes}", rung.rung, rung.about, converged, needed, rung.verdict])
+    several = len({rung.classes for rung in rungs}) > 1
+    verdicts = [
+        f"{claim.text}{f' ({claim.classes} classes)' if several else ''} – {claim.verdict}" for claim in claims(rungs)
     ]
-    counted = len({rung.classes for rung in this.ladder}) > 1
-    said = [
-        f"{claim.text}{f' ({claim.classes} classes)' if counted else ''} – {claim.verdict}"
-        for claim in claims(this.ladder)
-    ]
-    return Section("The page's claims", [*said, LADDER], comparisons.ladder(this.ladder), [heads, *rows])
+    return Section("The page's claims", [*verdicts, LADDER], comparisons.ladder(rungs), [heads, *rows])
 
 
-def _facts(this: Findings) -> Section:
+def _facts(findings: Findings) -> Section:
     """The spec: what was searched, and what counts as converged."""
-    spec = this.spec
+    spec = findings.spec
     fields = {name: in_words(value) for name, value in spec if name not in ("space", "start", "data")}
     if spec.data:
         fields = {"data": str(spec.data)} | {name: value for name, value in fields.items() if name != "sigma"}
-    searched = {figures.plain(name): in_words(dimension) for name, dimension in spec.space.items()}
-    rows = [[figures.plain(name), value.replace(",", ", ")] for name, value in (fields | searched).items()]
-    return Section(
-        "The study",
-        [f"What study {this.name} searches, and what counts as converged."],
-        table=[["setting", "value"], *rows],
-    )
+    fields |= {name: in_words(dimension) for name, dimension in spec.space.items()}
+    rows = [[figures.plain(name), value.replace(",", ", ")] for name, value in fields.items()]
+    about = f"What study {findings.name} searches, and what counts as converged."
+    return Section("The study", [about], table=[["setting", "value"], *rows])
 
 
-def _note(this: Findings, most: int) -> list[str]:
+def _note(findings: Findings, most: int) -> list[str]:
     """What is left out of a figure of so many trials at most."""
-    if len(this.ended) <= most:
+    n = len(findings.ended)
+    if n <= most:
         return []
-    drawn = f"Drawn are at most {most:,} of {len(this.ended):,} trials, the quickest and an even sample of the others"
+    drawn = f"Drawn are at most {most:,} of {n:,} trials, the quickest and an even sample of the others"
     return [f"{drawn}; what is said in words counts all."]
 
 
-def html(this: Findings, parts: Sequence[Section]) -> str:
+def html(findings: Findings, parts: Sequence[Section]) -> str:
     """The whole file."""
-    return page(f"{this.name}: what converges in the fewest epochs", lead(this), parts)
+    return page(f"{findings.name}: what converges in the fewest epochs", lead(findings), parts)

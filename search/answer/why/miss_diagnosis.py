@@ -1,12 +1,14 @@
-"""A missed trial as it is examined: what was measured of it, what was found, and what came of trying the advice."""
+"""The diagnosis of a miss: what was measured of it, what held it back, and what came of trying the advice."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from objectives.configuration import Configuration
-from objectives.convergence import Curve, Outcome
+from objectives.convergence import Curve, Outcome, Trial
+from objectives.parameters import Params
+from search.answer.wording import epochs
+from search.spec.study_spec import StudySpec
 
 if TYPE_CHECKING:
     from objectives.probe import Snapshot, UpdateEffect
@@ -39,19 +41,15 @@ class Change:
     """Other parameters, and what can be read of a network that begins with them."""
 
     params: Mapping[str, Any]
-    look: "Snapshot"
+    snapshot: "Snapshot"
 
 
 @dataclass(frozen=True)
-class Case:
+class MissedTrial:
     """A missed trial, and what was measured while it was trained again."""
 
-    configuration: Configuration
-    #: Accuracy to be reached, and the most epochs of any trial.
-    target: float
-    max_epochs: int
-    #: Inputs of a sample.
-    inputs: int
+    spec: StudySpec
+    trial: Trial
     #: Epochs it was given, and the first at which it reached the target.
     epochs: int
     reached: int | None
@@ -96,9 +94,8 @@ class Tried:
     def in_words(self, better: bool) -> str:
         """How the training with other parameters went."""
         if self.converged:
-            return f"it converges after {epochs_in_words(self.epochs)}"
-        how = "gets to" if better else "does no better:"
-        return f"it {how} accuracy {self.accuracy:.2f} in {epochs_in_words(self.epochs)}"
+            return f"it converges after {epochs(self.epochs)}"
+        return f"it {'gets to' if better else 'does no better:'} accuracy {self.accuracy:.2f} in {epochs(self.epochs)}"
 
 
 @dataclass(frozen=True)
@@ -110,15 +107,10 @@ class Finding:
     #: The numbers that decided.
     measured: dict[str, float]
     #: Parameters to change, and to what.
-    advice: dict[str, Any] = field(default_factory=dict)
+    advice: Params = field(default_factory=dict)
 
 
 def in_words(params: Mapping[str, Any]) -> str:
     """As `fewest train --set` takes them."""
     parts = (f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}" for name, value in params.items())
     return " ".join(part.replace("max_epochs=", "--max-epochs ") for part in parts)
-
-
-def epochs_in_words(n: int) -> str:
-    """`1 epoch`, `2 epochs`."""
-    return f"{n} epoch{'' if n == 1 else 's'}"

@@ -5,11 +5,12 @@ of that is measured in turn, and the answer is a short chain of steps, each on t
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
+from operator import or_
 from typing import Any
 
 import torch
@@ -20,11 +21,11 @@ from objectives.data.batches import Batches
 from objectives.data.samples import Samples
 from objectives.data.waves import Waves
 from objectives.model.network import Network
-from objectives.parameters import PARAMETERS
+from objectives.parameters import PARAMETERS, Params
 from objectives.probe import Snapshot, accuracy_learned, initial_network, snapshot, update_effect
 from objectives.trainers.solo import Solo, out_of_memory
 from search.answer.why.causes import CAUSES
-from search.answer.why.miss_diagnosis import Case, Cause, Change, Finding, Tried, in_words
+from search.answer.why.miss_diagnosis import Cause, Change, Finding, MissedTrial, Tried, in_words
 from search.errors import Failure
 from search.query.records import RunRecord
 from search.spec.space import consistent
@@ -74,7 +75,7 @@ class Why:
         return Batches(self.samples or Waves(self.spec.inputs, self.spec.sigma), self.device)
 
     def steps(self, row: RunRecord) -> list[Step]:
-        """What held a missed trial back, first things first."""
+        """What held a missed trial back, first things first; Failure without the memory to train it again."""
         try:
             return self._steps(row)
         except (MemoryError, RuntimeError) as error:
@@ -85,28 +86,23 @@ class Why:
     def _steps(self, row: RunRecord) -> list[Step]:
         trial = Trial(0, Configuration.of(row.params), row.seed, row.data_seed, row.spent)
         trial = replace(trial, cap=min(max(trial.cap, 1), MOST_EPOCHS, self._affordable(trial)))
-        case, now = self.examined(trial)
-        case = replace(case, epochs=row.spent, reached=row.reached, curve=row.curve)
+        miss, own = self.examined(trial)
+        miss = replace(miss, epochs=row.spent, reached=row.reached, curve=row.curve)
         steps: list[Step] = []
-        while len(steps) < MOST_STEPS and not now.converged:
-            step = self._step(case, trial, now)
-            if step is None or (steps and not step.better):
-                break
+        while not own.converged and (step := self._step(miss, own)) and (step.better or not steps):
             steps.append(step)
-            trial = self.changed(trial, step.finding.advice)
-            if step.tried.converged:
+            if len(steps) == MOST_STEPS or step.tried.converged:
                 break
-            case, now = self.examined(trial)
+            miss, own = self.examined(self.changed(miss.trial, step.finding.advice))
         return steps
 
-    def _step(self, case: Case, trial: Trial, now: Tried) -> Step | None:
+    def _step(self, miss: MissedTrial, own: Tried) -> Step | None:
         """The advice that helps most; if none helps, the first that there is."""
-        found = [finding for cause in CAUSES if (finding := cause(case))]
         steps = []
-        for finding in found:
-            tried = Tried.of(self.trained(self.changed(trial, finding.advice)))
+        for finding in filter(None, (cause(miss) for cause in CAUSES)):
+            tried = Tried.of(self.trained(self.changed(miss.trial, finding.advice)))
             if finding.cause not in (Cause.CUT, Cause.IMPROVING) or tried.converged:
-                steps.append(Step(finding, tried, tried.better_than(now)))
+                steps.append(Step(finding, tried, tried.better_than(own)))
         helping = [step for step in steps if step.better]
         return min(helping, key=lambda step: step.tried.order) if helping else next(iter(steps), None)
 
@@ -114,8 +110,7 @@ class Why:
         """The trial with other parameters, or more epochs as far as they can be afforded."""
         params = {**trial.configuration.params, **advice}
         longer = params.pop("max_epochs", 0)
-        configuration = Configuration.of(consistent(params))
-        other = replace(trial, configuration=configuration)
+        other = replace(trial, configuration=Configuration.of(consistent(params)))
         return replace(other, cap=max(trial.cap, min(longer, self._affordable(other))))
 
     def _affordable(self, trial: Trial) -> int:
@@ -133,7 +128,7 @@ class Why:
             pass
         return ended[0][1]
 
-    def examined(self, trial: Trial) -> tuple[Case, Tried]:
+    def examined(self, trial: Trial) -> tuple[MissedTrial, Tried]:
         """The trial trained again, and measured at the start, after the first epoch and at the end."""
         batches, before = self._batches, initial_network(trial, self._batches)
         start = snapshot(trial, batches, before, 0)
@@ -147,34 +142,33 @@ class Why:
             epoch, before = solo.running[0].epoch, deepcopy(_network(solo))
             ended = solo.advance(1)
             last = update_effect(trial, batches, before, _network(solo), epoch)
-        outcome = ended[0][1]
-        case = Case(
-            configuration=trial.configuration,
-            target=self.spec.target,
-            max_epochs=self.spec.max_epochs,
-            inputs=self.spec.inputs,
+        outcome, network = ended[0][1], _network(solo)
+        miss = MissedTrial(
+            spec=self.spec,
+            trial=trial,
             epochs=outcome.epochs,
             reached=outcome.reached,
             curve=outcome.curve,
             start=start,
-            end=snapshot(trial, batches, _network(solo), outcome.epochs),
+            end=snapshot(trial, batches, network, outcome.epochs),
             first=first,
             last=last,
             legible=self._legible(trial, start),
-            learned=accuracy_learned(trial, batches, _network(solo), outcome.epochs) if self.samples else None,
+            learned=accuracy_learned(trial, batches, network, outcome.epochs) if self.samples else None,
         )
-        return case, Tried.of(outcome)
+        return miss, Tried.of(outcome)
 
     def _legible(self, trial: Trial, start: Snapshot) -> Change:
         """The least change that makes most of the classes readable at the start, else the one that makes most so."""
-        best = Change({}, start)
-        for others in _ladder(trial.configuration):
-            if best.look.legible >= READABLE * best.look.shown:
+        best, own = Change({}, start), trial.configuration
+        gains = [float(f"{PARAMETERS['gain'].nearest(own.gain * factor):.3g}") for factor in GAINS]
+        for others in _changes_beside_gain(own):
+            if best.snapshot.legible >= READABLE * best.snapshot.shown:
                 break
-            changes = [self._began(trial, {**others, "gain": gain}) for gain in _gains(trial.configuration.gain)]
-            most = max(change.look.legible for change in changes)
-            if most > best.look.legible:
-                plateau = [change for change in changes if change.look.legible >= PLATEAU * most]
+            changes = [self._began(trial, {**others, "gain": gain}) for gain in gains]
+            most = max(change.snapshot.legible for change in changes)
+            if most > best.snapshot.legible:
+                plateau = [change for change in changes if change.snapshot.legible >= PLATEAU * most]
                 best = plateau[len(plateau) // 2]
         return best
 
@@ -189,20 +183,10 @@ def _network(solo: Solo) -> Network:
     return solo.network
 
 
-def _gains(own: float) -> list[float]:
-    return [float(f"{PARAMETERS['gain'].nearest(own * factor):.3g}") for factor in GAINS]
-
-
-def _ladder(configuration: Configuration) -> Iterator[dict[str, Any]]:
-    """What else is changed besides the gain, each rung with all before it: nothing, then more and more."""
-    rungs: list[tuple[str, Any]] = [("bias_init", "spread"), ("activation", "sine"), ("hidden_layers", 1)]
-    if configuration.scaling in ("batch", "minmax"):
-        rungs.insert(0, ("batch_sampling", "every_class"))
-    if configuration.width < 2 * configuration.classes:
-        rungs.append(("width", 2 * configuration.classes))
-    changes: dict[str, Any] = {}
-    yield changes
-    for name, value in rungs:
-        if getattr(configuration, name) != value:
-            changes = {**changes, name: value}
-            yield changes
+def _changes_beside_gain(own: Configuration) -> Iterable[Params]:
+    """What else is changed besides the gain, each with all before it: nothing, then more and more."""
+    sampling = "every_class" if own.scaling in ("batch", "minmax") else own.batch_sampling
+    others = {"batch_sampling": sampling, "bias_init": "spread", "activation": "sine", "hidden_layers": 1}
+    others |= {"width": max(own.width, 2 * own.classes)}
+    different = [{name: value} for name, value in others.items() if getattr(own, name) != value]
+    return accumulate(different, or_, initial={})

@@ -82,7 +82,7 @@ def double() -> Iterator[None]:
 def script_of(configuration: Configuration, trial: Trial, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The script's names, with our draws in place of its own."""
     names: dict[str, Any] = {"__name__": "script"}
-    exec(compile(script(recipe(configuration), Framework.TORCH, 0, ["It."]), "script.py", "exec"), names)
+    exec(compile(script(recipe(configuration), Framework.TORCH, ["It."], 0), "script.py", "exec"), names)
     sizes = [16, *configuration.widths, configuration.classes]
     layers = iter(range(len(sizes)))
 
@@ -133,7 +133,7 @@ def test_torchs_optimizers_are_ours(name: str, double: None) -> None:
     """Twenty steps with the script's arguments move parameters as ours, the first layer at its own rate."""
     torch.manual_seed(0)
     configuration = Configuration.of(BASE | {"optimizer": name})
-    text, names = script(recipe(configuration), Framework.TORCH, 0, ["It."]), {"__name__": "script"}
+    text, names = script(recipe(configuration), Framework.TORCH, ["It."], 0), {"__name__": "script"}
     exec(text, names)
     names["model"] = model = names["Classifier"]()
     copies = [[parameter.detach().clone() for parameter in layer.parameters()] for layer in model.layers]
@@ -170,7 +170,7 @@ def test_scripts_are_well_written(tmp_path: Path) -> None:
         for loads in (False, True):
             asked = recipe(Configuration.of(BASE | case), loads)
             for framework in Framework:
-                text = script(asked, framework, 0, ["It learns.", "Well."])
+                text = script(asked, framework, ["It learns.", "Well."], 0)
                 (tmp_path / f"{framework}_{i}_{loads}.py").write_text(text)
     for file in tmp_path.iterdir():
         nodes = [
@@ -189,7 +189,7 @@ def test_scripts_are_well_written(tmp_path: Path) -> None:
 def test_a_name_of_any_kind_stands_in_a_docstring(name: str) -> None:
     """Quotes, backslashes and line breaks of a study's or a file's name do not end it, nor what cannot be encoded."""
     about = [f"Classes of {quoted(name)}.", f"Study {quoted(name)}"]
-    text = script(recipe(Configuration.of(BASE)), Framework.TORCH, 0, about)
+    text = script(recipe(Configuration.of(BASE)), Framework.TORCH, about, 0)
     docstring = ast.get_docstring(ast.parse(text.encode()))
     assert docstring is not None and docstring.count("\n") == 3
 

@@ -37,7 +37,7 @@ def exhibits(rows: list[TrialRecord]) -> list[figures.Exhibit]:
     compared = [plots.survival(rows, name, SPACE[name]) for name in plots.COMPARED]  # type: ignore[arg-type]
     singles = [plots.parameter(rows, name, dimension) for name, dimension in SPACE.items()]
     whole = [plots.importances(rows, SPACE), parallel.exhibit(rows, SPACE)]
-    return [*singles, *compared, *whole, plots.class_counts(rows, firsts, SPACE["classes"])]  # type: ignore[arg-type]
+    return [*singles, *compared, *whole, plots.class_counts(rows, firsts, (8, 16))]
 
 
 @pytest.mark.parametrize("name", ["activation", "lr", "width_2"])
@@ -75,11 +75,11 @@ def test_a_large_study_is_drawn_in_part_and_told_whole() -> None:
     assert len(shown) <= figures.MOST_DRAWN and [row.trial for row in shown] == sorted({row.trial for row in shown})
     quickest = sorted((row for row in rows if row.converged), key=lambda row: (row.epochs, row.trial))
     assert {row.trial for row in quickest[:100]} <= {row.trial for row in shown}
-    found = exhibits(rows)
-    assert sum(len(each.figure.to_json()) for each in found) < 2_000_000
+    everything = exhibits(rows)
+    assert sum(len(each.figure.to_json()) for each in everything) < 2_000_000
     sines = [row for row in rows if row.params["activation"] == "sine"]
-    said = next(each.finding for each in found if each.name == "epochs-activation")
-    assert f"sine: {sum(row.converged for row in sines)} of {len(sines)} converged" in said
+    finding = next(each.finding for each in everything if each.name == "epochs-activation")
+    assert f"sine: {sum(row.converged for row in sines)} of {len(sines)} converged" in finding
 
 
 def test_the_finding_names_where_most_and_fewest_converge() -> None:
@@ -104,13 +104,13 @@ def test_learning_curves_say_what_each_was_given() -> None:
     curve = Curve(list(range(900)), [0.1] * 899 + [1.0], [2.0, float("nan"), 0.0, *[0.5] * 897])
     hit = run(converged=True, epochs=897, accuracy=1.0, curve=curve)
     miss = replace(hit, converged=False, epochs=300, accuracy=0.03)
-    found = comparisons.learning_curves({"winner": [hit, hit], "question's model": [miss]}, 0.99)
-    said = "winner: 897 epochs on 2 of 2 seeds; question's model: accuracy 0.030 in the 300 epochs it was given."
-    assert found.finding == said
-    line = found.figure.data[0]
+    exhibit = comparisons.learning_curves({"winner": [hit, hit], "question's model": [miss]}, 0.99)
+    finding = "winner: 897 epochs on 2 of 2 seeds; question's model: accuracy 0.030 in the 300 epochs it was given."
+    assert exhibit.finding == finding
+    line = exhibit.figure.data[0]
     assert len(line.x) <= comparisons.POINTS and (line.x[0], line.x[-1]) == (figures.BEFORE_ONE, 899)
-    assert found.figure.data[1].y[1:3] == (None, None)  # no logarithm
-    assert found.figure.data[0].marker.symbol != found.figure.data[-1].marker.symbol
+    assert exhibit.figure.data[1].y[1:3] == (None, None)  # no logarithm
+    assert exhibit.figure.data[0].marker.symbol != exhibit.figure.data[-1].marker.symbol
 
 
 def test_the_ladder_is_drawn_by_class_count() -> None:
@@ -153,7 +153,7 @@ def test_marks_stand_out_from_either_background(scheme: Any) -> None:
 def test_parallel_lines_cross_every_axis_and_end() -> None:
     """Every trial has one height for each searched parameter, one that it lacks below the axis, then a gap."""
     rows = made(40)
-    names = figures.searched(SPACE)
+    names = list(figures.searched(SPACE))
     lines = [trace for trace in parallel.exhibit(rows, SPACE).figure.data if trace.x]
     assert sum(len(trace.x) for trace in lines) == len(rows) * (len(names) + 1)
     heights = [y for trace in lines for y in trace.y if y is not None]

@@ -12,7 +12,7 @@ from objectives.configuration import Configuration
 from objectives.convergence import Curve, Trial
 from objectives.data.samples import Samples
 from search.answer.why.causes import cut, diverged, fell_silent, improving, loud
-from search.answer.why.miss_diagnosis import Case, Cause, Tried
+from search.answer.why.miss_diagnosis import Cause, MissedTrial, Tried
 from search.answer.why.why import Step, Why
 from search.query.records import RunRecord
 from search.spec.study_spec import DataRef, StudySpec
@@ -55,31 +55,27 @@ def steps(why: Why = WHY, cap: int = 12, **params: Any) -> tuple[list[Step], Tri
 )
 def test_a_cause_is_found_and_its_advice_helps(cause: Cause, params: dict[str, Any]) -> None:
     """The first step names what was done to a good configuration, and all steps together undo it."""
-    found, own = steps(cap=3, **params)
-    assert found[0].finding.cause is cause
-    assert found[-1].tried.better_than(own)
-    assert all(step.finding.advice and "With " in step.sentences for step in found)
+    chain, own = steps(cap=3, **params)
+    assert chain[0].finding.cause is cause
+    assert chain[-1].tried.better_than(own)
+    assert all(step.finding.advice and "With " in step.sentences for step in chain)
 
 
 def test_a_target_that_is_not_held_is_a_matter_of_smaller_steps() -> None:
     """All 256 classes are known after one update of Adam, and fewer after the second."""
     params = {"classes": 256, "width": 982, "optimizer": "adamw", "lr": 0.228, "first_lr_ratio": 3e-5, "gain": 304.0}
-    found, _ = steps(Why(StudySpec.of(), None), cap=1, **params)
-    assert found[0].finding.cause is Cause.UNSTEADY and found[0].finding.sentence.startswith("It reached 0.99 after 1")
-    assert found[-1].tried.converged
+    chain, _ = steps(Why(StudySpec.of(), None), cap=1, **params)
+    assert chain[0].finding.cause is Cause.UNSTEADY and chain[0].finding.sentence.startswith("It reached 0.99 after 1")
+    assert chain[-1].tried.converged
 
 
 def test_units_that_training_killed_are_told_from_those_that_began_dead() -> None:
     """Large steps of the first layer leave no unit of a rectifier above 0."""
     params = GOOD | {"activation": "relu", "gain": 1.0, "lr": 30.0, "first_lr_ratio": 1.0}
-    case, _ = WHY.examined(Trial(0, Configuration.of(params), 3, 5, cap=3))
-    finding = fell_silent(case)
-    assert (
-        finding
-        and finding.cause is Cause.DEAD
-        and finding.measured["silent_before"] == 0
-        and finding.measured["dead"] > 0.9
-    )
+    miss, _ = WHY.examined(Trial(0, Configuration.of(params), 3, 5, cap=3))
+    finding = fell_silent(miss)
+    assert finding and finding.cause is Cause.DEAD
+    assert finding.measured["silent_before"] == 0 and finding.measured["dead"] > 0.9
     assert finding.sentence.startswith("Training left") and finding.advice == {"lr": 3.0}
 
 
@@ -100,32 +96,33 @@ OWN = {"classes": 4, "batch_size": 32, "optimizer": "adam", "lr": 0.01}
 
 def test_samples_learned_by_heart_are_told_from_samples_understood(own_data: Why) -> None:
     """A gain that makes noise of the inputs is found by what is held out, and a lower one helps there."""
-    found, own = steps(own_data, **{**OWN, "gain": 100.0})
-    assert found[0].finding.cause in (Cause.NOISE, Cause.OVERFITTED)
-    assert found[-1].tried.better_than(own) and found[-1].tried.accuracy > 0.9
+    chain, own = steps(own_data, **{**OWN, "gain": 100.0})
+    assert chain[0].finding.cause in (Cause.NOISE, Cause.OVERFITTED)
+    assert chain[-1].tried.better_than(own) and chain[-1].tried.accuracy > 0.9
 
 
 def test_outputs_that_begin_too_large_are_told_by_their_loss(own_data: Why) -> None:
     """Rectifiers pass a large gain on; with one that brings the loss to that of guessing the trial gets farther."""
     trial = Trial(0, Configuration.of(GOOD | OWN | {"activation": "relu", "gain": 1e5, "lr": 1e-4}), 3, 5, cap=4)
-    case, own = own_data.examined(trial)
-    finding = loud(case)
+    miss, own = own_data.examined(trial)
+    finding = loud(miss)
     assert finding and finding.measured["loss"] > 1000 * finding.measured["guessing"]
     assert Tried.of(own_data.trained(own_data.changed(trial, finding.advice))).better_than(own)
 
 
 def test_what_only_needed_longer_is_said_to_have_been_stopped() -> None:
     """A trial that converges when it is trained on gets no other advice."""
-    found, _ = steps(cap=1, optimizer="adam", lr=0.02, hidden_layers=2, width_2=16)
-    assert [step.finding.cause for step in found] == [Cause.CUT]
-    assert found[0].tried.converged and "--max-epochs 12" in found[0].sentences
+    chain, _ = steps(cap=1, optimizer="adam", lr=0.02, hidden_layers=2, width_2=16)
+    assert [step.finding.cause for step in chain] == [Cause.CUT]
+    assert chain[0].tried.converged and "--max-epochs 12" in chain[0].sentences
 
 
-def curved(accuracy: list[float], loss: list[float], max_epochs: int = 12) -> Case:
-    """A case of which nothing but its curve was measured."""
+def curved(accuracy: list[float], loss: list[float], max_epochs: int = 12) -> MissedTrial:
+    """A missed trial of which nothing but its curve was measured."""
     curve, nothing = Curve(range(len(accuracy)), accuracy, loss), cast(Any, None)
-    given = {"target": 0.9, "max_epochs": max_epochs, "inputs": 32, "epochs": 12, "reached": None, "curve": curve}
-    return Case(Configuration.of(GOOD), **given, **dict.fromkeys(("start", "end", "first", "last", "legible"), nothing))
+    spec, trial = StudySpec.of(inputs=32, target=0.9, max_epochs=max_epochs), Trial(0, Configuration.of(GOOD), 3, 5, 12)
+    unmeasured = dict.fromkeys(("start", "end", "first", "last", "legible"), nothing)
+    return MissedTrial(spec, trial, epochs=12, reached=None, curve=curve, **unmeasured)
 
 
 def test_a_pace_is_told_only_where_it_is_steady() -> None:
@@ -141,13 +138,13 @@ def test_a_pace_is_told_only_where_it_is_steady() -> None:
 
 def test_a_trial_whose_loss_is_infinite_is_examined_too(own_data: Why) -> None:
     """After large steps, or from the start because of the inputs; and what is not finite is null for programs."""
-    found, own = steps(cap=3, activation="relu", gain=1e9, scaling="none", hidden_layers=2, width_2=64, lr=1e6)
-    assert found[0].finding.cause is Cause.LOUD and found[-1].tried.better_than(own)
+    chain, own = steps(cap=3, activation="relu", gain=1e9, scaling="none", hidden_layers=2, width_2=64, lr=1e6)
+    assert chain[0].finding.cause is Cause.LOUD and chain[-1].tried.better_than(own)
     assert own_data.samples
     huge = replace(own_data.samples, x=own_data.samples.x * np.float32(1e30))
-    found, _ = steps(Why(own_data.spec, huge), **{**OWN, "activation": "relu", "gain": 1e9, "scaling": "none"})
-    assert found[0].finding.cause is Cause.DIVERGED and found[0].finding.advice == {"gain": 1e6}
-    assert json.loads(json.dumps([step.record for step in found], allow_nan=False))
+    chain, _ = steps(Why(own_data.spec, huge), **{**OWN, "activation": "relu", "gain": 1e9, "scaling": "none"})
+    assert chain[0].finding.cause is Cause.DIVERGED and chain[0].finding.advice == {"gain": 1e6}
+    assert json.loads(json.dumps([step.record for step in chain], allow_nan=False))
 
 
 def test_divergence_is_told_with_its_epoch() -> None:

@@ -327,7 +327,7 @@ def test_connections_that_send_or_take_nothing_are_cut(monkeypatch: pytest.Monke
         await send({"type": "http.response.body", "body": b"x" * (64 * MIB)})  # type: ignore[operator]
 
     listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None, **limits.uvicorn_options()))
+    server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None, **limits.UVICORN_OPTIONS))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
