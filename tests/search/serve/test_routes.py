@@ -238,7 +238,8 @@ def test_a_service_may_be_killed_and_started_again_in_mid_study(sqlite: Store, t
         with connect(first.url, patience=0) as hasty, pytest.raises(StorageError, match="does not answer"):
             hasty.status(study="s")
         until(lambda: _outcomes(sqlite) > before + 5, worker)
-        worker.send_signal(signal.SIGSTOP)  # until there is somebody to see the rest
+        # Until there is somebody to see the rest; in a transaction of ours, so in none of its own, which would lock.
+        sqlite.write(lambda _: worker.send_signal(signal.SIGSTOP))
         stack.enter_context(served(tmp_path, "--storage", url, "--port", first.url.rsplit(":", 1)[1]))
         assert not client.status(study="s").over
         worker.send_signal(signal.SIGCONT)
