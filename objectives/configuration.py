@@ -58,8 +58,8 @@ class Configuration:
         arguments = tuple((name, value) for name, value in params.items() if name not in known)
         if arguments and not own:
             raise ValueError(unknown("parameter", arguments[0][0], known))
-        required = [name for name, parameter in PARAMETERS.items() if parameter.required and name in known]
-        missing = [name for name in required if name not in params]
+        required = {name for name, parameter in PARAMETERS.items() if parameter.required}
+        missing = [name for name in known if name in required and name not in params]
         if missing:
             raise ValueError(f"the configuration lacks `{'`, `'.join(missing)}`")
         return cls(**{name: value for name, value in params.items() if name in known}, arguments=arguments)

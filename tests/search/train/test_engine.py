@@ -260,8 +260,8 @@ def test_progress_is_live_on_a_terminal(tmp_path: Path) -> None:
 def _no_leftovers(tmp_path: Path) -> Iterator[None]:
     """No test leaves a worker process behind."""
     yield
-    time.sleep(0.1)
-    left = [process for process in psutil.process_iter() if _directory(process) == str(tmp_path)]
+    running = [process for process in psutil.process_iter() if _directory(process) == str(tmp_path)]
+    _, left = psutil.wait_procs(running, timeout=3)  # one whose launch was killed sees that within a step
     for process in left:
         process.kill()
     assert not left

@@ -194,7 +194,13 @@ def test_a_spec_of_another_version_is_left_alone(store: Store, tmp_path: Path) -
 def test_what_cannot_finish_within_the_grace_is_released(store: Store, tmp_path: Path) -> None:
     """At no fault of the run, which then waits for another worker; the log names study, trial, attempt and worker."""
     record = named(store, "long", 0, max_epochs=10_000_000)
-    endless = new_run(record.spec, RunKind.REFERENCE, "endless", preset("question", 8).params, 10_000_000)
+    endless = new_run(
+        record.spec,
+        RunKind.REFERENCE,
+        "endless",
+        preset("question", 8).params | {"optimizer": "sgd", "lr": 1e-9},
+        10_000_000,
+    )
     store.write(ledger.add, record.study_id, [endless])
     with working(address(store), tmp_path / "log", "--grace", "0.5", "--log", "json") as process:
         held = sa.select(runs.c.run_id).where(runs.c.state == RunState.RUNNING)
