@@ -1,7 +1,7 @@
 """What to try next: the only caller of an Optuna sampler.
 
-A study begins with its design. Then proposals are the sampler's, on a mirror of the study in memory, or explore. The
-mirror has scores on a log scale, on which a Gaussian process can follow epochs; TPE only ranks.
+A study begins with its design. Then proposals are the sampler's, on a history of the study in memory, or explore. The
+history has scores on a log scale, on which a Gaussian process can follow epochs; TPE only ranks.
 
 Where class counts are searched, few classes teach many, since a trial of them takes less time and no more luck: up to
 FOCUS trials each are for one count after another, the lowest first, the rest for whichever has had the fewest. Whatever
@@ -24,7 +24,7 @@ from optuna.trial import TrialState
 
 from objectives.parameters import Params
 from objectives.user_code.loader import UserCodeError, load, reporting_errors
-from search.ask import sampler_history as mirror
+from search.ask import sampler_history
 from search.ask.initial_design import Design
 from search.ask.scoring import score
 from search.errors import UsageError
@@ -57,13 +57,13 @@ class Proposals:
         self._learns = spec.sampler not in ("random", "qmc")
         self._avoids = self._learns and spec.sampler != "cmaes"
         made = sampler(spec.sampler, derive(spec.seed, spec.sampler, worker_id) >> 31)
-        self._mirror = mirror.SamplerHistory()
-        self._study = optuna.create_study(storage=self._mirror, sampler=made)
-        self._mirror_id = self._mirror.get_study_id_from_name(self._study.study_name)
-        self._untaught: list[Any] = []  # rows of told trials that the mirror has not been given
+        self._history = sampler_history.SamplerHistory()
+        self._study = optuna.create_study(storage=self._history, sampler=made)
+        self._history_id = self._history.get_study_id_from_name(self._study.study_name)
+        self._untaught: list[Any] = []  # rows of told trials that the history has not been given
         self._running: list[Any] = []  # rows of others that run
-        self._numbers: dict[int, int] = {}  # the mirror's number of a trial, and its id there, by the study's
-        self._asked: int | None = None  # the mirror's number of a trial whose number in the study is not known yet
+        self._numbers: dict[int, int] = {}  # the history's number of a trial, and its id there, by the study's
+        self._asked: int | None = None  # the history's number of a trial whose number in the study is not known yet
         self._random = random.Random(derive(spec.seed, "explore", worker_id))
         self._made = 0
         counts = spec.class_counts
@@ -135,11 +135,11 @@ class Proposals:
     def _sample(self, classes: int) -> Proposal:
         self._teach()
         trial = self._study.ask()
-        trial.set_user_attr(mirror.GROUP, classes)
+        trial.set_user_attr(sampler_history.GROUP, classes)
         self._asked = trial.number
         own = self._middle if self._learns else classes  # what is only drawn is drawn for the count itself
-        found = space.carried(self._spec.space, space.suggest(self._sampled, trial) | {"classes": own}, classes)
-        return _whatever_number(found)
+        params = space.carried(self._spec.space, space.suggest(self._sampled, trial) | {"classes": own}, classes)
+        return _for_any_number(params)
 
     def _transfer_leader(self, classes: int) -> Proposal | None:
         """The best leader of another class count that is better than this one's and new to it, as it is."""
@@ -147,9 +147,9 @@ class Proposals:
             return None
         bar = min(self._leaders.get(classes, (math.inf,))[0], self._spec.max_epochs)
         for value, _, params in sorted(self._leaders.values(), key=lambda leader: leader[:2]):
-            found = space.carried(self._spec.space, params, classes) if value < bar else None
-            if found and hash(json.dumps(found)) not in self._seen:
-                return _whatever_number(found)
+            leader = space.carried(self._spec.space, params, classes) if value < bar else None
+            if leader and hash(json.dumps(leader)) not in self._seen:
+                return _for_any_number(leader)
         return None
 
     def _near_a_leader(self, classes: int) -> Proposal:
@@ -162,49 +162,49 @@ class Proposals:
         return lambda number: space.consistent(self._design.drawn(number) | kept)
 
     def _teach(self) -> None:
-        """Bring the mirror up to date, just before it is used: what many workers tell costs each of them time."""
+        """Bring the history up to date, just before it is used: what many workers tell costs each of them time."""
         told, self._untaught = self._untaught, []
         best = sorted((row for row in told if row.state == RunState.DONE), key=self._score)
-        kept = {row.trial for row in told[-mirror.RECENT :]}  # of a long past, what a sampler will still see
+        kept = {row.trial for row in told[-sampler_history.RECENT :]}  # of a long past, what a sampler will still see
         for classes in self._spec.class_counts:
-            kept |= {row.trial for row in [row for row in best if row.classes == classes][: mirror.BEST]}
+            kept |= {row.trial for row in [row for row in best if row.classes == classes][: sampler_history.BEST]}
         for row in (*(row for row in told if row.trial in kept), *self._running):
             self._reflect(row)
         self._running = []
 
     def _reflect(self, row: Any) -> None:
-        """Bring one trial of the mirror up to date."""
+        """Bring one trial of the history up to date."""
         state, value = TrialState.RUNNING, None
         if row.state == RunState.FAILED:
             state = TrialState.FAIL
         elif row.state == RunState.DONE:
             state, value = TrialState.COMPLETE, math.log(max(self._score(row), 0.5))
         if row.trial in self._numbers:
-            self._mirror.set_trial_state_values(self._numbers[row.trial], state, None if value is None else [value])
+            self._history.set_trial_state_values(self._numbers[row.trial], state, None if value is None else [value])
             return
         params = space.carried(self._spec.space, json.loads(row.params), self._middle)
         del params["classes"]
         now = datetime.now()
-        trial = mirror.Known(  # `create_trial` checks it first, which takes twice as long as all the rest
+        trial = sampler_history.Known(  # `create_trial` checks it first, which takes twice as long as all the rest
             number=-1,
             trial_id=-1,
             state=state,
             value=value,
             params=params,
             distributions=space.distributions(self._sampled, params),
-            user_attrs={mirror.GROUP: row.classes},
+            user_attrs={sampler_history.GROUP: row.classes},
             system_attrs={},
             intermediate_values={},
             datetime_start=now,
             datetime_complete=now if state.is_finished() else None,
         )
-        self._numbers[row.trial] = self._mirror.create_new_trial(self._mirror_id, trial)
+        self._numbers[row.trial] = self._history.create_new_trial(self._history_id, trial)
 
     def _score(self, row: Any) -> float:
         return score(row.converged, row.epochs, row.gap, self._spec.max_epochs)
 
 
-def _whatever_number(params: Mapping[str, Any]) -> Proposal:
+def _for_any_number(params: Mapping[str, Any]) -> Proposal:
     return lambda number: params
 
 
@@ -222,10 +222,10 @@ def sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
         return samplers.RandomSampler(seed=seed)
     try:
         with reporting_errors(name):
-            made = load(name)
-            found = made(seed=seed) if "seed" in inspect.signature(made).parameters else made()
+            kind = load(name)
+            loaded = kind(seed=seed) if "seed" in inspect.signature(kind).parameters else kind()
     except UserCodeError as error:
         raise UsageError(f"`sampler` {error}") from None
-    if not isinstance(found, samplers.BaseSampler):
+    if not isinstance(loaded, samplers.BaseSampler):
         raise UsageError(f"`sampler` {name} is no Optuna sampler")
-    return found
+    return loaded

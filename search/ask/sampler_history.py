@@ -27,7 +27,7 @@ GROUP = "classes"  # user attribute: values are compared within a class count
 
 
 class Known(FrozenTrial):
-    """A trial that is given to a mirror and to nobody else: kept as it is, since a copy takes longer than all else."""
+    """A trial that is given to a history and to nobody else: kept as it is, since a copy takes longer than all else."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self

@@ -1,6 +1,6 @@
 """One worker's ask and tell.
 
-An ask is mostly one read and one write: what was told since the last look, and the new trial stored whole. As soon as a
+An ask is mostly one read and one write: what was told since the last poll, and the new trial stored whole. As soon as a
 leader of a class count can be re-run at little cost it is; and when every trial has an outcome, the same ask hands out
 what is still needed to name a winner: replicates of the best trials, and a run of the question's model as a reference.
 """
@@ -166,18 +166,18 @@ class Study:
         return run
 
     def _learn(self, row: Any) -> None:
-        found, done = self._candidates[row.classes], row.state == RunState.DONE
+        candidates, done = self._candidates[row.classes], row.state == RunState.DONE
         if row.kind == RunKind.TRIAL and done:
             self._trained[row.classes] += row.epochs
             self._stopping.learn(row.trial, row.classes, row.converged, row.epochs, json.loads(row.rungs))
             if row.converged:
-                found[row.trial] = scoring.Evidence(row.trial, row.epochs, loss=row.loss)
+                candidates[row.trial] = scoring.Evidence(row.trial, row.epochs, loss=row.loss)
                 self._params[row.trial] = json.loads(row.params)
         elif row.kind == RunKind.REPLICATE:  # one that failed is no evidence of converging either
-            before = found[row.trial]
+            before = candidates[row.trial]
             scores = *before.scores, self._score(row) if done else 2.0 * self.spec.max_epochs
             now = replace(before, scores=scores, converged=before.converged + (done and row.converged))
-            found[row.trial] = now
+            candidates[row.trial] = now
             self._retrained[row.classes] += row.epochs or 0
             self._replicated.add((row.trial, row.replicate))
             if now.refuted and not before.refuted:
@@ -217,17 +217,17 @@ class Study:
 
     def _challenges(self) -> list[ledger.NewRun]:
         """Replicates that are worth running while the search goes on, and that nobody has run or begun."""
-        there = self._replicated | {(row.trial, row.replicate) for row in self._delta.unfinished}
+        begun = self._replicated | {(row.trial, row.replicate) for row in self._delta.unfinished}
         due = [
             due
-            for classes, found in self._candidates.items()
-            for due in scoring.challenge(found.values(), self._trained[classes], self._retrained[classes])
+            for classes, candidates in self._candidates.items()
+            for due in scoring.challenge(candidates.values(), self._trained[classes], self._retrained[classes])
         ]
-        return [self._replicate(candidate, k) for candidate, k in due if (candidate.trial, k) not in there]
+        return [self._replicate(candidate, k) for candidate, k in due if (candidate.trial, k) not in begun]
 
     def _finals(self) -> list[ledger.NewRun]:
         """Replicates that are still needed when every trial has an outcome."""
-        due = [due for found in self._candidates.values() for due in scoring.due(found.values())]
+        due = [due for candidates in self._candidates.values() for due in scoring.due(candidates.values())]
         return [self._replicate(candidate, k) for candidate, k in due]
 
     def _references(self) -> list[ledger.NewRun]:

@@ -70,7 +70,7 @@ def start(connection: Connection, source: StoredStudy, spec: StudySpec, top: int
     Empty if nothing has converged there.
     """
     counts = source.spec.class_counts
-    known = {count: found for count in counts if (found := best(connection, source, for_classes(count), top))}
+    known = {count: rows for count in counts if (rows := best(connection, source, for_classes(count), top))}
     return [
         carried(spec.space, row.params, classes)
         for classes in (spec.class_counts if known else ())

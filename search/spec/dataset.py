@@ -1,4 +1,4 @@
-"""Data of a person's own: from a file, which may hold anything, to samples, and from the store."""
+"""User data: from a file, which may hold anything, to samples, and from the store."""
 
 import re
 from collections.abc import Iterator, Sequence
