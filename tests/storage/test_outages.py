@@ -94,8 +94,8 @@ def test_a_commit_whose_answer_is_lost_counts_once(proxied: tuple[Proxy, Store, 
     assert not proxy.cut_next_commit and run and run.trial == 0
     proxy.cut_next_commit = True
     assert finish(store, run) and not proxy.cut_next_commit
-    news = store.read(ledger.poll, study.study_id, 0)
-    assert [row.name for row in news.outcomes] == ["0"] and not news.unfinished
+    delta = store.read(ledger.poll, study.study_id, 0)
+    assert [row.name for row in delta.outcomes] == ["0"] and not delta.unfinished
 
 
 @POSTGRES_ONLY

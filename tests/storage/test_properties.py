@@ -199,8 +199,8 @@ class Studies(RuleBasedStateMachine):
             self.crash(who)
         while run := self.take(0, True) or self.create(0):
             assert self.tell(run)
-        news = self.store.read(ledger.poll, self.study, 0)
-        assert not news.unfinished and self.store.read(self.count) == self.budget
+        delta = self.store.read(ledger.poll, self.study, 0)
+        assert not delta.unfinished and self.store.read(self.count) == self.budget
 
 
 @pytest.mark.parametrize(("url", "examples"), [("sqlite", 100), ("postgres", 40)], indirect=["url"])
