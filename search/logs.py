@@ -45,6 +45,8 @@ def set_up(form: Log, level: int = logging.INFO, **fields: str | None) -> None:
         threading.excepthook = lambda fault: log.critical("uncaught", exc_info=fault[:3])  # type: ignore[arg-type]
     logging.basicConfig(format="%(message)s", handlers=[handler], force=True)
     log.setLevel(level)
+    # A worker that leaves at once may do so inside of it, and what is wrong with a connection its user is told.
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
 
 
 @contextmanager

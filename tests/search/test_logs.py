@@ -50,3 +50,24 @@ def test_each_line_is_a_json_object_with_what_it_is_about() -> None:
 def test_people_read_the_message_alone() -> None:
     """After its level if it tells of something wrong."""
     assert logged("text")[:3] == ["0 ends", "warning: two", "lines \u00d7"]
+
+
+INTERRUPTED = """
+import sqlalchemy as sa
+from search import logs
+logs.set_up(logs.Log.TEXT)
+engine = sa.create_engine("sqlite://")
+
+@sa.event.listens_for(engine, "reset")
+def leave(*_):
+    raise SystemExit(7)
+
+with engine.connect() as connection:
+    connection.execute(sa.select(1))
+"""
+
+
+def test_a_process_that_leaves_while_a_connection_is_given_back_says_nothing_of_it() -> None:
+    """As a worker does at its second signal: its library would log a traceback."""
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (7, "", "")
