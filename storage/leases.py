@@ -95,7 +95,5 @@ def end_attempt(connection: Connection, run_id: int, end: str) -> None:
 
 
 _ATTEMPT = runs.c.run_id, runs.c.attempt, runs.c.worker_id, runs.c.started
-_ENDED = insert(attempts).from_select(
-    ["run_id", "attempt", "worker_id", "started", "ended", "end"],
-    select(*_ATTEMPT, now(), bindparam("this_end", type_=Text)).where(runs.c.run_id == bindparam("this_run")),
-)
+_ENDING = select(*_ATTEMPT, now(), bindparam("this_end", type_=Text)).where(runs.c.run_id == bindparam("this_run"))
+_ENDED = insert(attempts).from_select(["run_id", "attempt", "worker_id", "started", "ended", "end"], _ENDING)

@@ -262,27 +262,17 @@ _RUNNING = literal("RUNNING", _TRIALS.c.state.type)
 _UNFINISHED = and_(runs.c.study_id == bindparam("this_study"), runs.c.outcome_seq == PENDING)
 _ATTEMPT = and_(runs.c.run_id == bindparam("this_run"), runs.c.attempt == bindparam("this_attempt"))
 _HELD = and_(_ATTEMPT, runs.c.state == RunState.RUNNING)
+_OWN = runs.c.state == RunState.RUNNING, runs.c.worker_id == bindparam("this_worker")
 #: Runs that the worker was given by a commit whose answer it never got.
-_UNKNOWN = select(runs).where(
-    _UNFINISHED,
-    runs.c.state == RunState.RUNNING,
-    runs.c.worker_id == bindparam("this_worker"),
-    runs.c.run_id.not_in(bindparam("held", expanding=True)),
-)
+_UNKNOWN = select(runs).where(_UNFINISHED, *_OWN, runs.c.run_id.not_in(bindparam("held", expanding=True)))
 _STATE_OF_STUDY = studies.c.stopping, studies.c.reserved, studies.c.until_epochs, ACCEPTS_TRIALS.label("asks")
 _UNSEEN = and_(runs.c.study_id == studies.c.study_id, runs.c.outcome_seq > bindparam("since"))
-_POLL = (
-    select(*_STATE_OF_STUDY, (workers.c.expires <= now()).label("expired"), runs)
-    .select_from(studies.outerjoin(runs, _UNSEEN).outerjoin(workers, workers.c.worker_id == runs.c.worker_id))
-    .where(_STUDY, EXISTS_IN_OPTUNA)
-    .order_by(runs.c.outcome_seq, runs.c.run_id)
-)
+_WITH_WORKERS = studies.outerjoin(runs, _UNSEEN).outerjoin(workers, workers.c.worker_id == runs.c.worker_id)
+_POLL = select(*_STATE_OF_STUDY, (workers.c.expires <= now()).label("expired"), runs).select_from(_WITH_WORKERS)
+_POLL = _POLL.where(_STUDY, EXISTS_IN_OPTUNA).order_by(runs.c.outcome_seq, runs.c.run_id)
 #: The next trial of a study that takes one; the study's row stays locked, so that each number is given once.
-_NUMBER = (
-    select(studies.c.reserved, studies.c.study_id, _RUNNING, bindparam("start", type_=DateTime))
-    .where(_STUDY, ACCEPTS_TRIALS, not_(_UNKNOWN.exists()))
-    .with_for_update()
-)
+_NUMBER = select(studies.c.reserved, studies.c.study_id, _RUNNING, bindparam("start", type_=DateTime))
+_NUMBER = _NUMBER.where(_STUDY, ACCEPTS_TRIALS, not_(_UNKNOWN.exists())).with_for_update()
 _TRIAL = insert(_TRIALS).from_select(["number", "study_id", "state", "datetime_start"], _NUMBER)
 _TRIAL = _TRIAL.returning(_TRIALS.c.trial_id, _TRIALS.c.number)
 _SLOT = update(studies).where(_STUDY).values(reserved=studies.c.reserved + 1)

@@ -14,24 +14,15 @@ from storage.schema import PENDING, RunKind, RunState, attempts, curves, runs, s
 
 _DATA_LOCK = 0x6665776564  # beside that of `storage.store`
 RETRIES = 2  # attempts after the first, unless the study says otherwise
+_SAME = schema.optuna_studies.c.study_id == studies.c.study_id, schema.optuna_studies.c.study_name == studies.c.name
 #: The study is there for Optuna too. Somebody may have deleted it through Optuna, and its number been given again.
-EXISTS_IN_OPTUNA = exists().where(
-    schema.optuna_studies.c.study_id == studies.c.study_id, schema.optuna_studies.c.study_name == studies.c.name
-)
+EXISTS_IN_OPTUNA = exists().where(*_SAME)
+_IN_TIME = or_(studies.c.deadline.is_(None), studies.c.deadline > now())
 #: The study takes another trial.
-ACCEPTS_TRIALS = and_(
-    EXISTS_IN_OPTUNA,
-    studies.c.reserved < studies.c.budget,
-    not_(studies.c.stopping),
-    or_(studies.c.deadline.is_(None), studies.c.deadline > now()),
-)
+ACCEPTS_TRIALS = and_(EXISTS_IN_OPTUNA, studies.c.reserved < studies.c.budget, not_(studies.c.stopping), _IN_TIME)
 
-_TOLD_SINCE = exists().where(
-    runs.c.study_id == studies.c.study_id,
-    runs.c.outcome_seq > studies.c.concluded,
-    runs.c.outcome_seq < PENDING,
-    runs.c.kind != RunKind.LADDER,
-)
+_SINCE = runs.c.outcome_seq > studies.c.concluded, runs.c.outcome_seq < PENDING
+_TOLD_SINCE = exists().where(runs.c.study_id == studies.c.study_id, *_SINCE, runs.c.kind != RunKind.LADDER)
 #: A worker found nothing left to do, and nothing was told since then but runs of the ladder, which change no answer.
 CONCLUDED = and_(studies.c.concluded.is_not(None), not_(_TOLD_SINCE))
 
@@ -140,14 +131,13 @@ def conclude(connection: Connection, study_id: int, seq: int) -> bool:
 def open_ones(connection: Connection) -> list[tuple[StudyRecord, int]]:
     """The studies in which there may be something to do, and how many living workers run something of each."""
     living = and_(workers.c.worker_id == runs.c.worker_id, workers.c.expires > now())
-    busy = (
-        select(func.count(runs.c.worker_id.distinct()))
-        .select_from(runs.join(workers, living))
-        .where(runs.c.study_id == studies.c.study_id, runs.c.outcome_seq == PENDING, runs.c.state == RunState.RUNNING)
-        .scalar_subquery()
-    )
+    held = runs.c.study_id == studies.c.study_id, runs.c.outcome_seq == PENDING, runs.c.state == RunState.RUNNING
+    busy = select(func.count(runs.c.worker_id.distinct())).select_from(runs.join(workers, living)).where(*held)
     open_ = EXISTS_IN_OPTUNA, not_(studies.c.stopping), not_(CONCLUDED)
-    return [(StudyRecord(*row[:-1]), row[-1]) for row in connection.execute(select(*_RECORD, busy).where(*open_))]
+    return [
+        (StudyRecord(*row[:-1]), row[-1])
+        for row in connection.execute(select(*_RECORD, busy.scalar_subquery()).where(*open_))
+    ]
 
 
 def forget(connection: Connection, study_id: int, name: str = "") -> None:

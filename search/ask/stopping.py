@@ -122,9 +122,8 @@ def at_rungs(trial: Trial, outcome: Outcome, target: float) -> list[float | None
 
 def burst(running: Sequence[Progress]) -> int:
     """Epochs until the next of the running trials is to be judged."""
-    return min(
-        [EPOCHS_AT_ONCE, *(rung - progress.epoch for progress in running for rung in RUNGS if rung > progress.epoch)]
-    )
+    ahead = (rung - progress.epoch for progress in running for rung in RUNGS if rung > progress.epoch)
+    return min([EPOCHS_AT_ONCE, *ahead])
 
 
 def _bracket(number: int) -> int:

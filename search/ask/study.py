@@ -109,14 +109,10 @@ class Study:
             del kept["reason"]
         kept["converged"] = outcome.converged
         values = [self._score(outcome), float(trial.configuration.classes)]
-        return self._store.write(
-            ledger.finish,
-            run,
-            kept | {"stream_offset": trial.stream_offset, "rungs": json.dumps(rungs)},
-            values[: len(spec.directions)],
-            pack(outcome.curve.epochs, outcome.curve.accuracy, outcome.curve.loss),
-            {name: kept[name] for name in shown},
-        )
+        attributes = {name: kept[name] for name in shown}
+        kept |= {"stream_offset": trial.stream_offset, "rungs": json.dumps(rungs)}
+        curve = pack(outcome.curve.epochs, outcome.curve.accuracy, outcome.curve.loss)
+        return self._store.write(ledger.finish, run, kept, values[: len(spec.directions)], curve, attributes)
 
     def look(self) -> None:
         """Learn what every worker has told since the last look, and what others are running."""

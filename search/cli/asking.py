@@ -49,12 +49,8 @@ def best(
     ] = None,
     classes: Annotated[int | None, options.at_least(2, "Only configurations for this class count.")] = None,
     by: Annotated[By, Option(help="What the least of is best; weights: how many the network has.")] = By.EPOCHS,
-    target: Annotated[
-        float | None, Option(help="Judge the recorded curves by another accuracy.  [default: the study's]")
-    ] = None,
-    hold: Annotated[
-        int | None, Option(help="Judge them by so many evaluations in a row.  [default: the study's]")
-    ] = None,
+    target: Annotated[float | None, Option(help="Judge by another accuracy.  [default: the study's]")] = None,
+    hold: Annotated[int | None, Option(help="Judge by so many evaluations in a row.  [default: the study's]")] = None,
     top: Annotated[int, options.at_least(1, "How many.")] = 10,
 ) -> None:
     """The best configurations: confirmed ones first, then by epochs, refuted ones last. Equal rank means a tie.
@@ -214,9 +210,7 @@ def ladder(
         str | None,
         Option(help=f"Class counts, of the study or not.  [default: the study's, of a new one {DEFAULT_CLASSES}]"),
     ] = None,
-    seeds: Annotated[
-        int, Option(min=1, max=30, help="Seeds of each rung; 3 are the fewest that can tell two apart.")
-    ] = 3,
+    seeds: Annotated[int, Option(min=1, max=30, help="Seeds of each rung; fewer than 3 tell no two apart.")] = 3,
     max_epochs: Annotated[int, Option(min=1, max=10_000_000, help="Most epochs of each run.")] = 1000,
 ) -> None:
     """Measure the page's claims: its model, each advice of its answer alone, then all together, and the winner.

@@ -23,7 +23,6 @@ from search.logs import console
 from search.query.records import (
     BestAnswer,
     BestRecord,
-    ClassCount,
     Conclusion,
     ReplayRecord,
     Status,
@@ -195,17 +194,16 @@ def _front(found: Conclusion) -> None:
     """Every class count with its winner; then the front: the counts that no higher one does in as few epochs."""
     firsts = {first.classes: first for first in found.winners}
     fewest = {classes: median_low(first.replicate_epochs) for classes, first in firsts.items()}
-
-    def cells(count: ClassCount) -> Sequence[object]:
-        tried = count.trials, count.trials - count.converged
+    rows = []
+    for count in found.by_classes:
+        needed: Sequence[object] = "none confirmed", "", ""
         first = firsts.get(count.classes)
-        if first is None:
-            return count.classes, "none confirmed", "", "", *tried, ""
-        again, fresh = f"{first.replicates_converged}/{first.replicates}", numbers(first.replicate_epochs)
-        return count.classes, fewest[count.classes], fresh, again, *tried, wording.configuration(first.params)
-
-    columns = "classes", "epochs", "on fresh seeds", "converged", "trials", "missed", "configuration"
-    _table(columns, map(cells, found.by_classes))
+        if first:
+            again = f"{first.replicates_converged}/{first.replicates}"
+            needed = fewest[count.classes], numbers(first.replicate_epochs), again
+        missed, words = count.trials - count.converged, wording.configuration(first.params) if first else ""
+        rows.append((count.classes, *needed, count.trials, missed, words))
+    _table(("classes", "epochs", "on fresh seeds", "converged", "trials", "missed", "configuration"), rows)
     best = (f"{classes} classes in {epochs(fewest[classes])}" for classes in front(fewest))
     line(f"Front: {' · '.join(best) or 'nothing confirmed yet'}", "bold")
 

@@ -127,9 +127,7 @@ def export(
     out: Annotated[
         Path | None, Option(help="The script's file; data of your own go beside it.  [default: standard output]")
     ] = None,
-    weights: Annotated[
-        Path | None, Option(help="Write trained weights here, too, as `fewest train --save` does.")
-    ] = None,
+    weights: Annotated[Path | None, Option(help="Write trained weights here, too, as `train --save` does.")] = None,
 ) -> None:
     """Write the winner as a short script that trains it without fewest.
 

@@ -49,10 +49,8 @@ def best_per(connection: Connection, study: StoredStudy, name: str, query: BestQ
         leading.setdefault(candidate[1].params.get(name), candidate)
     firsts = {row.params.get(name): row for row in _ranked(leading.values(), query.by)}
     place = {value: number for number, value in enumerate(firsts)}
-    values = [
-        ValueRecord(name, value, ended, firsts.get(value))
-        for value, ended in _tallies(connection, study, query, name).items()
-    ]
+    tallies = _tallies(connection, study, query, name)
+    values = [ValueRecord(name, value, ended, firsts.get(value)) for value, ended in tallies.items()]
     if name == "classes":
         return sorted(values, key=lambda row: int(row.value))
     return sorted(values, key=lambda row: (place.get(row.value, len(place)), -row.ended.trials))
@@ -92,9 +90,8 @@ Replicates = Mapping[int, Sequence[TrialRecord]]
 def _candidate(first: TrialRecord, again: Sequence[TrialRecord], spec: StudySpec) -> Candidate:
     """A replicate that failed is no evidence of converging either: its gap is the largest."""
     gaps = (1.0 if each.gap is None else each.gap for each in again)
-    scores = [
-        score(bool(each.converged), each.spent, gap, spec.max_epochs) for each, gap in zip(again, gaps, strict=True)
-    ]
+    told = zip(again, gaps, strict=True)
+    scores = [score(bool(each.converged), each.spent, gap, spec.max_epochs) for each, gap in told]
     epochs = sorted(each.spent for each in again if each.converged)
     evidence = Evidence(first.trial or 0, first.spent, scores, len(epochs))
     return evidence, BestRecord(
@@ -194,31 +191,19 @@ def _tallies(connection: Connection, study: StoredStudy, query: BestQuery, per: 
         for record in _judged(connection, study, query)[0]:
             groups[record.params.get(per) if per else None].append(record)
         return {value: _counted(records) for value, records in groups.items()}
-    missed = case((~runs.c.converged, runs.c.epochs))
-    counts = (
-        func.count().label("trials"),
-        func.count(case((runs.c.converged, 1))).label("converged"),
-        func.count(missed).label("missed"),
-        func.min(missed).label("least_cap"),
-        func.max(missed).label("most_cap"),
-    )
+    hit, missed = case((runs.c.converged, 1)), case((~runs.c.converged, runs.c.epochs))
+    counts = func.count(), func.count(hit), func.count(missed), func.min(missed), func.max(missed)  # of a Tally
     done = and_(of_kind(study, RunKind.TRIAL), runs.c.state == RunState.DONE, *query.conditions(connection, spec))
     if per is None:
-        return {None: Tally(**connection.execute(select(*counts).where(done)).one()._mapping)}
+        return {None: Tally(*connection.execute(select(*counts).where(done)).one())}
     value = parameter(connection, spec, per)
     rows = connection.execute(select(value, *counts).where(done).group_by(value)).all()
-    names = [column.name for column in counts]
-    return {read_parameter(spec.space[per], row[0]): Tally(**dict(zip(names, row[1:], strict=True))) for row in rows}
+    return {read_parameter(spec.space[per], row[0]): Tally(*row[1:]) for row in rows}
 
 
 def _counted(records: Sequence[TrialRecord]) -> Tally:
     missed = [each.epochs or 0 for each in records if not each.converged and each.end != OPEN]
     converged = sum(bool(each.converged) for each in records)
-    return Tally(
-        trials=len(records),
-        converged=converged,
-        missed=len(missed),
-        least_cap=min(missed, default=None),
-        most_cap=max(missed, default=None),
-        open=len(records) - converged - len(missed),
-    )
+    unknown = len(records) - converged - len(missed)
+    caps = min(missed, default=None), max(missed, default=None)
+    return Tally(len(records), converged, len(missed), *caps, open=unknown)

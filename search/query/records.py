@@ -90,7 +90,7 @@ class BestRecord:
     params: Mapping[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Tally:
     """How trials with an outcome ended."""
 

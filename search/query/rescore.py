@@ -40,4 +40,4 @@ def judged(record: RunRecord, target: float, hold: int) -> RunRecord:
         return replace(record, converged=True, end=End.CONVERGED.value, epochs=epochs)
     if curve and (record.converged or (streak and record.end == End.CAP)):
         return replace(record, converged=False, end=OPEN, epochs=max(0, curve.epochs[-1] - streak))
-    return replace(record, converged=False)
+    return replace(record, converged=False) if record.converged else record

@@ -8,6 +8,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, select
@@ -21,6 +22,7 @@ from storage.studies import CONCLUDED, EXISTS_IN_OPTUNA, StudyRecord
 
 _OUTCOME = ("converged", "epochs", "cap", "gap", "accuracy", "loss", "best_accuracy", "reached", "seconds", "end")
 _AS_STORED = ("trial", "state", "classes", *_OUTCOME, "seed", "data_seed", "reason")
+_stored = attrgetter(*_AS_STORED)
 OVER = RunState.DONE, RunState.FAILED
 UNFINISHED = RunState.WAITING, RunState.RUNNING
 
@@ -38,13 +40,9 @@ def converged_trials(study: StudyRecord) -> ColumnElement[bool]:
 def by_classes(connection: Connection, study: StudyRecord) -> list[ClassCount]:
     """How the search went at each class count that has a told trial, fewest first."""
     done = and_(of_kind(study, RunKind.TRIAL), runs.c.state == RunState.DONE)
-    fewest = func.min(case((runs.c.converged, runs.c.epochs)))
-    counts = select(
-        runs.c.classes,
-        func.count().label("trials"),
-        func.count(case((runs.c.converged, 1))).label("converged"),
-        fewest.label("epochs"),
-    )
+    hits = func.count(case((runs.c.converged, 1))).label("converged")
+    fewest = func.min(case((runs.c.converged, runs.c.epochs))).label("epochs")
+    counts = select(runs.c.classes, func.count().label("trials"), hits, fewest)
     answer = []
     for row in connection.execute(counts.where(done).group_by(runs.c.classes).order_by(runs.c.classes)).all():
         n, since = 0, None
@@ -87,16 +85,11 @@ def finished(connection: Connection, study: StudyRecord) -> list[int]:
 
 def recorded(connection: Connection, study: StudyRecord, *which: ColumnElement[bool]) -> list[RunRecord]:
     """Runs of any kind, by trial and replicate, with all that is known of how each was trained."""
-    rows = connection.execute(
-        select(runs, curves.c.points, workers.c.device, workers.c.software)
-        .select_from(
-            runs.outerjoin(curves, curves.c.run_id == runs.c.run_id).outerjoin(
-                workers, workers.c.worker_id == runs.c.worker_id
-            )
-        )
-        .where(runs.c.study_id == study.study_id, *which)
-        .order_by(runs.c.trial, runs.c.replicate, runs.c.run_id)
-    )
+    with_curves = runs.outerjoin(curves, curves.c.run_id == runs.c.run_id)
+    joined = with_curves.outerjoin(workers, workers.c.worker_id == runs.c.worker_id)
+    query = select(runs, curves.c.points, workers.c.device, workers.c.software).select_from(joined)
+    query = query.where(runs.c.study_id == study.study_id, *which)
+    rows = connection.execute(query.order_by(runs.c.trial, runs.c.replicate, runs.c.run_id))
     return [
         RunRecord(
             **_fields(row),
@@ -115,37 +108,28 @@ def trial_record(row: Row[Any]) -> TrialRecord:
 
 
 def _fields(row: Row[Any]) -> Mapping[str, Any]:
-    same = {name: getattr(row, name) for name in _AS_STORED}
+    same = dict(zip(_AS_STORED, _stored(row), strict=True))
     return {**same, "attempts": row.attempt, "params": json.loads(row.params)}
 
 
 def listed(connection: Connection, after: int = 0, limit: int | None = None) -> list[StudySummary]:
     """The store's studies in the order of their ids, from the one after id `after`."""
     columns = studies.c.study_id.label("id"), studies.c.name.label("study"), studies.c.budget, studies.c.reserved
-    page = select(*columns, studies.c.stopping, CONCLUDED.label("over")).where(
-        studies.c.study_id > after, EXISTS_IN_OPTUNA
-    )
-    rows = connection.execute(page.order_by(studies.c.study_id).limit(limit))
+    page = select(*columns, studies.c.stopping, CONCLUDED.label("over")).order_by(studies.c.study_id).limit(limit)
+    rows = connection.execute(page.where(studies.c.study_id > after, EXISTS_IN_OPTUNA))
     return [StudySummary(**row._mapping) for row in rows]
 
 
 def living(connection: Connection) -> list[WorkerRecord]:
     """The workers whose leases have not expired."""
-    held = and_(
-        runs.c.worker_id == workers.c.worker_id, runs.c.outcome_seq == PENDING, runs.c.state == RunState.RUNNING
-    )
+    running = runs.c.outcome_seq == PENDING, runs.c.state == RunState.RUNNING
+    held = and_(runs.c.study_id.in_(select(studies.c.study_id)), runs.c.worker_id == workers.c.worker_id, *running)
     columns = (workers.c[name] for name in ("worker_id", "name", "device", "started", "slots", "occupied", "rate"))
-    joined = workers.outerjoin(runs, and_(runs.c.study_id.in_(select(studies.c.study_id)), held)).outerjoin(
-        studies, studies.c.study_id == runs.c.study_id
-    )
-    query = (
-        select(*columns, func.max(studies.c.name).label("study"), func.count(runs.c.run_id).label("running"))
-        .select_from(joined)
-        .where(workers.c.expires > now())
-        .group_by(workers.c.worker_id)
-        .order_by(workers.c.worker_id)
-    )
-    return [WorkerRecord(**row._mapping) for row in connection.execute(query)]
+    joined = workers.outerjoin(runs, held).outerjoin(studies, studies.c.study_id == runs.c.study_id)
+    does = func.max(studies.c.name).label("study"), func.count(runs.c.run_id).label("running")
+    query = select(*columns, *does).select_from(joined).where(workers.c.expires > now())
+    rows = connection.execute(query.group_by(workers.c.worker_id).order_by(workers.c.worker_id))
+    return [WorkerRecord(**row._mapping) for row in rows]
 
 
 def status(connection: Connection, study: StudyRecord) -> Status:

@@ -111,12 +111,10 @@ class LocalStudies:
 
     def best(self, name: str, query: BestQuery, per: str | None, top: int) -> BestAnswer:
         study = self.study(name)
-        best = (
-            self._store.read(ranking.best_per, study, per, query)[:top]
-            if per
-            else self._store.read(ranking.best, study, query, top)
-        )
-        return BestAnswer(best, self._store.read(ranking.tally, study, query))
+        ended = self._store.read(ranking.tally, study, query)
+        if per:
+            return BestAnswer(self._store.read(ranking.best_per, study, per, query)[:top], ended)
+        return BestAnswer(self._store.read(ranking.best, study, query, top), ended)
 
     def trials(self, name: str, limit: int | None, after: int) -> Sequence[TrialRecord]:
         return self._store.read(runs.trials, self._record(name), limit, after)

@@ -3,15 +3,14 @@
 import math
 from collections.abc import Mapping, Sequence
 from statistics import median_low
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from plotly.graph_objects import Figure  # type: ignore[import-untyped]
 
 from search.answer.ladder.verdicts import RungRecord
 from search.answer.report.figures import DASHES, FAINT, HIT, MISS, SERIES, Exhibit, blank, epoch_axis, log_axis, places
 from search.answer.wording import epochs
 from search.query.records import RunRecord
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure  # type: ignore[import-untyped]
 
 POINTS = 150  # of one curve: a page a thousand wide shows no more
 SEEDS = 5  # curves of one configuration
@@ -40,7 +39,7 @@ def learning_curves(models: Mapping[str, Sequence[RunRecord]], target: float) ->
     return Exhibit("curves", "Learning curves", f"{finding}.", figure)
 
 
-def _curve(figure: "Figure", run: RunRecord, stroke: dict[str, Any], **legend: Any) -> None:
+def _curve(figure: Figure, run: RunRecord, stroke: dict[str, Any], **legend: Any) -> None:
     """One run's accuracy and below it its loss, each with a mark at its end: a dot if it converged, else a cross."""
     curve, symbol = run.curve, (HIT if run.converged else MISS)["symbol"]
     kept = thinned(curve.epochs)

@@ -6,15 +6,15 @@ from misses or one line from another: marks and dashes differ too.
 """
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from plotly.graph_objects import Figure  # type: ignore[import-untyped]
 
 from search.query.records import TrialRecord
 from search.spec.space import Choices, Dimension
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure  # type: ignore[import-untyped]
 
 INK, FAINT, GRID, PAPER, MUTED = "#1d2733", "#56626e", "#e1e6eb", "#ffffff", "#8d959d"
 #: Hits, misses, and three more kinds.
@@ -44,19 +44,17 @@ class Exhibit:
     title: str
     #: What the data say, in a sentence or two.
     finding: str
-    figure: "Figure"
+    figure: Figure
     #: Below this many pixels it is scrolled, not squeezed.
     least_width: int = 0
     #: One of several like it; the dashboard shows the main ones alone.
     minor: bool = False
 
 
-def blank(height: int, **layout: Any) -> "Figure":
+def blank(height: int, **layout: Any) -> Figure:
     """An empty figure in the report's looks; its width is the page's."""
-    import plotly.graph_objects as go  # type: ignore[import-untyped]
-
     axis = {"gridcolor": GRID, "linecolor": FAINT, "zeroline": False, "ticks": "outside", "tickcolor": GRID}
-    figure = go.Figure().update_layout(
+    figure = Figure().update_layout(
         template="none", height=height, autosize=True, paper_bgcolor=PAPER, plot_bgcolor=PAPER, hovermode="closest",
         font={"family": "system-ui, sans-serif", "size": 12, "color": INK},
         margin={"l": 56, "r": 14, "t": 40, "b": 46},
@@ -66,13 +64,9 @@ def blank(height: int, **layout: Any) -> "Figure":
     return figure.update_layout(layout).update_xaxes(axis).update_yaxes(axis)
 
 
-def titled(exhibit: Exhibit, width: int) -> "Figure":
+def titled(exhibit: Exhibit, width: int) -> Figure:
     """The exhibit on its own, with its title and what it says above it, for about so many pixels across."""
-    import textwrap
-
-    import plotly.graph_objects as go
-
-    figure = go.Figure(exhibit.figure)
+    figure = Figure(exhibit.figure)
     lines = textwrap.wrap(exhibit.finding, width // 7)
     text = f"<b>{exhibit.title}</b><br>" + "<br>".join(f'<span style="font-size:12px">{line}</span>' for line in lines)
     entries = [trace.name for trace in figure.data if trace.showlegend is not False]

@@ -5,16 +5,15 @@ not have, and draws misses across the hits.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from plotly.graph_objects import Figure  # type: ignore[import-untyped]
 
 from search.answer.report import figures, importance
 from search.answer.report.figures import Exhibit, jitter, parted, plain, values
 from search.answer.report.plots import Rows, epochs_between
 from search.query.records import TrialRecord
 from search.spec.space import Dimension, Range
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure  # type: ignore[import-untyped]
 
 LINES = 400  # trials that it stays readable with
 ABSENT = -0.14  # where a trial crosses the axis of a parameter that it does not have
@@ -36,7 +35,7 @@ def exhibit(ended: Rows, space: Mapping[str, Dimension]) -> Exhibit:
     return Exhibit("parallel", "Every trial at once", _in_common(ended, axes), figure, 90 * len(axes))
 
 
-def _lines(figure: "Figure", rows: Rows, axes: Mapping[str, Dimension], **look: Any) -> None:
+def _lines(figure: Figure, rows: Rows, axes: Mapping[str, Dimension], **look: Any) -> None:
     """The lines of some trials, as one trace with gaps."""
     x = [*range(len(axes)), None] * len(rows)
     y = [height for row in rows for height in (*(_height(row, *axis) for axis in axes.items()), None)]
@@ -54,7 +53,7 @@ def _height(row: TrialRecord, name: str, dimension: Dimension) -> float:
     return round(dimension.fraction(row.params[name]), 3)
 
 
-def _scales(figure: "Figure", axes: Mapping[str, Dimension]) -> None:
+def _scales(figure: Figure, axes: Mapping[str, Dimension]) -> None:
     """An axis for each parameter, with its name above it and its values along it."""
     figure.update_layout(
         xaxis={"visible": False, "range": [-0.15, len(axes) - 0.35]},

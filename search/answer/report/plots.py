@@ -6,7 +6,9 @@ their own, since a miss has no epochs-to-convergence: it needs more than the epo
 
 from collections.abc import Mapping, Sequence
 from statistics import median_low
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from plotly.graph_objects import Figure  # type: ignore[import-untyped]
 
 from search.answer.report import figures, importance
 from search.answer.report.figures import SERIES, Exhibit, blank, epoch_axis, places, plain, searched, values
@@ -14,9 +16,6 @@ from search.answer.report.survival import product_limit
 from search.answer.wording import epochs
 from search.query.records import BestRecord, TrialRecord
 from search.spec.space import Choices, Dimension, Range
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure  # type: ignore[import-untyped]
 
 Rows = Sequence[TrialRecord]
 COMPARED = ("activation", "optimizer", "scaling")  # choices whose speed is compared
@@ -33,7 +32,7 @@ def parameter(ended: Rows, name: str, dimension: Dimension) -> Exhibit:
     return Exhibit(f"epochs-{name}", plain(name), shares(rows, name), figure, minor=True)
 
 
-def against(rows: Rows, name: str, dimension: Dimension) -> "Figure":
+def against(rows: Rows, name: str, dimension: Dimension) -> Figure:
     """Hits by epochs, and above them misses in a band of their own."""
     figure, choices = blank(300, margin={"t": 30}), values(dimension)
     hits, misses = figures.parted(rows)

@@ -8,15 +8,12 @@ advice helps when it is followed (`python -m tests.bench.advice`).
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 from objectives.parameters import PARAMETERS, Params
+from objectives.probe import UpdateEffect
 from search.answer.why.miss_diagnosis import Cause, Finding, MissedTrial, in_words
 from search.answer.wording import epochs
 from search.ask.stopping import FLOOR
-
-if TYPE_CHECKING:
-    from objectives.probe import UpdateEffect
 
 SILENT, DEAD = 0.3, 0.7  # of the samples, of the units: from here on it is what holds the trial back
 UNREAD = 0.5  # of what could be read, below which the hidden outputs are what is wrong
@@ -186,7 +183,7 @@ def improving(miss: MissedTrial) -> Finding | None:
     return Finding(Cause.IMPROVING, sentence, {"from": start, "to": end, "more": more}, longer)
 
 
-#: What comes first hides what comes later; where no advice helps, the first one found is told.
+#: Each is asked and the advice that helps most is told; the order decides between equals and where none helps.
 CAUSES: tuple[Callable[[MissedTrial], Finding | None], ...] = (
     diverged, hidden_outputs, loud, fell_silent, first_layer, partial(misjudged, Cause.TOO_HIGH),
     partial(misjudged, Cause.TOO_LOW), unsteady, not_shown, overfitted, cut, improving,
@@ -198,7 +195,7 @@ def _unresponsive(miss: MissedTrial) -> Cause:
     return Cause.DEAD if miss.trial.configuration.activation in ("relu", "gelu", "silu") else Cause.SATURATED
 
 
-def _best_scale(step: "UpdateEffect") -> float:
+def _best_scale(step: UpdateEffect) -> float:
     """The smallest step that has most of the best one's gain; the smallest of all if none gains."""
     scaled = {scale: loss for scale, loss in step.scaled.items() if math.isfinite(loss)}
     best = min(scaled.values(), default=math.inf)

@@ -3,15 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from objectives.convergence import Curve, Outcome, Trial
 from objectives.parameters import Params
+from objectives.probe import Snapshot, UpdateEffect
 from search.answer.wording import epochs
 from search.spec.study_spec import StudySpec
-
-if TYPE_CHECKING:
-    from objectives.probe import Snapshot, UpdateEffect
 
 NOTABLE = 0.01  # of a gap
 WORSE = 0.05  # of an accuracy: the gap counts the loss too
@@ -41,7 +39,7 @@ class Change:
     """Other parameters, and what can be read of a network that begins with them."""
 
     params: Mapping[str, Any]
-    snapshot: "Snapshot"
+    snapshot: Snapshot
 
 
 @dataclass(frozen=True)
@@ -55,10 +53,10 @@ class MissedTrial:
     reached: int | None
     curve: Curve
     #: As it began; after the epochs it was given, or as far as it was trained again.
-    start: "Snapshot"
-    end: "Snapshot"
-    first: "UpdateEffect"
-    last: "UpdateEffect"
+    start: Snapshot
+    end: Snapshot
+    first: UpdateEffect
+    last: UpdateEffect
     #: The least change of parameters that makes most classes readable from the start.
     legible: Change
     #: Accuracy at the end on what was learned, if that is not what is evaluated too.

@@ -143,7 +143,7 @@ def test_a_worker_that_cannot_draw_goes_on(
 
 def test_one_worker_takes_turns_between_two_studies(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither is over before the other has begun."""
-    monkeypatch.setattr(standing_worker, "SLICE_SECONDS", 0.2)
+    monkeypatch.setattr(standing_worker, "SLICE_SECONDS", 0.02)
     for name in ("a", "b"):
         named(store, name, 60)
     standing(store, draw_nothing).work(lambda: False)
