@@ -232,20 +232,20 @@ def test_the_command_makes_a_study_that_a_search_goes_on_with(fewest: Fewest, sq
 def test_ctrl_c_loses_nothing_and_the_rest_is_done_later(sqlite: Store, tmp_path: Path) -> None:
     """SIGINT in the middle: exit 130, nothing left running; then only what is missing is trained."""
     record = made(sqlite, inputs=225)
-    command = [FEWEST, "ladder", "--study", "s", "--classes", "128", "--seeds", "1", "--max-epochs", "40"]
+    command = [FEWEST, "ladder", "--study", "s", "--classes", "128", "--seeds", "1", "--max-epochs", "80"]
     environment = os.environ | {"FEWEST_STORAGE": f"sqlite:///{tmp_path}/store.db"}
     process = Process(
         [*command, "--workers", "1"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     until = time.monotonic() + 60
     while not sqlite.read(ladder.rung_records, record) and time.monotonic() < until:
-        time.sleep(0.05)
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130 and out == "" and "nothing is lost" in err
     state, found = sqlite.read(query.status, record), sqlite.read(ladder.rung_records, record)
     assert 0 < state.ladder_left == 12 - len(found) and state.workers == 0
-    assert climb(sqlite, record, [128], 1, 40)[0] == 12 - len(found)
+    assert climb(sqlite, record, [128], 1, 80)[0] == 12 - len(found)
     assert {row.attempts for row in sqlite.read(query.recorded, record, OF_LADDER)} == {1}
 
 
